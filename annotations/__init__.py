@@ -1,0 +1,1 @@
+"""Hand-checked facts about models, and the code that validates them."""

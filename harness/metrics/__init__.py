@@ -1,0 +1,1 @@
+"""What attackers end up with, judged: pure functions of tensors."""

@@ -1,0 +1,233 @@
+"""Cells, evaluations and interactions: the records that everything else reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from harness.types import Access, Aux, Regime, Risk, ThreatModel
+from zoo.files import digest
+
+RESULT_FORMAT = 1
+"""Part of every cell's key: raise it when the meaning of a stored number changes."""
+
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Method:
+    """An attack or a defense with all its settings.
+
+    Attributes:
+        name: Key of the registry.
+        params: Every field of the method, sorted by name, defaults included.
+        label: For people: the name, and the settings that are not defaults.
+    """
+
+    name: str
+    params: tuple[tuple[str, Value], ...] = ()
+    label: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return self.label or self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What is evaluated, and so the key of an `Evaluation`.
+
+    Attributes:
+        model: Name in the catalog.
+        model_key: Digest of what determines the model: recipe and architecture, or weights.
+        dataset: Name of the dataset.
+        fingerprint: Digest of the dataset's contents.
+        regime: How the model comes to its weights.
+        stack: The defenses, sorted by name; empty for the undefended model.
+        risk: The risk under measurement.
+        attack: The attack.
+        threat: What the attacker has.
+        seed: Fixes split, initialisation, batch order and the attack's randomness.
+    """
+
+    model: str
+    model_key: str
+    dataset: str
+    fingerprint: str
+    regime: Regime
+    stack: tuple[Method, ...]
+    risk: Risk
+    attack: Method
+    threat: ThreatModel
+    seed: int
+
+    @property
+    def defense(self) -> str:
+        """The stack for people: ``none``, ``dpsgd``, ``dpsgd+watermark``."""
+        return "+".join(map(str, self.stack)) or "none"
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that determines the evaluation; labels do not count."""
+        spec = self.to_dict()
+        for method in (spec["attack"], *spec["stack"]):
+            del method["label"]
+        return digest({"format": RESULT_FORMAT, **spec})
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; `from_dict` reads it back."""
+        record = asdict(self)
+        for method in (record["attack"], *record["stack"]):
+            method["params"] = dict(method["params"])
+        record["stack"] = list(record["stack"])
+        return record
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Cell:
+        """The cell that `to_dict` wrote."""
+
+        def method(spec: Mapping[str, Any]) -> Method:
+            return Method(spec["name"], tuple(sorted(spec["params"].items())), spec["label"])
+
+        threat = record["threat"]
+        return cls(
+            **{
+                **record,
+                "regime": Regime(record["regime"]),
+                "stack": tuple(method(spec) for spec in record["stack"]),
+                "risk": Risk(record["risk"]),
+                "attack": method(record["attack"]),
+                "threat": ThreatModel(
+                    **{**threat, "access": Access(threat["access"]), "aux": Aux(threat["aux"])}
+                ),
+            }
+        )
+
+
+Status = Literal["ok", "failed", "not applicable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One measured cell, with everything needed to measure it again.
+
+    Attributes:
+        cell: What was measured.
+        status: ``failed`` is tried again by the next run; ``not applicable`` is final.
+        reason: Why it failed or does not apply; None if it was measured.
+        metrics: Raw values by name; None where a metric is not defined for this cell.
+        primary: The metric that susceptibility is made from.
+        susceptibility: In [0, 1] up to noise: 0 is chance, 1 is total; not clipped.
+        utility: Accuracy of the (defended) target on data it was not trained on.
+        evidence: What the defense says for itself, such as the spent (dp_epsilon, dp_delta).
+        provenance: Weights' sha256, split, versions, device, dtype.
+        seconds: Wall time of the attack and its metrics, without training the target.
+        peak_memory_mb: Of the process that measured, up to the end of this cell.
+    """
+
+    cell: Cell
+    status: Status
+    reason: str | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    primary: str | None = None
+    susceptibility: float | None = None
+    utility: float | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    peak_memory_mb: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, without the cell, which is stored beside it."""
+        record = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "cell"}
+        return {k: dict(v) if isinstance(v, Mapping) else v for k, v in record.items()}
+
+    @classmethod
+    def from_dict(cls, cell: Cell, record: Mapping[str, Any]) -> Evaluation:
+        """The evaluation that `to_dict` wrote."""
+        return cls(cell=cell, **record)
+
+
+Verdict = Literal[
+    "increases",
+    "decreases",
+    "no effect",
+    "unresolved",
+    "defense not effective",
+    "failed",
+    "not applicable",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    """One risk measured without and with a defense stack, paired by seed.
+
+    ``effect``, its interval, ``p`` and ``q`` are about susceptibility: above 0, the stack makes
+    the risk worse. All numbers are None where nothing could be measured.
+
+    Attributes:
+        model: Name in the catalog.
+        dataset: Name of the dataset.
+        regime: Both sides are of this regime.
+        defense: The stack, for people.
+        defense_params: Every setting of every defense of the stack.
+        guards: The risks the stack is meant for.
+        risk: The risk that was measured.
+        intended: Whether the stack is meant for this risk.
+        attack: The attack, for people.
+        attack_params: Every setting of the attack.
+        threat_model: What the attacker has, for people.
+        metric: Name of the primary metric.
+        n_seeds: Number of pairs.
+        baseline: Mean of the raw metric without the stack.
+        defended: Mean of the raw metric with the stack.
+        baseline_susceptibility: Mean susceptibility without the stack.
+        defended_susceptibility: Mean susceptibility with the stack.
+        effect: Mean over seeds of the paired difference in susceptibility.
+        ci_low: Lower end of the 95 % interval of the effect.
+        ci_high: Upper end.
+        p: Exact sign-flip test of no effect.
+        q: Benjamini-Hochberg, within the family.
+        p_equivalence: Two one-sided tests that the effect lies within the margin.
+        verdict: What may be said.
+        verdict_note: Why, in words: the reason of a failure, or what the efficacy check found.
+        baseline_utility: Mean accuracy without the stack.
+        defended_utility: Mean accuracy with it.
+        utility_delta: Mean paired change in accuracy.
+        metrics: For every raw metric its mean without and with the stack.
+        seeds: The seeds that were paired.
+        evidence: What the defense says for itself, from the first seed.
+    """
+
+    model: str
+    dataset: str
+    regime: Regime
+    defense: str
+    defense_params: Mapping[str, Mapping[str, Value]]
+    guards: tuple[Risk, ...]
+    risk: Risk
+    intended: bool
+    attack: str
+    attack_params: Mapping[str, Value]
+    threat_model: str
+    metric: str | None
+    n_seeds: int
+    baseline: float | None
+    defended: float | None
+    baseline_susceptibility: float | None
+    defended_susceptibility: float | None
+    effect: float | None
+    ci_low: float | None
+    ci_high: float | None
+    p: float | None
+    q: float | None
+    p_equivalence: float | None
+    verdict: Verdict
+    verdict_note: str
+    baseline_utility: float | None
+    defended_utility: float | None
+    utility_delta: float | None
+    metrics: Mapping[str, tuple[float | None, float | None]]
+    seeds: tuple[int, ...]
+    evidence: Mapping[str, Any]

@@ -1,0 +1,1 @@
+"""Stored interactions as a static site."""

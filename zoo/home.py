@@ -1,0 +1,71 @@
+"""Where everything is kept: ``$ZOO_HOME``, or the platform's folder for user data."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from zoo.errors import ZooError
+from zoo.files import slug, write_json
+
+FORMAT = 1
+"""Version of the folder's layout. A folder written by a newer version is refused, not guessed at."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folders of one store. Files are the truth; ``zoo.duckdb`` is an index of them."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path | None = None) -> "Home":
+        """The store at ``root``, at ``$ZOO_HOME``, or at the platform's user data folder.
+
+        Raises:
+            ZooError: The folder was written by a newer version of this program.
+        """
+        if root is None:
+            root = Path(os.environ.get("ZOO_HOME") or platformdirs.user_data_dir("zoo"))
+        marker = root / "format.json"
+        if marker.exists():
+            found = json.loads(marker.read_text())["format"]
+            if found > FORMAT:
+                raise ZooError(
+                    f"{root} was written by a newer version (format {found}; this one reads up to "
+                    f"{FORMAT}). Upgrade, or choose another folder with ZOO_HOME."
+                )
+        else:
+            write_json(marker, {"format": FORMAT})
+        return cls(root)
+
+    @property
+    def blobs(self) -> Path:
+        """Weight files by content: ``blobs/<sha256>``."""
+        return self.root / "blobs"
+
+    @property
+    def artifacts(self) -> Path:
+        """Trained models by what determines them: ``artifacts/<key>/``."""
+        return self.root / "artifacts"
+
+    @property
+    def cells(self) -> Path:
+        """Evaluations by what determines them: ``cells/<hash>/``."""
+        return self.root / "cells"
+
+    @property
+    def database(self) -> Path:
+        """The DuckDB index of catalog and evaluations."""
+        return self.root / "zoo.duckdb"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files; the operating system frees a lock when its process dies."""
+        return self.root / "locks"
+
+    def model(self, name: str) -> Path:
+        """What this store holds about one model: ``models/<slug>/``."""
+        return self.root / "models" / slug(name)
