@@ -1,0 +1,175 @@
+"""What the three commands share: tables, progress bars, and problems told in one line."""
+
+import csv
+import errno
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Row = Sequence[Any]
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Format(StrEnum):
+    """How a command prints rows."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+def new_app(help: str) -> typer.Typer:
+    """A command line that leaves problems to `run` and writes plain text."""
+    return typer.Typer(
+        help=help,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        add_completion=False,
+    )
+
+
+def run(app: typer.Typer) -> NoReturn:
+    """Run a command line and exit: 0 done, 2 the user must act, 130 interrupted."""
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except ZooError as problem:
+        fail(str(problem))
+    except BrokenPipeError:
+        # The reader has gone; Python's own flush at exit must not complain of it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as problem:
+        if problem.errno not in _DISK_FULL:
+            raise
+        where = f" (writing {problem.filename})" if problem.filename else ""
+        fail(
+            f"the disk is full{where}; nothing was lost, "
+            "free some space and run the same command again"
+        )
+    sys.exit(0)
+
+
+def fail(message: str) -> NoReturn:
+    """Say on one line of stderr what the user must do, and exit with 2."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def show(header: Sequence[str], rows: Sequence[Row], format: Format) -> None:
+    """Print rows on stdout in the format that the user asked for."""
+    if format is Format.TABLE:
+        table(header, rows)
+    else:
+        sys.stdout.write(as_csv(header, rows) if format is Format.CSV else as_json(header, rows))
+
+
+def table(header: Sequence[str], rows: Sequence[Row]) -> None:
+    """Print rows for people; None is ``-``. A pipe gets plain columns, with no cell cut short."""
+    texts = [[_cell(value) for value in row] for row in rows]
+    right = [
+        bool(rows) and all(value is None or _is_number(value) for value in column)
+        for column in zip(*rows, strict=True)
+    ] or [False] * len(header)
+    if sys.stdout.isatty():
+        _rich_table(header, texts, right)
+        return
+    widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
+    for line in [list(header), *texts]:
+        cells = [
+            text.rjust(width) if is_right else text.ljust(width)
+            for text, width, is_right in zip(line, widths, right, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def as_csv(header: Sequence[str], rows: Sequence[Row]) -> str:
+    """Rows as CSV with a header and LF line ends; None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([["" if value is None else _exact(value) for value in row] for row in rows])
+    return text.getvalue()
+
+
+def as_json(header: Sequence[str], rows: Sequence[Row]) -> str:
+    """Rows as a JSON list of objects; None, and a number that is not finite, is ``null``."""
+    records = [dict(zip(header, map(_finite, row), strict=True)) for row in rows]
+    return json.dumps(records, indent=1, default=str, allow_nan=False) + "\n"
+
+
+def progress() -> "Progress":
+    """A progress bar on stderr, silent unless stderr is a terminal. Use it in a ``with``."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _rich_table(header: Sequence[str], texts: Sequence[Row], right: Sequence[bool]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, is_right in zip(header, right, strict=True):
+        drawn.add_column(name, justify="right" if is_right else "left", overflow="fold")
+    for row in texts:
+        drawn.add_row(*map(Text, row))
+    Console().print(drawn)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:.4g}" if isinstance(value, float) else _exact(value)
+    return " ".join(text.split())
+
+
+def _exact(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value, default=str)
+    return str(value)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

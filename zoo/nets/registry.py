@@ -1,0 +1,61 @@
+"""Every architecture by name."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from zoo.errors import ZooError, unknown
+from zoo.nets.lenet import LeNet5Wide, SpatialTransformerCNN
+from zoo.nets.residual import CifarResNet, PlainResNet, WideResNet
+from zoo.nets.sequential import cnn_small, mlp, strided_cnn
+from zoo.nets.vit import VisionTransformer
+
+ARCHITECTURES: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
+    "cifar-resnet20": partial(CifarResNet, blocks=3),
+    "cifar-resnet32": partial(CifarResNet, blocks=5),
+    "cnn-small": cnn_small,
+    "conv-base": partial(strided_cnn, channels=(8, 16), padding=1, hidden=(100,)),
+    "conv-marabou-large": partial(strided_cnn, channels=(32, 64), padding=0, hidden=(128, 64)),
+    "conv-marabou-small": partial(strided_cnn, channels=(8, 16), padding=0, hidden=(128, 64)),
+    "conv-small": partial(strided_cnn, channels=(16, 32), padding=0, hidden=(100,)),
+    "conv-wide": partial(strided_cnn, channels=(16, 32), padding=1, hidden=(100,)),
+    "gtsrb-stn": SpatialTransformerCNN,
+    "lenet5-wide": LeNet5Wide,
+    "mlp-128": partial(mlp, hidden=(128,)),
+    "mlp-6x100": partial(mlp, hidden=(100,) * 5),
+    "resnet2b": partial(PlainResNet, channels=8, stages=1),
+    "resnet4b": partial(PlainResNet, channels=16, stages=2),
+    "resnet8": partial(CifarResNet, blocks=1),
+    "vit-tiny-patch2": partial(VisionTransformer, patch=2, dim=64, depth=3, heads=4, mlp_ratio=2),
+    "wrn-16-1": partial(WideResNet, blocks=2, widen=1),
+}
+
+
+def names() -> list[str]:
+    """Every architecture, sorted."""
+    return sorted(ARCHITECTURES)
+
+
+def build(architecture: str, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """A network with fresh weights from torch's global random numbers.
+
+    Args:
+        architecture: One of `names`.
+        input_shape: (channels, height, width) of the scaled input.
+        num_classes: Number of logits.
+
+    Raises:
+        UnknownNameError: There is no such architecture.
+        ZooError: The input is too small for it.
+    """
+    if architecture not in ARCHITECTURES:
+        raise unknown("architecture", architecture, ARCHITECTURES)
+    try:
+        return ARCHITECTURES[architecture](input_shape, num_classes)
+    except RuntimeError as problem:
+        shape = "x".join(map(str, input_shape))
+        raise ZooError(
+            f"Architecture {architecture} cannot take inputs of {shape}: {problem}. "
+            "Choose another architecture."
+        ) from problem

@@ -1,0 +1,42 @@
+"""The input scaling that belongs to a model, so that every model takes pixels in [0, 1]."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+
+class Scaled(nn.Module):
+    """``net((x - mean) / std)``, with ``x`` resized first if the network's input is smaller.
+
+    The scaling is fixed, so it is not part of the state dict.
+
+    Args:
+        net: Takes scaled inputs (n, channels, height, width), gives logits (n, num_classes).
+        mean: Per channel.
+        std: Per channel.
+        input_shape: (channels, height, width) that ``net`` takes.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        net: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        input_shape: tuple[int, int, int],
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.size = input_shape[1:]
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (n, num_classes) for pixels ``x`` (n, channels, height, width) in [0, 1]."""
+        if x.shape[-2:] != self.size:
+            x = F.interpolate(x, self.size, mode="bilinear", align_corners=False)
+        return self.net((x - self.mean) / self.std)
