@@ -23,11 +23,13 @@ class Method:
         name: Key of the registry.
         params: Every field of the method, sorted by name, defaults included.
         label: For people: the name, and the settings that are not defaults.
+        guards: The risk that a defense is meant for; None for an attack.
     """
 
     name: str
     params: tuple[tuple[str, Value], ...] = ()
     label: str = field(default="", compare=False)
+    guards: Risk | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return self.label or self.name
@@ -68,10 +70,10 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Digest of everything that determines the evaluation; labels do not count."""
+        """Digest of everything that determines the evaluation; words for people do not count."""
         spec = self.to_dict()
         for method in (spec["attack"], *spec["stack"]):
-            del method["label"]
+            del method["label"], method["guards"]
         return digest({"format": RESULT_FORMAT, **spec})
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,7 +89,9 @@ class Cell:
         """The cell that `to_dict` wrote."""
 
         def method(spec: Mapping[str, Any]) -> Method:
-            return Method(spec["name"], tuple(sorted(spec["params"].items())), spec["label"])
+            guards = Risk(spec["guards"]) if spec["guards"] else None
+            params = tuple(sorted(spec["params"].items()))
+            return Method(spec["name"], params, spec["label"], guards)
 
         threat = record["threat"]
         return cls(

@@ -1,0 +1,132 @@
+"""Trained models in the store, by what determines them: trained once, attacked many times."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors.torch
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from harness.training import Job, Trained, network, train
+from harness.types import Split
+from zoo.errors import ZooError
+from zoo.files import new_folder, sha256_file, write_json
+from zoo.home import Home
+
+WEIGHTS, SPEC = "weights.safetensors", "spec.json"
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The trained models of one store: ``artifacts/<key>/{weights.safetensors, spec.json}``."""
+
+    home: Home
+
+    def has(self, job: Job) -> bool:
+        """Whether the job's model is there."""
+        return (self.home.artifacts / job.key / SPEC).exists()
+
+    def spec(self, job: Job) -> dict[str, Any]:
+        """The record of a trained job: its spec, evidence, weights' sha256 and training seconds."""
+        return json.loads((self.home.artifacts / job.key / SPEC).read_text())
+
+    def load(self, job: Job, device: str) -> Trained:
+        """The model of a trained job, its weights checked against their recorded sha256.
+
+        Raises:
+            ZooError: The weights were altered; they are removed, so that a new run trains them.
+        """
+        folder, spec = self.home.artifacts / job.key, self.spec(job)
+        found = sha256_file(folder / WEIGHTS)
+        if found != spec["sha256"]:
+            (folder / SPEC).unlink()
+            raise ZooError(
+                f"The trained weights {folder / WEIGHTS} were altered (sha256 {found[:12]}, recorded "
+                f"{spec['sha256'][:12]}); they are dropped, run the same command again to retrain."
+            )
+        model, _ = network(job, self._bases([job])[job.base] if job.base else None)
+        model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
+        return Trained(model.to(device).eval(), spec["evidence"])
+
+    def save(self, job: Job, trained: Trained, *, seconds: float, together: int) -> None:
+        """Store a trained model, whole or not at all.
+
+        Args:
+            job: What was trained.
+            trained: The model and its evidence.
+            seconds: Wall time of its training; of its share, if others were trained with it.
+            together: How many models were trained in the same call.
+        """
+        state = {k: v.detach().cpu().contiguous() for k, v in trained.model.state_dict().items()}
+        with new_folder(self.home.artifacts / job.key) as folder:
+            safetensors.torch.save_file(state, folder / WEIGHTS)
+            record = {
+                **job.spec,
+                "evidence": trained.evidence,
+                "sha256": sha256_file(folder / WEIGHTS),
+                "seconds": seconds,
+                "together": together,
+            }
+            write_json(folder / SPEC, record)
+
+    def obtain(self, jobs: list[Job], pool: Split) -> None:
+        """Train the jobs whose models are missing.
+
+        A job that another process is training is waited for. The lock of a process that died is
+        free, so its job is taken over.
+
+        Args:
+            jobs: All on the dataset of ``pool``.
+            pool: The whole dataset, on the device to train on.
+        """
+        theirs = []
+        with ExitStack() as held:
+            mine = []
+            for job in jobs:
+                try:
+                    held.enter_context(self._lock(job).acquire(blocking=False))
+                except Timeout:
+                    theirs.append(job)
+                else:
+                    mine.append(job)
+            self._train([job for job in mine if not self.has(job)], pool)
+        # Only after our own locks are free may we wait for others: nobody waits in a circle.
+        for job in theirs:
+            with self._lock(job):
+                if not self.has(job):
+                    self._train([job], pool)
+
+    def _train(self, jobs: list[Job], pool: Split) -> None:
+        if not jobs:
+            return
+        begin = time.perf_counter()
+        models = train(jobs, pool, self._bases(jobs))
+        seconds = (time.perf_counter() - begin) / len(jobs)
+        for job, trained in zip(jobs, models, strict=True):
+            self.save(job, trained, seconds=seconds, together=len(jobs))
+
+    def _bases(self, jobs: list[Job]) -> dict[str, dict[str, Tensor]]:
+        found = {}
+        for sha in {job.base for job in jobs if job.base}:
+            path = self.home.blobs / sha
+            if sha256_file(path) != sha:
+                raise ZooError(f"The weights {path} were altered; run `zoo fetch` for their model again.")
+            found[sha] = safetensors.torch.load_file(path)
+        return found
+
+    def _lock(self, job: Job) -> FileLock:
+        self.home.locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.home.locks / f"artifact-{job.key}.lock")
+
+
+def on_device(split: Split, device: str) -> Split:
+    """A copy of ``split`` where the training happens."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ZooError(f"No device {device!r}: this torch finds no GPU. Use --device cpu.")
+    return Split(split.x.to(device), split.y.to(device))

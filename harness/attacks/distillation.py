@@ -1,0 +1,68 @@
+"""Model extraction by distillation: fit a surrogate to the target's answers.
+
+The attacker sends inputs of its own to the target and trains a model of its own choosing to
+reproduce what comes back. No true labels are used, and every input is asked once.
+
+References:
+    Tramèr et al. (2016). Stealing Machine Learning Models via Prediction APIs. USENIX Security.
+    Orekondy, Schiele and Fritz (2019). Knockoff Nets. CVPR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from harness.attacks.protocol import AttackerData
+from harness.seeds import derive, generator, seeded
+from harness.target import BlackBox
+from harness.training import fit
+from harness.types import Access, Aux, Risk, Split
+from zoo import nets
+from zoo.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """Train a surrogate on the answers to the attacker's inputs.
+
+    With access to scores the surrogate reproduces the probabilities, with access to labels the
+    predicted classes. The query budget is the threat model's; without one, all inputs are asked.
+
+    Attributes:
+        surrogate: Architecture of the surrogate; the target's own if not given.
+        epochs: Passes over the answered queries.
+        lr: Learning rate of Adam.
+        batch_size: Queries per step.
+    """
+
+    name: ClassVar[str] = "distillation"
+    risk: ClassVar[Risk] = Risk.EXTRACTION
+    access: ClassVar[tuple[Access, ...]] = (Access.LABELS, Access.SCORES)
+    aux: ClassVar[tuple[Aux, ...]] = (Aux.SHADOW, Aux.PARTIAL, Aux.OOD)
+    reference: ClassVar[str] = "Tramèr et al. (2016), https://arxiv.org/abs/1609.02943"
+
+    surrogate: str | None = None
+    epochs: int = 40
+    lr: float = 1e-3
+    batch_size: int = 64
+
+    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> nn.Module:
+        """Steal ``target`` and return the surrogate, in eval mode."""
+        assert data.aux is not None
+        x = data.aux.x
+        if target.budget is not None:
+            order = torch.randperm(len(x), generator=generator("queries", seed))
+            x = x[order[: target.budget].to(x.device)]
+        answers = target.scores(x) if target.access.grants(Access.SCORES) else target.labels(x)
+        with seeded("surrogate", seed):
+            surrogate = nets.build(
+                self.surrogate or data.architecture, data.input_shape, data.num_classes
+            )
+        recipe = Recipe(lr=self.lr, epochs=self.epochs, batch_size=self.batch_size)
+        return fit(
+            surrogate.to(x.device), Split(x, answers), recipe, seed=derive("surrogate", seed)
+        )

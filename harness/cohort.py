@@ -1,0 +1,163 @@
+"""Many small models at once: parameters stacked, one vmapped step for all.
+
+A cohort's members share architecture, recipe, number of examples and stage of the pipeline; each
+has its own initialisation, data and batch order, drawn exactly as if it were trained alone.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+from harness import registry
+from harness.seeds import derive
+from harness.stack import Stack
+from harness.training import Job, batches, fit, make_optimizer, network, num_steps, set_lr
+from harness.types import Split
+from zoo.recipe import Recipe
+
+WIDTH = 4
+"""Models in the measurement that decides whether a cohort pays."""
+
+
+def groups(jobs: list[Job]) -> list[list[int]]:
+    """Positions of the jobs that could be trained together, first come first."""
+    found: dict[tuple[object, ...], list[int]] = {}
+    for position, job in enumerate(jobs):
+        stack = Stack.of(registry.defenses(job.stack))
+        alike = (
+            job.architecture,
+            job.input_shape,
+            job.num_classes,
+            job.mean,
+            job.std,
+            job.recipe,
+            len(job.index),
+            job.base is None,
+        )
+        # Any defense may make a member's data, steps or network differ from the others'.
+        key = (position,) if stack.defenses else alike
+        found.setdefault(key, []).append(position)
+    return list(found.values())
+
+
+def pays(jobs: list[Job], pool: Split) -> bool:
+    """Whether these jobs are trained faster together on this device, by a short measurement."""
+    job = jobs[0]
+    return _pays(
+        job.architecture,
+        job.input_shape,
+        job.num_classes,
+        min(job.recipe.batch_size, len(job.index)),
+        job.recipe.optimizer,
+        str(pool.x.device),
+        torch.get_num_threads(),
+    )
+
+
+@cache
+def _pays(
+    architecture: str,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    batch_size: int,
+    optimizer: str,
+    device: str,
+    threads: int,
+) -> bool:
+    """Seconds of three steps of `WIDTH` models, together and one by one, the best of two tries."""
+    recipe = Recipe(optimizer=optimizer, epochs=1, batch_size=batch_size)  # type: ignore[arg-type]
+    data = Split(
+        torch.rand(3 * batch_size, *input_shape, device=device),
+        torch.arange(3 * batch_size, device=device) % num_classes,
+    )
+    channels = input_shape[0]
+    jobs = [
+        Job(
+            dataset="",
+            fingerprint="",
+            index=torch.arange(len(data)),
+            architecture=architecture,
+            input_shape=input_shape,
+            num_classes=num_classes,
+            mean=(0.0,) * channels,
+            std=(1.0,) * channels,
+            recipe=recipe,
+            seed=seed,
+        )
+        for seed in range(WIDTH)
+    ]
+
+    def together() -> None:
+        train_together(jobs, data, {})
+
+    def alone() -> None:
+        for job in jobs:
+            fit(network(job, None)[0].to(device), data, recipe, seed=0)
+
+    def seconds(work: object) -> float:
+        best = float("inf")
+        for _ in range(2):
+            begin = time.process_time() if device == "cpu" else time.perf_counter()
+            work()  # type: ignore[operator]
+            if device != "cpu":
+                torch.cuda.synchronize()
+            end = time.process_time() if device == "cpu" else time.perf_counter()
+            best = min(best, end - begin)
+        return best
+
+    try:
+        return seconds(together) < seconds(alone)
+    except RuntimeError as error:
+        # Dropout under vmap would not draw what it draws alone; such models are trained one by one.
+        if "randomness" in str(error):
+            return False
+        raise
+
+
+def train_together(
+    jobs: list[Job], pool: Split, bases: dict[str, dict[str, Tensor]]
+) -> list[nn.Module]:
+    """Train one group of jobs with shared steps; the models in eval mode, in order.
+
+    Args:
+        jobs: One of `groups`.
+        pool: The whole dataset, on the device to train on.
+        bases: Starting weights by sha256.
+    """
+    device = pool.x.device
+    models = [
+        network(job, bases[job.base] if job.base else None)[0].to(device).train() for job in jobs
+    ]
+    skeleton, recipe, n = models[0], jobs[0].recipe, len(jobs[0].index)
+    params, buffers = stack_module_state(models)
+    optimizer = make_optimizer(list(params.values()), recipe)
+    index = torch.stack([job.index for job in jobs]).to(device)  # (m, n)
+    steps = num_steps(n, recipe)
+
+    def loss(
+        params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor
+    ) -> Tensor:
+        return F.cross_entropy(functional_call(skeleton, (params, buffers), (x,)), y)
+
+    gradients = vmap(grad(loss), randomness="error")
+    orders = zip(
+        *(batches(n, recipe, derive("train", job.seed)) for job in jobs), strict=True
+    )
+    for step, order in enumerate(orders):
+        batch = index.gather(1, torch.stack(order).to(device))  # (m, b)
+        set_lr(optimizer, recipe, step, steps)
+        found = gradients(params, buffers, pool.x[batch], pool.y[batch])
+        for name, parameter in params.items():
+            parameter.grad = found[name]
+        optimizer.step()
+    for position, model in enumerate(models):
+        stacked = {**params, **buffers}
+        model.load_state_dict({name: stacked[name][position] for name in model.state_dict()})
+        model.eval()
+    return models

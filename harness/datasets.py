@@ -1,0 +1,293 @@
+"""Datasets by name, their fingerprints, and who holds which part of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from harness.seeds import derive
+from harness.types import Regime, Split
+from zoo.errors import ZooError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dataset:
+    """Images and labels in their original order.
+
+    Attributes:
+        name: Key of `load`.
+        num_classes: Labels are 0 .. num_classes - 1.
+        x: (n, channels, height, width) float32 in [0, 1].
+        y: (n,) int64.
+        n_train: How many of the first examples are the official training data; 0 if the data has
+            no official split.
+        epsilon: Customary perturbation radius by norm, in units of the pixel range.
+    """
+
+    name: str
+    num_classes: int
+    x: Tensor
+    y: Tensor
+    n_train: int = 0
+    epsilon: dict[str, float] = field(default_factory=lambda: {"linf": 8 / 255, "l2": 0.5})
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        channels, height, width = self.x.shape[1:]
+        return channels, height, width
+
+    @property
+    def all(self) -> Split:
+        """Every example."""
+        return Split(self.x, self.y)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 of shapes, pixels, labels and the official split."""
+        sha = hashlib.sha256(f"{tuple(self.x.shape)} {self.num_classes} {self.n_train}".encode())
+        sha.update(np.ascontiguousarray(self.x.numpy()).data)
+        sha.update(np.ascontiguousarray(self.y.numpy()).data)
+        return sha.hexdigest()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Quarters:
+    """Who holds which examples: four disjoint index tensors (n,) int64 into one dataset.
+
+    Attributes:
+        target_train: The members. The target is trained on these, or was.
+        target_test: The non-members, on which the target is judged.
+        shadow_train: The attacker's own data, to train on.
+        shadow_test: The attacker's own data, to test on.
+    """
+
+    target_train: Tensor
+    target_test: Tensor
+    shadow_train: Tensor
+    shadow_test: Tensor
+
+
+def quarters(dataset: Dataset, seed: int, regime: Regime) -> Quarters:
+    """The split of ``dataset`` for one seed.
+
+    From scratch, all examples are shuffled and cut into four equal quarters (Liu et al. 2022,
+    ML-Doctor). A published model has already seen the official training data, so there the members
+    are official training examples and everybody else shares the official test data: half for
+    ``target_test``, a quarter for each shadow part.
+
+    Raises:
+        ZooError: A published model's dataset has no official split.
+    """
+    rng = np.random.default_rng(derive("split", dataset.fingerprint, regime, seed))
+    if regime is Regime.FROM_SCRATCH:
+        order = rng.permutation(len(dataset))
+        size = len(dataset) // 4
+        parts = [order[i * size : (i + 1) * size] for i in range(4)]
+    else:
+        if not 0 < dataset.n_train < len(dataset):
+            raise ZooError(
+                f"A published model needs a dataset with an official split; {dataset.name!r} has "
+                f"none, so members and non-members cannot be told apart."
+            )
+        order = dataset.n_train + rng.permutation(len(dataset) - dataset.n_train)
+        half, three = len(order) // 2, 3 * len(order) // 4
+        members = rng.permutation(dataset.n_train)
+        parts = [members, order[:half], order[half:three], order[three:]]
+    train, test, shadow_train, shadow_test = (torch.from_numpy(part) for part in parts)
+    return Quarters(
+        target_train=train, target_test=test, shadow_train=shadow_train, shadow_test=shadow_test
+    )
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where dataset files are looked for.
+
+    Attributes:
+        data_dir: A folder in torchvision's on-disk formats.
+        mirror: A folder of public datasets and checkpoints as compressed numpy arrays.
+    """
+
+    data_dir: Path | None = None
+    mirror: Path | None = None
+
+    @classmethod
+    def resolve(cls, data_dir: Path | None = None, mirror: Path | None = None) -> Source:
+        """What the user gave, else ``$ZOO_DATA_DIR`` and ``$ZOO_MIRROR``."""
+
+        def folder(given: Path | None, variable: str) -> Path | None:
+            found = given or (Path(os.environ[variable]) if os.environ.get(variable) else None)
+            if found is not None and not found.is_dir():
+                raise ZooError(f"No folder {found} (wanted by {variable} or its option).")
+            return found
+
+        return cls(folder(data_dir, "ZOO_DATA_DIR"), folder(mirror, "ZOO_MIRROR"))
+
+
+def _images(x: np.ndarray) -> Tensor:
+    """Bytes (n, height, width[, channels]) as float32 (n, channels, height, width) in [0, 1]."""
+    if x.ndim == 3:
+        x = x[..., None]
+    return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))).float().div_(255)
+
+
+def _digits(source: Source) -> Dataset:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    x = torch.from_numpy(digits.images).float().div_(16)[:, None]
+    y = torch.from_numpy(digits.target).long()
+    return Dataset(
+        name="digits", num_classes=10, x=x, y=y, epsilon={"linf": 0.1, "l2": 0.5}
+    )
+
+
+def _photo_patches(source: Source) -> Dataset:
+    """2,000 patches of 32x32 from the two photographs that come with scikit-learn.
+
+    What an attacker can always find: natural images that have nothing to do with the target's
+    data. The label says which photograph a patch is from.
+    """
+    from sklearn.datasets import load_sample_images
+
+    rng = np.random.default_rng(derive("photo-patches"))
+    patches, labels = [], []
+    for label, photo in enumerate(load_sample_images().images):
+        height, width = photo.shape[:2]
+        for _ in range(1000):
+            top, left = rng.integers(height - 32), rng.integers(width - 32)
+            patches.append(photo[top : top + 32, left : left + 32])
+            labels.append(label)
+    order = rng.permutation(len(labels))
+    return Dataset(
+        name="photo-patches",
+        num_classes=2,
+        x=_images(np.stack(patches)[order]),
+        y=torch.tensor(labels)[order],
+    )
+
+
+_MIRROR = {
+    "cifar10": ("cifar10/cifar10_train10000.npz", "cifar10/cifar10_test1000.npz"),
+    "mnist": ("mnist/mnist_train.npz", "mnist/mnist_test.npz"),
+    "fashion-mnist": (
+        "fashion_mnist/fashion_mnist_train10000.npz",
+        "fashion_mnist/fashion_mnist_test.npz",
+    ),
+    "gtsrb": ("gtsrb/gtsrb_train_35px.npz", "gtsrb/gtsrb_test_35px.npz"),
+}
+
+_CLASSES = {"cifar10": 10, "mnist": 10, "fashion-mnist": 10, "gtsrb": 43}
+
+_EPSILON = {
+    "cifar10": {"linf": 8 / 255, "l2": 0.5},
+    "mnist": {"linf": 0.3, "l2": 2.0},
+    "fashion-mnist": {"linf": 0.1, "l2": 1.5},
+    "gtsrb": {"linf": 8 / 255, "l2": 0.5},
+}
+
+
+def _from_mirror(name: str, mirror: Path) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    parts = []
+    for file in _MIRROR[name]:
+        if not (mirror / file).exists():
+            return None
+        with np.load(mirror / file, allow_pickle=False) as arrays:
+            parts.append((arrays["x"], arrays["y"]))
+    return parts
+
+
+def _from_torchvision(name: str, root: Path) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """Both official splits as torchvision reads them; None where its files are not there."""
+    from torchvision import datasets
+
+    try:
+        if name == "gtsrb":
+            parts = []
+            for split in ("train", "test"):
+                signs = datasets.GTSRB(str(root), split=split)
+                # Signs come in many sizes; 35 is what the public copies of this set use.
+                x = [np.asarray(image.convert("RGB").resize((35, 35), 2)) for image, _ in signs]
+                parts.append((np.stack(x), np.array([label for _, label in signs])))
+            return parts
+        kind = {
+            "cifar10": datasets.CIFAR10,
+            "mnist": datasets.MNIST,
+            "fashion-mnist": datasets.FashionMNIST,
+        }[name]
+        both = [kind(str(root), train=train) for train in (True, False)]
+    except RuntimeError as error:
+        if "not found" in str(error).lower():
+            return None
+        raise
+    return [(np.asarray(part.data), np.asarray(part.targets)) for part in both]
+
+
+def _public(name: str) -> Callable[[Source], Dataset]:
+    def load_public(source: Source) -> Dataset:
+        parts = None
+        if source.data_dir is not None:
+            parts = _from_torchvision(name, source.data_dir)
+        if parts is None and source.mirror is not None:
+            parts = _from_mirror(name, source.mirror)
+        if parts is None:
+            looked = [str(p) for p in (source.data_dir, source.mirror) if p is not None]
+            raise ZooError(
+                f"Dataset {name!r} is not here (looked in: {', '.join(looked) or 'nowhere'}). Give "
+                f"--data-dir (torchvision's format) or --mirror, or set ZOO_DATA_DIR or ZOO_MIRROR."
+            )
+        (x_train, y_train), (x_test, y_test) = parts
+        return Dataset(
+            name=name,
+            num_classes=_CLASSES[name],
+            x=_images(np.concatenate([x_train, x_test])),
+            y=torch.from_numpy(np.concatenate([y_train, y_test]).astype(np.int64)),
+            n_train=len(y_train),
+            epsilon=_EPSILON[name],
+        )
+
+    return load_public
+
+
+DATASETS: dict[str, Callable[[Source], Dataset]] = {
+    "digits": _digits,
+    "photo-patches": _photo_patches,
+    **{name: _public(name) for name in _MIRROR},
+}
+"""Loaders by name. Other packages add theirs with the entry point group ``harness.datasets``."""
+
+
+def names() -> list[str]:
+    """Every known dataset, those of other packages included."""
+    return sorted({*DATASETS, *(point.name for point in entry_points(group="harness.datasets"))})
+
+
+@lru_cache(maxsize=4)
+def load(name: str, source: Source) -> Dataset:
+    """A dataset, read once per process.
+
+    Raises:
+        ZooError: The name is unknown, or the files are not where ``source`` says.
+    """
+    if name in DATASETS:
+        return DATASETS[name](source)
+    for point in entry_points(group="harness.datasets"):
+        if point.name == name:
+            return point.load()(source)
+    raise unknown("dataset", name, names())

@@ -1,0 +1,108 @@
+"""One cell to one evaluation. Computes, touches no disk; all randomness comes from the cell."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness import registry
+from harness.datasets import Dataset, quarters
+from harness.games import evasion, extraction, membership
+from harness.games.game import Game, Table
+from harness.results import Cell, Evaluation
+from harness.seeds import derive
+from harness.stack import Stack
+from harness.susceptibility import PRIMARY, susceptibility
+from harness.target import BlackBox
+from harness.training import Trained
+from harness.types import Access, Risk, Split
+from harness.metrics.classification import accuracy
+
+GAMES: dict[Risk, Game] = {
+    Risk.EVASION: evasion,
+    Risk.EXTRACTION: extraction,
+    Risk.MEMBERSHIP_INFERENCE: membership,
+}
+
+
+def evaluate(
+    cell: Cell,
+    trained: Trained,
+    dataset: Dataset,
+    ood: Split | None,
+    *,
+    architecture: str,
+    device: str,
+    provenance: Mapping[str, Any],
+) -> tuple[Evaluation, Mapping[str, np.ndarray]]:
+    """Measure one cell.
+
+    Args:
+        cell: What to measure.
+        trained: Its target, before output defenses.
+        dataset: Its data.
+        ood: The attacker's other data, fitted to the target's input, if the threat model has any.
+        architecture: Of the target.
+        device: Where to compute.
+        provenance: What the caller knows of where the weights come from.
+
+    Returns:
+        The evaluation, and per-example columns from which its metrics can be made again.
+    """
+    begin = time.perf_counter()
+    stack = Stack.of(registry.defenses(cell.stack))
+    table = Table(
+        model=stack.guard(trained.model).to(device).eval(),
+        dataset=dataset,
+        quarters=quarters(dataset, cell.seed, cell.regime),
+        ood=ood,
+        architecture=architecture,
+        threat=cell.threat,
+        # One stream per seed and attack, the same for every stack: defended and undefended models
+        # face the same luck, so it cancels in their difference.
+        seed=derive("attack", cell.attack.name, cell.seed),
+        device=device,
+    )
+    outcome = GAMES[cell.risk].play(registry.attack(cell.attack), table)
+    test = table.hold(table.quarters.target_test)
+    utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
+    evaluation = Evaluation(
+        cell=cell,
+        status="ok",
+        metrics=outcome.metrics,
+        primary=PRIMARY[cell.risk],
+        susceptibility=susceptibility(cell.risk, outcome.metrics),
+        utility=utility,
+        evidence={**trained.evidence, **outcome.notes},
+        provenance={**environment(device), **provenance},
+        seconds=time.perf_counter() - begin,
+        peak_memory_mb=peak_memory_mb(device),
+    )
+    return evaluation, outcome.samples
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions and hardware that a number may depend on."""
+    packages = ("zoo-harness", "torch", "opacus", "numpy", "scipy", "scikit-learn")
+    return {
+        "packages": {name: version(name) for name in packages},
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "threads": torch.get_num_threads(),
+        "dtype": "float32",
+    }
+
+
+def peak_memory_mb(device: str) -> float:
+    """Largest memory this process has held so far: of the accelerator, else resident."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,1 @@
+"""For each risk its game: what the attacker is handed, and how what comes back is judged."""

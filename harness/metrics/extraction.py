@@ -1,0 +1,35 @@
+"""How good a copy a surrogate is.
+
+References:
+    Jagielski et al. (2020). High Accuracy and High Fidelity Extraction of Neural Networks. USENIX.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from harness.metrics.classification import accuracy
+
+
+def extraction(surrogate: Tensor, target: Tensor, y: Tensor) -> dict[str, float | None]:
+    """Metrics of a surrogate on data that neither the target nor the attacker trained on.
+
+    Args:
+        surrogate: (n,) labels the surrogate predicts.
+        target: (n,) labels the target predicts.
+        y: (n,) true labels.
+
+    Returns:
+        ``fidelity``: share of inputs on which both agree. ``correct_fidelity``: the same among the
+        inputs that the target gets right; None if there are none. ``surrogate_accuracy``,
+        ``target_accuracy``. ``majority_agreement``: the fidelity of always answering the target's
+        most frequent class, which is what knowing nothing gives.
+    """
+    right = target == y
+    return {
+        "fidelity": accuracy(surrogate, target),
+        "correct_fidelity": accuracy(surrogate[right], target[right]) if right.any() else None,
+        "surrogate_accuracy": accuracy(surrogate, y),
+        "target_accuracy": accuracy(target, y),
+        "majority_agreement": (target.bincount().max() / len(target)).item(),
+    }

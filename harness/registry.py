@@ -1,0 +1,147 @@
+"""Every attack and every defense by name, written out in one place.
+
+Methods are named by where they live, so that a list of names costs no import of torch. Other
+packages add theirs with the entry point groups ``harness.attacks`` and ``harness.defenses``.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Literal, get_args, get_origin
+
+from harness.results import Method, Value
+from zoo.errors import ZooError, unknown
+
+Kind = Literal["attack", "defense"]
+
+ATTACKS = {
+    "correctness": "harness.attacks.correctness:Correctness",
+    "distillation": "harness.attacks.distillation:Distillation",
+    "fgsm": "harness.attacks.fgsm:FGSM",
+    "loss-threshold": "harness.attacks.loss_threshold:LossThreshold",
+    "modified-entropy": "harness.attacks.modified_entropy:ModifiedEntropy",
+    "pgd": "harness.attacks.pgd:PGD",
+}
+
+DEFENSES = {
+    "dpsgd": "harness.defenses.dpsgd:DPSGD",
+}
+
+NONE = "none"
+"""The name of the empty stack."""
+
+
+@cache
+def _known(kind: Kind) -> dict[str, type[Any]]:
+    """Classes by name; a plugin that cannot be imported is left out, with a warning."""
+    found = {}
+    for name, place in (ATTACKS if kind == "attack" else DEFENSES).items():
+        module, _, attribute = place.partition(":")
+        found[name] = getattr(import_module(module), attribute)
+    for point in entry_points(group=f"harness.{kind}s"):
+        if point.name in found:
+            warnings.warn(f"plugin {kind} {point.name!r} has the name of ours: left out", stacklevel=2)
+            continue
+        try:
+            found[point.name] = point.load()
+        except Exception as error:  # a plugin may fail in any way; ours must work without it
+            warnings.warn(f"plugin {kind} {point.name!r} is left out: {error}", stacklevel=2)
+    return dict(sorted(found.items()))
+
+
+def known(kind: Kind) -> Mapping[str, type[Any]]:
+    """Every attack or every defense: classes by name, sorted."""
+    return _known(kind)
+
+
+def get(kind: Kind, name: str) -> type[Any]:
+    """The class called ``name``.
+
+    Raises:
+        UnknownNameError: With the nearest names.
+    """
+    try:
+        return _known(kind)[name]
+    except KeyError:
+        extra = [NONE] if kind == "defense" else []
+        raise unknown(kind, name, [*_known(kind), *extra]) from None
+
+
+def make(kind: Kind, name: str, settings: Mapping[str, Any]) -> Any:
+    """The method called ``name`` with these settings; texts are read as their field's type.
+
+    Raises:
+        ZooError: A field is unknown or its value does not fit.
+    """
+    method = get(kind, name)
+    hints = typing.get_type_hints(method)
+    own = {f.name for f in fields(method)}
+    for key in settings:
+        if key not in own:
+            raise unknown(f"setting of {name}", key, own)
+    return method(**{k: parse(v, hints[k], f"{name}.{k}") for k, v in settings.items()})
+
+
+def parse(value: Any, hint: Any, name: str) -> Value:
+    """``value`` as the type that ``hint`` names.
+
+    Args:
+        value: Text from the command line, or a value that already fits.
+        hint: ``int``, ``float``, ``str``, ``bool``, a ``Literal`` of texts, or a union of them.
+        name: For the message.
+
+    Raises:
+        ZooError: No reading of the text fits.
+    """
+    if not isinstance(value, str):
+        return value
+    options = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    for option in options:
+        if option is type(None):
+            if value.lower() in ("none", "null"):
+                return None
+        elif get_origin(option) is Literal:
+            if value in get_args(option):
+                return value
+        elif option is bool:
+            if value.lower() in ("true", "false"):
+                return value.lower() == "true"
+        else:
+            try:
+                return option(value)
+            except ValueError:
+                continue
+    wanted = " or ".join(
+        "|".join(get_args(o)) if get_origin(o) is Literal else getattr(o, "__name__", str(o))
+        for o in options
+    ).replace("NoneType", "none")
+    raise ZooError(f"{name} wants {wanted}, found {value!r}.")
+
+
+def describe(method: Any) -> Method:
+    """A method as a record: its name, all its settings, and a label with those that were changed."""
+    params = tuple(sorted((f.name, getattr(method, f.name)) for f in fields(method)))
+    changed = [
+        f"{f.name}={getattr(method, f.name)}"
+        for f in fields(method)
+        if f.default is MISSING or getattr(method, f.name) != f.default
+    ]
+    label = f"{method.name}({', '.join(changed)})" if changed else method.name
+    return Method(method.name, params, label, getattr(method, "guards", None))
+
+
+def defenses(stack: Sequence[Method]) -> list[Any]:
+    """The defenses that records name."""
+    return [make("defense", method.name, dict(method.params)) for method in stack]
+
+
+def attack(method: Method) -> Any:
+    """The attack that a record names."""
+    return make("attack", method.name, dict(method.params))

@@ -1,0 +1,225 @@
+"""Carry out a plan: train what is missing, measure what is missing, lose nothing when killed."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F  # noqa: N812
+from filelock import Timeout
+
+from harness import datasets
+from harness.artifacts import Artifacts, on_device
+from harness.datasets import Dataset, Source
+from harness.evaluate import evaluate
+from harness.plan import Plan, Planned
+from harness.results import Evaluation
+from harness.stack import NotApplicableError
+from harness.store import Store
+from harness.training import Job, Trained
+from harness.types import Split
+from zoo.errors import ZooError
+from zoo.files import sha256_file
+from zoo.home import Home
+
+Executor = Callable[..., Iterator[Any]]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every worker needs to know.
+
+    Attributes:
+        home: The store.
+        source: Where dataset files are.
+        device: Where to compute.
+        weights: sha256 of the weights of published models, by model name.
+        code: Version of the code that measures.
+    """
+
+    home: Home
+    source: Source
+    device: str
+    weights: dict[str, str]
+    code: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something was finished.
+
+    Attributes:
+        kind: ``trained``, ``measured``, ``failed``, ``not applicable`` or ``skipped`` (another
+            process measured it).
+        count: How many trainings or cells.
+        text: For people.
+    """
+
+    kind: str
+    count: int
+    text: str = ""
+
+
+def run(plan: Plan, context: Context, executor: Executor, *, workers: int) -> Iterator[Event]:
+    """Do what the plan says is missing and report each step.
+
+    Args:
+        plan: What to do.
+        context: Where and with what.
+        executor: ``run`` of one of `harness.executors`.
+        workers: Processes.
+    """
+    store = Store(context.home)
+    for item in plan.missing:
+        if item.refused:
+            store.put(Evaluation(cell=item.cell, status="not applicable", reason=item.refused))
+            yield Event("not applicable", 1, item.refused)
+    problems: dict[str, tuple[str, str]] = {}
+    for done in executor(partial(_train, context=context), _chunks(plan.jobs, workers), workers=workers):
+        problems |= done.problems
+        yield Event("trained", done.count)
+    cells = []
+    for item in plan.missing:
+        problem = problems.get(item.job.key) if item.job else None
+        if problem:
+            store.put(Evaluation(cell=item.cell, status=problem[0], reason=problem[1]))  # type: ignore[arg-type]
+            yield Event(problem[0], 1, f"{item.cell.defense} on {item.cell.model}: {problem[1]}")
+        elif not item.refused:
+            cells.append(item)
+    busy = []
+    for item, event in executor(partial(_measure, context=context), cells, workers=workers):
+        if event.kind == "busy":
+            busy.append(item)
+        else:
+            yield event
+    # What another process was measuring: wait for it, and take over what it left undone.
+    for item in busy:
+        with store.lock(item.cell.key):
+            pass
+        yield _measure(item, context=context)[1]
+
+
+@dataclass(frozen=True)
+class _TrainedChunk:
+    count: int
+    problems: dict[str, tuple[str, str]]
+
+
+def _chunks(jobs: Iterable[Job], workers: int) -> list[list[Job]]:
+    """Undefended jobs in one share per worker, so that cohorts can form; the others one by one."""
+    shares: dict[tuple[Any, ...], list[Job]] = {}
+    single = []
+    for job in jobs:
+        if job.stack:
+            single.append([job])
+        else:
+            shares.setdefault((job.dataset, job.architecture, len(job.index)), []).append(job)
+    found = []
+    for share in shares.values():
+        size = -(-len(share) // max(1, workers))
+        found += [share[i : i + size] for i in range(0, len(share), size)]
+    return found + single
+
+
+def _train(jobs: list[Job], *, context: Context) -> _TrainedChunk:
+    dataset = datasets.load(jobs[0].dataset, context.source)
+    try:
+        Artifacts(context.home).obtain(jobs, on_device(dataset.all, context.device))
+    except NotApplicableError as error:
+        return _TrainedChunk(len(jobs), {job.key: ("not applicable", str(error)) for job in jobs})
+    except (ZooError, OSError, MemoryError):
+        raise
+    except Exception as error:  # one model's failure is its cells' result, not the end of the run
+        reason = f"training: {type(error).__name__}: {error}"
+        return _TrainedChunk(len(jobs), {job.key: ("failed", reason) for job in jobs})
+    return _TrainedChunk(len(jobs), {})
+
+
+def _measure(item: Planned, *, context: Context) -> tuple[Planned, Event]:
+    store, cell = Store(context.home), item.cell
+    try:
+        lock = store.lock(cell.key).acquire(blocking=False)
+    except Timeout:
+        return item, Event("busy", 1)
+    with lock:
+        if store.is_done(cell.key):
+            return item, Event("skipped", 1)
+        try:
+            evaluation, samples = _evaluate(item, context)
+        except NotApplicableError as error:
+            evaluation, samples = Evaluation(cell=cell, status="not applicable", reason=str(error)), None
+        except (ZooError, OSError, MemoryError):
+            raise
+        except Exception as error:  # a cell's failure is its result, not the end of the run
+            reason = f"{type(error).__name__}: {error}"
+            evaluation, samples = Evaluation(cell=cell, status="failed", reason=reason), None
+        store.put(evaluation, samples)
+    kind = "measured" if evaluation.status == "ok" else evaluation.status
+    return item, Event(kind, 1, evaluation.reason or "")
+
+
+def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Any]:
+    cell, entry = item.cell, item.entry
+    dataset = datasets.load(cell.dataset, context.source)
+    if item.job is not None:
+        artifacts = Artifacts(context.home)
+        spec = artifacts.spec(item.job)
+        trained = artifacts.load(item.job, context.device)
+        origin = {
+            "weights": spec["sha256"],
+            "artifact": item.job.key,
+            "trained_together": spec["together"],
+            "training_seconds": spec["seconds"],
+        }
+    else:
+        from zoo.loading import load
+
+        path = context.home.blobs / context.weights[entry.name]
+        if sha256_file(path) != context.weights[entry.name]:
+            raise ZooError(f"The weights {path} were altered; run `zoo fetch {entry.name}` again.")
+        trained = Trained(load(entry, path).to(context.device).eval(), {})
+        origin = {"weights": context.weights[entry.name]}
+    ood = None
+    if cell.threat.ood:
+        ood = fitted(datasets.load(cell.threat.ood, context.source), dataset)
+    evaluation, samples = evaluate(
+        cell,
+        trained,
+        dataset,
+        ood,
+        architecture=entry.architecture,
+        device=context.device,
+        provenance={**origin, "code": context.code},
+    )
+    return evaluation, samples
+
+
+def fitted(other: Dataset, dataset: Dataset) -> Split:
+    """The inputs of ``other`` in the shape of ``dataset``'s: grey or coloured, and resized."""
+    x, (channels, height, width) = other.x, dataset.input_shape
+    if x.shape[1] != channels:
+        x = x.mean(1, keepdim=True).expand(-1, channels, -1, -1)
+    x = F.interpolate(x, (height, width), mode="bilinear", antialias=True, align_corners=False)
+    return Split(x.clamp(0, 1).contiguous(), other.y)
+
+
+def code_version() -> str:
+    """The installed version, and the commit where the code runs from a checkout."""
+    from importlib.metadata import version
+
+    root = Path(__file__).resolve().parent.parent
+    found = version("zoo-harness")
+    if (root / ".git").exists():
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found += f"+{done.stdout.strip()}" if done.returncode == 0 else ""
+    return found
+

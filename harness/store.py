@@ -1,0 +1,148 @@
+"""Evaluations as files, and the DuckDB index of them.
+
+One folder per cell, ``cells/<key>/{spec.json, result.json, samples.parquet}``, written whole or not
+at all. Workers write files only; one process indexes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.results import Cell, Evaluation
+from zoo.files import canonical_json, new_folder, write_json
+from zoo.home import Home
+
+if TYPE_CHECKING:
+    import numpy as np
+    from filelock import FileLock
+
+SPEC, RESULT, SAMPLES = "spec.json", "result.json", "samples.parquet"
+
+
+@dataclass(frozen=True)
+class Store:
+    """The evaluations of one home folder."""
+
+    home: Home
+
+    def put(self, evaluation: Evaluation, samples: Mapping[str, np.ndarray] | None = None) -> None:
+        """Store an evaluation, replacing an earlier one of the same cell.
+
+        Args:
+            evaluation: What was measured.
+            samples: Per-example columns of one length.
+        """
+        with new_folder(self.home.cells / evaluation.cell.key) as folder:
+            if samples:
+                _write_parquet(folder / SAMPLES, samples)
+            write_json(folder / SPEC, evaluation.cell.to_dict())
+            write_json(folder / RESULT, evaluation.to_dict())
+
+    def get(self, key: str) -> Evaluation | None:
+        """The evaluation of the cell with this key; None if there is none."""
+        folder = self.home.cells / key
+        try:
+            spec = json.loads((folder / SPEC).read_text())
+            result = json.loads((folder / RESULT).read_text())
+        except FileNotFoundError:
+            return None
+        return Evaluation.from_dict(Cell.from_dict(spec), result)
+
+    def is_done(self, key: str) -> bool:
+        """Whether the cell was measured or found not applicable; a failed one is not done."""
+        try:
+            result = json.loads((self.home.cells / key / RESULT).read_text())
+        except FileNotFoundError:
+            return False
+        return result["status"] != "failed"
+
+    def lock(self, key: str) -> FileLock:
+        """The lock that whoever measures this cell holds; a dead process's lock is free."""
+        from filelock import FileLock
+
+        self.home.locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.home.locks / f"cell-{key}.lock")
+
+    def sync(self) -> int:
+        """Bring the DuckDB index up to date with the files; how many rows changed.
+
+        Readers of the database are not disturbed: they keep the old file until they reopen it.
+        """
+        from zoo import open_catalog
+        from zoo.database import connect, publish
+
+        open_catalog(self.home)
+        present = {}
+        if self.home.cells.exists():
+            for folder in self.home.cells.iterdir():
+                with suppress(FileNotFoundError):
+                    if not folder.name.startswith("."):
+                        present[folder.name] = (folder / RESULT).stat().st_mtime_ns
+        with connect(self.home.database) as database:
+            indexed = dict(database.execute("SELECT key, mtime_ns FROM evaluations").fetchall())
+        changed = sorted(key for key, when in present.items() if indexed.get(key) != when)
+        gone = sorted(indexed.keys() - present.keys())
+        if not changed and not gone:
+            return 0
+        with publish(self.home, copy=True) as database:
+            database.execute("DELETE FROM evaluations WHERE list_contains(?, key)", [changed + gone])
+            rows = []
+            for key in changed:
+                evaluation = self.get(key)
+                if evaluation is not None:
+                    rows.append(_row(key, present[key], evaluation))
+            if rows:
+                marks = ", ".join("?" * len(rows[0]))
+                database.executemany(f"INSERT INTO evaluations VALUES ({marks})", rows)
+        return len(changed) + len(gone)
+
+    def evaluations(self) -> list[Evaluation]:
+        """Every stored evaluation, ordered by cell."""
+        from zoo.database import connect
+
+        self.sync()
+        with connect(self.home.database) as database:
+            rows = database.execute("SELECT spec, result FROM evaluations ORDER BY key").fetchall()
+        return [
+            Evaluation.from_dict(Cell.from_dict(json.loads(spec)), json.loads(result))
+            for spec, result in rows
+        ]
+
+
+def _row(key: str, mtime_ns: int, evaluation: Evaluation) -> list[Any]:
+    """A row of the table ``evaluations``, in the order of schema.sql."""
+    cell = evaluation.cell
+    return [
+        key,
+        mtime_ns,
+        cell.model,
+        cell.dataset,
+        str(cell.regime),
+        cell.defense,
+        str(cell.risk),
+        str(cell.attack),
+        str(cell.threat),
+        cell.seed,
+        evaluation.status,
+        evaluation.reason,
+        evaluation.primary,
+        evaluation.susceptibility,
+        evaluation.utility,
+        canonical_json(dict(evaluation.metrics)),
+        canonical_json(cell.to_dict()),
+        canonical_json(evaluation.to_dict()),
+        evaluation.seconds,
+    ]
+
+
+def _write_parquet(path: Any, columns: Mapping[str, np.ndarray]) -> None:
+    import duckdb
+    import pandas as pd
+
+    frame = pd.DataFrame(dict(columns))  # noqa: F841 - DuckDB reads it by its name
+    with duckdb.connect() as database:
+        database.execute("COPY (SELECT * FROM frame) TO ? (FORMAT parquet, COMPRESSION zstd)", [str(path)])

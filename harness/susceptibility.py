@@ -1,0 +1,48 @@
+"""One number per risk that can be compared: 0 is what chance gives, 1 is total, larger is worse.
+
+The values are not clipped: noise around chance goes below 0, and clipping it would bias the mean.
+Everything here is pure and shown beside the raw metric it is made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.types import Risk
+
+PRIMARY = {
+    Risk.EVASION: "robust_accuracy",
+    Risk.EXTRACTION: "fidelity",
+    Risk.MEMBERSHIP_INFERENCE: "auc",
+}
+"""The metric that stands for each risk."""
+
+
+def rescale(value: float, chance: float, ceiling: float) -> float | None:
+    """(value - chance) / (ceiling - chance); None if there is no room between the two."""
+    return None if ceiling == chance else (value - chance) / (ceiling - chance)
+
+
+def susceptibility(risk: Risk, metrics: Mapping[str, float | None]) -> float | None:
+    """The risk's primary metric, rescaled; None where it is not defined.
+
+    Evasion: 1 - robust / clean accuracy, the share of right answers that an attacker can flip.
+    Extraction: fidelity between agreement with the majority class (0) and 1.
+    Membership inference: 2 AUC - 1.
+    """
+
+    def need(name: str) -> float:
+        value = metrics[name]
+        if value is None:
+            raise ValueError(f"{risk} wants the metric {name}, found none")
+        return value
+
+    match risk:
+        case Risk.EVASION:
+            clean = need("clean_accuracy")
+            return None if clean == 0 else 1 - need("robust_accuracy") / clean
+        case Risk.EXTRACTION:
+            return rescale(need("fidelity"), chance=need("majority_agreement"), ceiling=1)
+        case Risk.MEMBERSHIP_INFERENCE:
+            return rescale(need("auc"), chance=0.5, ceiling=1)
+    raise ValueError(f"no formula for {risk}")

@@ -1,0 +1,73 @@
+"""The target as an attacker may see it: what is not granted cannot be had."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from harness.types import Access
+from zoo.errors import ZooError
+
+
+class AccessDeniedError(ZooError):
+    """An attack asked for more than its threat model grants."""
+
+
+class BudgetError(ZooError):
+    """An attack asked more questions than its threat model grants."""
+
+
+class BlackBox:
+    """A model behind an interface that counts queries and hides what is not granted.
+
+    Attributes:
+        access: What may be read.
+        budget: How many inputs are answered; None for no limit.
+        queries: How many inputs were answered so far.
+    """
+
+    def __init__(
+        self, model: nn.Module, access: Access, *, budget: int | None = None, batch_size: int = 1024
+    ) -> None:
+        self._model = model.eval().requires_grad_(False)
+        self._batch_size = batch_size
+        self.access = access
+        self.budget = budget
+        self.queries = 0
+
+    def labels(self, x: Tensor) -> Tensor:
+        """Predicted classes (n,) int64 of inputs (n, channels, height, width)."""
+        return self._logits(x).argmax(1)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Class probabilities (n, num_classes) of inputs (n, channels, height, width).
+
+        Raises:
+            AccessDeniedError: Only labels are granted.
+        """
+        self._need(Access.SCORES)
+        return self._logits(x).softmax(1)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model itself, in eval mode, parameters frozen; differentiate it as you like.
+
+        Raises:
+            AccessDeniedError: Less than the weights is granted.
+        """
+        self._need(Access.WEIGHTS)
+        return self._model
+
+    def _need(self, access: Access) -> None:
+        if not self.access.grants(access):
+            raise AccessDeniedError(f"The attack wants {access}, but the target gives {self.access} only.")
+
+    @torch.no_grad()
+    def _logits(self, x: Tensor) -> Tensor:
+        if self.budget is not None and self.queries + len(x) > self.budget:
+            raise BudgetError(
+                f"The attack wants {self.queries + len(x)} answers, but the query budget is "
+                f"{self.budget}."
+            )
+        self.queries += len(x)
+        return torch.cat([self._model(part) for part in x.split(self._batch_size)])

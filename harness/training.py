@@ -1,0 +1,222 @@
+"""Training: every model of the project is trained here, from a job that says everything about it.
+
+A model is determined by its job alone. Whether it was trained by itself or in a cohort of others
+(`harness.cohort`), the result agrees to floating point tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from harness import registry
+from harness.results import Method
+from harness.seeds import derive, generator, seeded
+from harness.stack import Stack
+from harness.types import Split
+from zoo import nets
+from zoo.files import digest
+from zoo.recipe import Recipe
+
+ARTIFACT_FORMAT = 1
+"""Part of every job's key: raise it when training changes what a job gives."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Job:
+    """Everything that determines one trained model.
+
+    Attributes:
+        dataset: Name of the dataset.
+        fingerprint: Digest of its contents.
+        index: (n,) int64, the examples to train on.
+        architecture: Key of `zoo.nets.build`.
+        input_shape: (channels, height, width) of the network's input.
+        num_classes: Number of logits.
+        mean: Input scaling, per channel.
+        std: Input scaling, per channel.
+        recipe: How to train.
+        stack: The defenses with all their settings.
+        seed: Initialisation, batch order and the defenses' randomness.
+        base: sha256 of the weights to start from; None to start at random.
+    """
+
+    dataset: str
+    fingerprint: str
+    index: Tensor
+    architecture: str
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    recipe: Recipe
+    stack: tuple[Method, ...] = ()
+    seed: int = 0
+    base: str | None = None
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The job as JSON values; the examples are named by the digest of their indices."""
+        return {
+            "format": ARTIFACT_FORMAT,
+            "dataset": self.dataset,
+            "fingerprint": self.fingerprint,
+            "index": digest(self.index.tolist()),
+            "n": len(self.index),
+            "architecture": self.architecture,
+            "input_shape": list(self.input_shape),
+            "num_classes": self.num_classes,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "recipe": asdict(self.recipe),
+            "stack": [[method.name, dict(method.params)] for method in self.stack],
+            "seed": self.seed,
+            "base": self.base,
+        }
+
+    @property
+    def key(self) -> str:
+        """Digest of `spec`: the artifact's name in the store."""
+        return digest(self.spec)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained model in eval mode, and what its defenses say for themselves."""
+
+    model: nn.Module
+    evidence: dict[str, Any]
+
+
+def network(job: Job, base: dict[str, Tensor] | None) -> tuple[nn.Module, dict[str, Any]]:
+    """The untrained model of a job (scaling built in, defenses' changes made), and their notes.
+
+    Args:
+        job: What to build.
+        base: Weights to start from, if ``job.base`` names some.
+    """
+    with seeded("init", job.seed):
+        net = nets.build(job.architecture, job.input_shape, job.num_classes)
+        if base is not None:
+            net.load_state_dict(base)
+        model: nn.Module = nets.Scaled(net, job.mean, job.std, job.input_shape)
+        return Stack.of(registry.defenses(job.stack)).adapt(model, fine_tuned=base is not None)
+
+
+def batches(n: int, recipe: Recipe, seed: int) -> Iterator[Tensor]:
+    """Index tensors of every step: each epoch a fresh shuffle, the last batch may be short."""
+    order = generator("batches", seed)
+    for _ in range(recipe.epochs):
+        yield from torch.randperm(n, generator=order).split(recipe.batch_size)
+
+
+def num_steps(n: int, recipe: Recipe) -> int:
+    """How many batches `batches` gives."""
+    return recipe.epochs * math.ceil(n / recipe.batch_size)
+
+
+def make_optimizer(parameters: list[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer; both kinds work element by element, so stacked models may share one."""
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    return torch.optim.SGD(
+        parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+
+
+def set_lr(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int) -> None:
+    """Set the learning rate of step ``step`` (from 0) out of ``steps``."""
+    if recipe.schedule == "cosine":
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def fit(
+    model: nn.Module,
+    data: Split,
+    recipe: Recipe,
+    *,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> nn.Module:
+    """Train ``model`` in place on cross-entropy and return it in eval mode.
+
+    Args:
+        model: On the device of ``data``.
+        data: ``y`` is (n,) int64 labels, or (n, classes) probabilities to reproduce.
+        recipe: How to train.
+        seed: Batch order, and dropout where there is any.
+        progress: Called with steps done and steps in all.
+    """
+    model.train()
+    optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], recipe)
+    steps = num_steps(len(data), recipe)
+    with seeded("dropout", seed):
+        for step, batch in enumerate(batches(len(data), recipe, seed)):
+            batch = batch.to(data.x.device)
+            set_lr(optimizer, recipe, step, steps)
+            optimizer.zero_grad()
+            F.cross_entropy(model(data.x[batch]), data.y[batch]).backward()
+            optimizer.step()
+            if progress:
+                progress(step + 1, steps)
+    return model.eval()
+
+
+def train_alone(
+    job: Job,
+    data: Split,
+    base: dict[str, Tensor] | None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trained:
+    """Train one job on its examples ``data``.
+
+    Args:
+        job: What to train.
+        data: The examples that ``job.index`` names.
+        base: Weights to start from, if ``job.base`` names some.
+        progress: Called with steps done and steps in all, by training without defenses.
+    """
+    stack = Stack.of(registry.defenses(job.stack))
+    seed = derive("train", job.seed)
+    data = stack.clean(data, seed=seed)
+    model, evidence = network(job, base)
+    model.to(data.x.device)
+    if stack.gradients is None:
+        fit(model, data, job.recipe, seed=seed, progress=progress)
+    else:
+        evidence |= stack.gradients.fit(model, data, job.recipe, seed=seed)
+    return Trained(stack.edit(model, data, seed=seed).eval(), evidence)
+
+
+def train(jobs: list[Job], pool: Split, bases: dict[str, dict[str, Tensor]]) -> list[Trained]:
+    """Train all jobs and return the models in their order.
+
+    Jobs that may share their steps do so where that was measured to be faster.
+
+    Args:
+        jobs: All on the dataset that ``pool`` holds.
+        pool: The whole dataset, on the device to train on.
+        bases: Starting weights by sha256, for jobs that fine-tune.
+    """
+    from harness import cohort
+
+    results: dict[int, Trained] = {}
+    for group in cohort.groups(jobs):
+        members = [jobs[i] for i in group]
+        if len(members) > 1 and cohort.pays(members, pool):
+            for i, model in zip(group, cohort.train_together(members, pool, bases), strict=True):
+                results[i] = Trained(model, {})
+        else:
+            for i in group:
+                job = jobs[i]
+                base = bases[job.base] if job.base else None
+                results[i] = train_alone(job, pool.take(job.index.to(pool.x.device)), base)
+    return [results[i] for i in range(len(jobs))]

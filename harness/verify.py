@@ -1,0 +1,159 @@
+"""Is a model what its annotation says? Hash, strict loading, and accuracy on its dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy import stats
+
+from harness import datasets
+from harness.artifacts import on_device
+from harness.datasets import Dataset, Source, quarters
+from harness.selftrained import SEED
+from harness.target import BlackBox
+from harness.types import Access, Regime, Split
+from zoo.entry import ModelEntry
+from zoo.files import sha256_file
+from zoo.home import Home
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What was found about one model.
+
+    Attributes:
+        name: Of the model.
+        dataset: What it was measured on.
+        split: Which part of it.
+        n: Number of examples.
+        sha256_ok: Whether the weights on disk have the recorded hash.
+        measured: Accuracy in [0, 1].
+        ci_low: Lower end of the exact (Clopper-Pearson) 95 % interval of the accuracy.
+        ci_high: Upper end.
+        annotated: The accuracy that the catalog states; None if it states none.
+        annotated_by: Who measured that: ``source`` is the publisher.
+        annotated_n: On how many examples; None if unknown.
+        verdict: ``agrees`` if the annotated accuracy is compatible with the measured one,
+            ``differs``, ``not annotated``, or ``altered``.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    n: int
+    sha256_ok: bool
+    measured: float
+    ci_low: float
+    ci_high: float
+    annotated: float | None
+    annotated_by: str | None
+    annotated_n: int | None
+    verdict: str
+
+
+def interval(right: int, n: int) -> tuple[float, float]:
+    """Clopper-Pearson interval of a share of ``right`` out of ``n``."""
+    found = stats.binomtest(right, n).proportion_ci(CONFIDENCE, method="exact")
+    return float(found.low), float(found.high)
+
+
+def compatible(right: int, n: int, annotated: float, annotated_n: int | None) -> bool:
+    """Whether a measured share and an annotated one may be of the same model.
+
+    An annotation with a known number of examples is itself a sample: Fisher's exact test compares
+    the two. Without, the annotated value has to lie in the measured one's interval.
+    """
+    if annotated_n is None:
+        low, high = interval(right, n)
+        return low <= annotated <= high
+    theirs = round(annotated * annotated_n)
+    table = [[right, n - right], [theirs, annotated_n - theirs]]
+    return bool(stats.fisher_exact(table).pvalue >= 1 - CONFIDENCE)
+
+
+def verify(
+    entry: ModelEntry,
+    home: Home,
+    accuracies: Sequence[Mapping[str, Any]],
+    *,
+    mirror: Path | None = None,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Verified:
+    """Fetch (or find) a model, load it strictly, and measure it.
+
+    Args:
+        entry: The model.
+        home: The store.
+        accuracies: What the catalog states: ``split``, ``value``, ``n``, ``evaluator`` each. The
+            publisher's claim counts before anybody else's.
+        mirror: Where published weights and datasets may be.
+        data_dir: Where datasets may be, in torchvision's formats.
+        device: Where to compute.
+        limit: Measure on the first so many examples only.
+        progress: Called with examples done and in all.
+    """
+    from zoo.fetch import fetch
+    from zoo.loading import load
+
+    fetched = fetch(entry, home, mirror=mirror)
+    sha256_ok = sha256_file(fetched.path) == fetched.sha256
+    model = load(entry, fetched.path).to(device)
+    dataset = datasets.load(entry.dataset, Source.resolve(data_dir, mirror))
+    split, test = _test_part(entry, dataset)
+    if limit is not None:
+        test = Split(test.x[:limit], test.y[:limit])
+    test = on_device(test, device)
+    box, right, done = BlackBox(model, Access.LABELS), 0, 0
+    for index in torch.arange(len(test), device=test.x.device).split(256):
+        part = test.take(index)
+        right += int((box.labels(part.x) == part.y).sum())
+        done += len(part)
+        if progress:
+            progress(done, len(test))
+    low, high = interval(right, len(test))
+    known = sorted(
+        (a for a in accuracies if a["split"].startswith("test")),
+        key=lambda a: a["evaluator"] != "source",
+    )
+    stated = known[0] if known else None
+    annotated = stated["value"] if stated else fetched.accuracy
+    by = stated["evaluator"] if stated else ("recipe" if fetched.accuracy is not None else None)
+    annotated_n = stated["n"] if stated else (len(test) if by and limit is None else None)
+    if not sha256_ok:
+        verdict = "altered"
+    elif annotated is None:
+        verdict = "not annotated"
+    else:
+        agrees = compatible(right, len(test), annotated, annotated_n)
+        verdict = "agrees" if agrees else "differs"
+    return Verified(
+        name=entry.name,
+        dataset=entry.dataset,
+        split=split,
+        n=len(test),
+        sha256_ok=sha256_ok,
+        measured=right / len(test),
+        ci_low=low,
+        ci_high=high,
+        annotated=annotated,
+        annotated_by=by,
+        annotated_n=annotated_n,
+        verdict=verdict,
+    )
+
+
+def _test_part(entry: ModelEntry, dataset: Dataset) -> tuple[str, Split]:
+    """What the model was not trained on: the official test data, or the quarter held back."""
+    if entry.recipe is not None:
+        held = quarters(dataset, SEED, Regime.FROM_SCRATCH).target_test
+        return f"target-test quarter, seed {SEED}", dataset.all.take(held)
+    return "test", Split(dataset.x[dataset.n_train :], dataset.y[dataset.n_train :])
