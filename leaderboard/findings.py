@@ -1,0 +1,157 @@
+"""Interactions in the order the site shows them, each joined to the evaluations behind it."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from harness.results import Cell, Evaluation, Interaction
+from harness.types import Regime, Risk
+from leaderboard.command import command
+from leaderboard.pages import page_of
+from zoo.files import canonical_json, digest
+
+RISKS = list(Risk)
+REGIMES = list(Regime)
+
+ColumnKey = tuple[int, str, str, str]
+"""Position of the risk, attack, threat model, and the attack's settings as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One interaction, and where a reader finds it.
+
+    Attributes:
+        record: The interaction.
+        page: File of the model's page, relative to the site.
+        anchor: Of its row on that page.
+        command: Measures it again; None if none of its evaluations is at hand.
+    """
+
+    record: Interaction
+    page: str
+    anchor: str
+    command: str | None
+
+
+def findings(
+    interactions: Iterable[Interaction], evaluations: Iterable[Evaluation]
+) -> list[Finding]:
+    """Every interaction and its place, by dataset, regime, model, defense and attacker."""
+    defended: dict[str, list[Cell]] = defaultdict(list)
+    for evaluation in evaluations:
+        defended[_condition_of_cell(evaluation.cell)].append(evaluation.cell)
+    found: list[Finding] = []
+    seen: dict[str, int] = defaultdict(int)
+    for interaction in sorted(interactions, key=_order):
+        condition = _condition(interaction)
+        seen[condition] += 1
+        # A model that was trained anew under its old name has two interactions of one condition.
+        repeated = f"-{seen[condition]}" if seen[condition] > 1 else ""
+        cells = defended.get(condition)
+        found.append(
+            Finding(
+                record=interaction,
+                page=page_of(interaction.model),
+                anchor=f"i-{condition[:12]}{repeated}",
+                command=command(cells) if cells else None,
+            )
+        )
+    return found
+
+
+def in_order(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    """Evaluations by dataset, regime, model, attacker, defense (the baseline first) and seed."""
+
+    def order(evaluation: Evaluation) -> tuple[object, ...]:
+        cell = evaluation.cell
+        return (
+            cell.dataset,
+            REGIMES.index(cell.regime),
+            cell.model,
+            RISKS.index(cell.risk),
+            str(cell.attack),
+            str(cell.threat),
+            bool(cell.stack),
+            cell.defense,
+            cell.seed,
+            cell.key,
+        )
+
+    return sorted(evaluations, key=order)
+
+
+def by_regime(
+    found: Sequence[Finding], evaluations: Sequence[Evaluation]
+) -> list[tuple[str, Regime, list[Finding], list[Evaluation]]]:
+    """Everything of one dataset and one regime together, since nothing else is comparable."""
+    keys = {(f.record.dataset, f.record.regime) for f in found}
+    keys |= {(e.cell.dataset, e.cell.regime) for e in evaluations}
+    return [
+        (
+            dataset,
+            regime,
+            [f for f in found if (f.record.dataset, f.record.regime) == (dataset, regime)],
+            [e for e in evaluations if (e.cell.dataset, e.cell.regime) == (dataset, regime)],
+        )
+        for dataset, regime in sorted(keys, key=lambda key: (key[0], REGIMES.index(key[1])))
+    ]
+
+
+def column_key(interaction: Interaction) -> ColumnKey:
+    """Equal for interactions of one column of the matrix; sorts columns."""
+    return (
+        RISKS.index(interaction.risk),
+        interaction.attack,
+        interaction.threat_model,
+        canonical_json(jsonable(interaction.attack_params)),
+    )
+
+
+def row_key(interaction: Interaction) -> tuple[str, str, str]:
+    """Equal for interactions of one row of the matrix; sorts rows."""
+    settings = canonical_json(jsonable(interaction.defense_params))
+    return interaction.model, interaction.defense, settings
+
+
+def export(interaction: Interaction) -> dict[str, Any]:
+    """An interaction as JSON values, field by field."""
+    return {field.name: jsonable(getattr(interaction, field.name)) for field in fields(interaction)}
+
+
+def jsonable(value: object) -> Any:
+    """``value`` as JSON; a number that JSON cannot write becomes its name, as ``"inf"``."""
+    match value:
+        case Mapping():
+            return {str(key): jsonable(value[key]) for key in value}
+        case list() | tuple():
+            return [jsonable(item) for item in value]
+        case float() if not math.isfinite(value):
+            return str(value)
+        case _:
+            return value
+
+
+def _order(interaction: Interaction) -> tuple[object, ...]:
+    return (
+        interaction.dataset,
+        REGIMES.index(interaction.regime),
+        row_key(interaction),
+        column_key(interaction),
+        canonical_json(export(interaction)),
+    )
+
+
+def _condition(i: Interaction) -> str:
+    """Equal for an interaction and the evaluations of its defended side."""
+    where = [i.model, i.dataset, i.regime, i.defense_params]
+    return digest(jsonable([*where, i.risk, i.attack, i.attack_params, i.threat_model]))
+
+
+def _condition_of_cell(cell: Cell) -> str:
+    defenses = {method.name: dict(method.params) for method in cell.stack}
+    where = [cell.model, cell.dataset, cell.regime, defenses]
+    attack = [cell.risk, str(cell.attack), dict(cell.attack.params)]
+    return digest(jsonable([*where, *attack, str(cell.threat)]))

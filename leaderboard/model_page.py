@@ -1,0 +1,137 @@
+"""Everything about one model: what the catalog says, every interaction and every evaluation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from harness.results import Evaluation
+from harness.types import Regime, Risk
+from leaderboard.findings import Finding, by_regime
+from leaderboard.pages import page_of
+from leaderboard.scale import Scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedTable:
+    """Every evaluation of one model by one attacker.
+
+    Attributes:
+        risk: What was measured.
+        attack: By which attack.
+        threat_model: By which attacker.
+        evaluations: Sorted by defense, then seed.
+        metrics: Names of all their metrics, the primary one first.
+        shared: Provenance that is equal for all of them, flattened.
+        own: For each evaluation the rest of its provenance, flattened.
+    """
+
+    risk: Risk
+    attack: str
+    threat_model: str
+    evaluations: tuple[Evaluation, ...]
+    metrics: tuple[str, ...]
+    shared: Mapping[str, object]
+    own: tuple[Mapping[str, object], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What is known of one model on one dataset in one regime.
+
+    Attributes:
+        dataset: Name of the dataset.
+        regime: How the model came to its weights.
+        findings: In the order of the matrix.
+        scale: Shared by the drawings of the section.
+        seed_tables: Every evaluation behind the findings, and those without one.
+    """
+
+    dataset: str
+    regime: Regime
+    findings: tuple[Finding, ...]
+    scale: Scale
+    seed_tables: tuple[SeedTable, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPage:
+    """Everything about one model.
+
+    Attributes:
+        model: Name in the catalog.
+        path: File of this page, relative to the site.
+        facts: What the catalog says; empty if it does not know the model.
+        sections: One for each dataset and regime.
+    """
+
+    model: str
+    path: str
+    facts: Mapping[str, object]
+    sections: tuple[Section, ...]
+
+
+def model_page(
+    model: str,
+    facts: Mapping[str, object],
+    findings: Sequence[Finding],
+    evaluations: Sequence[Evaluation],
+) -> ModelPage:
+    """The page of ``model`` from its own findings and evaluations, both sorted."""
+    return ModelPage(
+        model=model,
+        path=page_of(model),
+        facts=facts,
+        sections=tuple(
+            Section(
+                dataset=dataset,
+                regime=regime,
+                findings=tuple(found),
+                scale=Scale.over(finding.record for finding in found),
+                seed_tables=tuple(
+                    _seed_table(*attacker, list(group))
+                    for attacker, group in groupby(measured, key=_attacker)
+                ),
+            )
+            for dataset, regime, found, measured in by_regime(findings, evaluations)
+        ),
+    )
+
+
+def _attacker(evaluation: Evaluation) -> tuple[Risk, str, str]:
+    return evaluation.cell.risk, str(evaluation.cell.attack), str(evaluation.cell.threat)
+
+
+def _seed_table(
+    risk: Risk, attack: str, threat_model: str, evaluations: list[Evaluation]
+) -> SeedTable:
+    primary = [e.primary for e in evaluations if e.primary is not None]
+    others = sorted({name for e in evaluations for name in e.metrics})
+    provenance = [_flat(e.provenance) for e in evaluations]
+    shared = {
+        name: value
+        for name, value in sorted(provenance[0].items())
+        if all(name in one and one[name] == value for one in provenance)
+    }
+    return SeedTable(
+        risk=risk,
+        attack=attack,
+        threat_model=threat_model,
+        evaluations=tuple(evaluations),
+        metrics=tuple(dict.fromkeys([*primary, *others])),
+        shared=shared,
+        own=tuple(
+            {name: one[name] for name in sorted(one) if name not in shared} for one in provenance
+        ),
+    )
+
+
+def _flat(provenance: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Nested provenance as one level: ``{"versions torch": "2.11"}``."""
+    flat: dict[str, object] = {}
+    for name, value in provenance.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name} ")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

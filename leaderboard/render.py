@@ -1,0 +1,57 @@
+"""Tables become files. Pure: the same tables give the same bytes."""
+
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from leaderboard import words
+from leaderboard.exports import as_csv, as_json
+from leaderboard.scale import MARGIN
+from leaderboard.tables import Site
+
+STATIC = ("site.css", "site.js")
+
+
+def render(site: Site) -> dict[str, bytes]:
+    """Every file of the site by its path: pages, style, script and data."""
+    environment = _environment()
+    interactions = [finding.record for finding in site.findings]
+    index = environment.get_template("index.html.j2")
+    page = environment.get_template("model.html.j2")
+    files = {"index.html": index.render(site=site, root="").encode()}
+    files |= {one.path: page.render(page=one, root="../").encode() for one in site.pages}
+    files |= {
+        f"static/{name}": resources.files("leaderboard").joinpath("static", name).read_bytes()
+        for name in STATIC
+    }
+    files["data/interactions.json"] = as_json(interactions)
+    files["data/interactions.csv"] = as_csv(interactions)
+    return dict(sorted(files.items()))
+
+
+def _environment() -> Environment:
+    # select_autoescape() decides by the ending and leaves `.j2` unescaped.
+    environment = Environment(
+        loader=PackageLoader("leaderboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "points": words.points,
+        "raw": words.raw,
+        "percent": words.percent,
+        "probability": words.probability,
+        "plain": words.plain,
+    }
+    environment.globals |= {
+        "count": words.count,
+        "interval": words.interval,
+        "MARGIN": MARGIN,
+        "MISSING": words.MISSING,
+        "REGIME_WORDS": words.REGIME_WORDS,
+        "SYMBOLS": words.SYMBOLS,
+    }
+    return environment
