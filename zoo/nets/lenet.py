@@ -64,8 +64,9 @@ class SpatialTransformerCNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, num_classes)."""
         theta = self.fc_loc(self.localization(x).flatten(1)).view(-1, 2, 3)
-        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-        x = F.grid_sample(x, grid, align_corners=False)
+        # Published weights are of 2018, when torch aligned corners and could not do otherwise.
+        grid = F.affine_grid(theta, list(x.shape), align_corners=True)
+        x = F.grid_sample(x, grid, align_corners=True)
         for conv, norm in (
             (self.conv1, self.bn1),
             (self.conv2, self.bn2),

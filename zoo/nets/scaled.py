@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Scaled(nn.Module):
-    """``net((x - mean) / std)``, with ``x`` resized first if the network's input is smaller.
+    """``net((x - mean) / std)``, with ``x`` resized first where the network takes another size.
 
     The scaling is fixed, so it is not part of the state dict.
 
@@ -38,5 +38,6 @@ class Scaled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, num_classes) for pixels ``x`` (n, channels, height, width) in [0, 1]."""
         if x.shape[-2:] != self.size:
-            x = F.interpolate(x, self.size, mode="bilinear", align_corners=False)
+            # Antialiased, as the image libraries resize that published models were trained with.
+            x = F.interpolate(x, self.size, mode="bilinear", antialias=True)
         return self.net((x - self.mean) / self.std)
