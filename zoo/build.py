@@ -1,0 +1,196 @@
+"""Build the catalog from the annotation files and the user's own entries."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from annotations.load import FOLDER, load
+from annotations.record import AnnotationError, Annotations, Provenance, Row, Value
+from zoo.database import CATALOG_TABLES, connect, content_hash, one_line, publish
+from zoo.errors import ZooError
+from zoo.files import canonical_json
+from zoo.home import Home
+
+_SCHEMA = Path(__file__).with_name("schema.sql")
+_SOURCES = {"selftrained": "selftrained", "published": "published", "added": "local"}
+_ARTIFACT = ("sha256", "size", "mirror_path", "url", "state_dict", "strip_prefix")
+
+
+def build(home: Home, annotations_dir: Path | None = None) -> str:
+    """Write the catalog anew, keeping the index of evaluations, and return its content hash.
+
+    The hash depends on the annotations and the user's own entries only.
+
+    Args:
+        home: Where the database goes.
+        annotations_dir: Annotations to use instead of those that come with this program; later
+            builds that nobody asked for use them too.
+
+    Raises:
+        ZooError: An annotation is wrong; every problem is named with its file and line.
+    """
+    folder = annotations_dir or FOLDER
+    try:
+        annotations = load(folder)
+    except AnnotationError as problem:
+        raise ZooError(f"{problem}. Correct the files and run `zoo build` again.") from problem
+    except OSError as problem:
+        raise ZooError(f"The annotations in {folder} cannot be read: {problem}.") from problem
+    tables = _tables(annotations, _added(home))
+    try:
+        with publish(home.database) as con:
+            con.execute(_SCHEMA.read_text(encoding="utf-8"))
+            for table in CATALOG_TABLES:
+                _insert(con, table, tables[table])
+            _carry_evaluations(con, home.database)
+            content = content_hash(con)
+            facts = {
+                "content_hash": content,
+                "inputs_hash": inputs_hash(home, folder),
+                "codebook_version": annotations.codebook.version,
+                "annotations_dir": str(annotations_dir.resolve()) if annotations_dir else None,
+            }
+            _insert(con, "build", [{"key": key, "value": value} for key, value in facts.items()])
+    except duckdb.Error as problem:
+        raise ZooError(f"The catalog could not be built: {one_line(problem)}") from problem
+    return content
+
+
+def is_current(home: Home) -> bool:
+    """Whether the catalog exists and was built from what is there to build it from now."""
+    if not home.database.exists():
+        return False
+    facts = built_from(home)
+    folder = Path(facts["annotations_dir"] or FOLDER)
+    return facts["inputs_hash"] == inputs_hash(home, folder)
+
+
+def built_from(home: Home) -> dict[str, str | None]:
+    """The ``build`` table of an existing catalog: hashes, codebook version, annotations folder."""
+    with connect(home.database) as con:
+        return dict(con.execute("SELECT key, value FROM build").fetchall())
+
+
+def inputs_hash(home: Home, folder: Path) -> str:
+    """Hex sha256 over every file that the catalog is built from, and over this file."""
+    files = [*folder.rglob("*.csv"), *folder.rglob("*.toml"), _SCHEMA, Path(__file__)]
+    named = [(path.relative_to(folder).as_posix(), path) for path in files[:-2]]
+    named += [(path.name, path) for path in files[-2:]]
+    named += [(f"{path.parent.name}/{path.name}", path) for path in _entry_files(home)]
+    sha = hashlib.sha256()
+    for name, path in sorted(named):
+        sha.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return sha.hexdigest()
+
+
+def _entry_files(home: Home) -> list[Path]:
+    return sorted((home.root / "models").glob("*/entry.json"))
+
+
+def _added(home: Home) -> list[Row]:
+    """The models that the user added."""
+    rows: list[Row] = []
+    for path in _entry_files(home):
+        try:
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            rows.append(
+                Row(
+                    table="added",
+                    key=entry["values"]["name"],
+                    values=entry["values"],
+                    provenance=Provenance(**entry["provenance"]),
+                    file=path.relative_to(home.root).as_posix(),
+                    line=1,
+                )
+            )
+        except (ValueError, KeyError, TypeError) as problem:
+            raise ZooError(
+                f"{path} is not an entry that `zoo add` wrote ({problem}). Remove it and add the "
+                "model again."
+            ) from problem
+    return rows
+
+
+def _tables(annotations: Annotations, added: Sequence[Row]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of every table of the catalog."""
+    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in CATALOG_TABLES}
+    rows = {**annotations.rows, "added": list(added)}
+    for table in ("papers", "families", "architectures", "datasets", "metrics"):
+        tables[table] = [dict(row.values) for row in rows[table]]
+    for table, source in _SOURCES.items():
+        for row in rows[table]:
+            model = {k: v for k, v in row.values.items() if k not in _ARTIFACT}
+            recipe = model.get("recipe")
+            model["recipe"] = (
+                canonical_json(annotations.recipes[str(recipe)]) if recipe is not None else None
+            )
+            tables["models"].append({**model, "source": source})
+            if "sha256" in row.values:
+                artifact = {name: row.values[name] for name in _ARTIFACT}
+                for path in ("state_dict", "strip_prefix"):
+                    artifact[path] = artifact[path] or ""
+                tables["artifacts"].append({**artifact, "model": row.key})
+    entities = {table.name: table.entity for table in annotations.codebook.tables.values()}
+    for table in rows:
+        for row in rows[table]:
+            tables["annotations"] += [
+                {
+                    "entity": entities.get(table, "models"),
+                    "entity_id": row.key,
+                    "field": field,
+                    "value": _text(value),
+                    **vars(row.provenance),
+                    "codebook_version": annotations.codebook.version,
+                    "file": row.file,
+                    "line": row.line,
+                }
+                for field, value in row.values.items()
+                if value is not None
+            ]
+    return tables
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return ";".join(map(str, value))
+    return str(value)
+
+
+def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that all have the same columns."""
+    if not rows:
+        return
+    columns = sorted(rows[0])
+    values = [
+        list(value) if isinstance(value, tuple) else value
+        for row in rows
+        for value in (row[column] for column in columns)
+    ]
+    places = f"({', '.join('?' * len(columns))})"
+    con.execute(
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([places] * len(rows))}",
+        values,
+    )
+
+
+def _carry_evaluations(con: duckdb.DuckDBPyConnection, old: Path) -> None:
+    """Copy the index of evaluations, unless an older version of this program wrote it.
+
+    What is left out is indexed again from the files under ``cells/``.
+    """
+    if not old.exists():
+        return
+    quoted = str(old).replace("'", "''")
+    con.execute(f"ATTACH '{quoted}' AS old (READ_ONLY)")
+    columns = "SELECT column_name FROM duckdb_columns() WHERE table_name = 'evaluations'"
+    new_columns = con.execute(f"{columns} AND database_name <> 'old' ORDER BY ALL").fetchall()
+    old_columns = con.execute(f"{columns} AND database_name = 'old' ORDER BY ALL").fetchall()
+    if new_columns == old_columns:
+        con.execute("INSERT INTO evaluations BY NAME SELECT * FROM old.evaluations")
+    con.execute("DETACH old")

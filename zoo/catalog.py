@@ -1,0 +1,261 @@
+"""Ask the catalog: which models there are, and what is known about each."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from zoo.build import build, is_current
+from zoo.database import connect, one_line
+from zoo.entry import Artifact, ModelEntry
+from zoo.errors import ZooError, unknown
+from zoo.home import Home
+from zoo.recipe import Recipe
+
+Table = tuple[list[str], list[tuple[Any, ...]]]
+"""Column names, and rows."""
+
+PURPOSES = ("benchmark", "security", "other")
+
+DEFAULT_COLUMNS = (
+    "name",
+    "purpose",
+    "dataset",
+    "architecture",
+    "parameters",
+    "accuracy",
+    "accuracy_by",
+    "backdoored",
+)
+
+
+def open_catalog(home: Home) -> "Catalog":
+    """The catalog of a store, built first if it is missing or older than its annotations.
+
+    Raises:
+        ZooError: It had to be built and an annotation is wrong.
+    """
+    if not is_current(home):
+        build(home)
+    return Catalog(home)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Questions to the catalog. Each opens the database for itself, so none sees an old one."""
+
+    home: Home
+
+    def names(self) -> list[str]:
+        """Every model, sorted."""
+        return self._column("SELECT name FROM models ORDER BY name")
+
+    def entry(self, name: str) -> ModelEntry:
+        """The model of that name.
+
+        Raises:
+            UnknownNameError: There is none; the text shows the nearest names.
+        """
+        with connect(self.home.database) as con:
+            found = _fetch(con, "SELECT * FROM v_models WHERE name = ?", [name])
+        if not found[1]:
+            raise unknown("model", name, self.names())
+        return _entry(found[0], found[1][0])
+
+    def entries(
+        self, where: str | None = None, *, dataset: str | None = None, purpose: str | None = None
+    ) -> list[ModelEntry]:
+        """The models that match all that is given, sorted by name.
+
+        Args:
+            where: SQL expression over the columns of ``v_models``.
+            dataset: Key of a dataset.
+            purpose: One of `PURPOSES`.
+
+        Raises:
+            ZooError: The expression is wrong, or a name is unknown.
+        """
+        header, rows = self.list(["*"], where, dataset, purpose)
+        return [_entry(header, row) for row in rows]
+
+    def list(
+        self,
+        columns: Sequence[str] = DEFAULT_COLUMNS,
+        where: str | None = None,
+        dataset: str | None = None,
+        purpose: str | None = None,
+        limit: int | None = None,
+    ) -> Table:
+        """Columns of ``v_models`` for the models that match, sorted by name.
+
+        Args:
+            columns: Names of columns, or ``["*"]`` for all.
+            where: SQL expression over the columns.
+            dataset: Key of a dataset.
+            purpose: One of `PURPOSES`.
+            limit: How many models at most.
+
+        Raises:
+            ZooError: The expression is wrong, or a name is unknown.
+        """
+        known = self._column(
+            "SELECT column_name FROM duckdb_columns() WHERE table_name = 'v_models'"
+        )
+        for column in columns:
+            if column != "*" and column not in known:
+                raise unknown("column", column, known)
+        conditions, parameters = ["true"], []
+        if where is not None:
+            conditions.append(f"(\n{where}\n)")  # the line break ends a comment
+        if dataset is not None:
+            datasets = self._column("SELECT key FROM datasets")
+            if dataset not in datasets:
+                raise unknown("dataset", dataset, datasets)
+            conditions.append("dataset = ?")
+            parameters.append(dataset)
+        if purpose is not None:
+            if purpose not in PURPOSES:
+                raise unknown("purpose", purpose, PURPOSES)
+            conditions.append("purpose = ?")
+            parameters.append(purpose)
+        query = (
+            f"SELECT {', '.join(columns)} FROM v_models "
+            f"WHERE {' AND '.join(conditions)} ORDER BY name"
+        )
+        if limit is not None:
+            query += f" LIMIT {limit:d}"
+        with connect(self.home.database) as con:
+            if where is not None:
+                _check_expression(con, where)
+            return _fetch(con, query, parameters)
+
+    def accuracy(self, name: str) -> "list[dict[str, Any]]":
+        """What others measured of a model: split, value, n, evaluator and notes of each accuracy.
+
+        The publisher's claims come first, then what was measured on the mirror's files.
+        """
+        return self._records(
+            "SELECT split, value, n, evaluator, notes FROM metrics "
+            "WHERE model = ? AND metric = 'accuracy' "
+            "ORDER BY evaluator = 'source' DESC, n DESC, split",
+            [name],
+        )
+
+    def show(self, name: str) -> dict[str, Any]:
+        """Everything known about a model: its values, the metrics, and where each comes from.
+
+        Raises:
+            UnknownNameError: There is no such model; the text shows the nearest names.
+        """
+        entry = self.entry(name)
+        (model,) = self._records("SELECT * FROM v_models WHERE name = ?", [name])
+        facts = self._records(
+            """
+            WITH about AS (
+                FROM annotations
+                WHERE (entity, entity_id) IN (
+                    ('models', $name), ('datasets', $dataset),
+                    ('architectures', $architecture), ('families', $family)
+                )
+                OR (entity = 'metrics' AND starts_with(entity_id, $name || ' '))
+            )
+            FROM about
+            UNION ALL
+            FROM annotations
+            WHERE entity = 'papers' AND entity_id IN (SELECT value FROM about WHERE field = 'paper')
+            ORDER BY entity <> 'models', entity, entity_id, field
+            """,
+            {key: model[key] for key in ("name", "dataset", "architecture", "family")},
+        )
+        metrics = self._records(
+            "SELECT * EXCLUDE model FROM metrics WHERE model = ? ORDER BY ALL", [name]
+        )
+        record = self.home.model(entry.name) / "fetched.json"
+        return {
+            "model": model,
+            "metrics": metrics,
+            "fetched": json.loads(record.read_text()) if record.exists() else None,
+            "facts": facts,
+        }
+
+    def sql(self, query: str) -> Table:
+        """The answer to one question in SQL, which can read the catalog and nothing else.
+
+        Raises:
+            ZooError: It is not one question, or DuckDB refuses it.
+        """
+        with connect(self.home.database) as con:
+            try:
+                statements = con.extract_statements(query)
+            except duckdb.Error as problem:
+                raise ZooError(one_line(problem)) from problem
+            asks = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+            if len(statements) != 1 or statements[0].type not in asks:
+                raise ZooError(
+                    "Ask one question: a single SELECT, FROM, DESCRIBE, SHOW or EXPLAIN. The "
+                    "catalog cannot be changed from here."
+                )
+            return _fetch(con, query)
+
+    def _column(self, query: str) -> "list[str]":
+        with connect(self.home.database) as con:
+            return [value for (value,) in _fetch(con, query)[1]]
+
+    def _records(
+        self, query: str, parameters: Sequence[Any] | dict[str, Any]
+    ) -> "list[dict[str, Any]]":
+        with connect(self.home.database) as con:
+            header, rows = _fetch(con, query, parameters)
+        return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def _fetch(
+    con: duckdb.DuckDBPyConnection,
+    query: str,
+    parameters: Sequence[Any] | dict[str, Any] | None = None,
+) -> Table:
+    try:
+        result = con.execute(query, parameters or None)
+        return [column[0] for column in result.description or []], result.fetchall()
+    except duckdb.Error as problem:
+        raise ZooError(one_line(problem)) from problem
+
+
+def _check_expression(con: duckdb.DuckDBPyConnection, where: str) -> None:
+    """Refuse a text that closes the brackets it is put in and goes on with more SQL."""
+    for opening, closing in ("()", "[]"):
+        try:
+            statements = con.extract_statements(f"SELECT {opening}\n{where}\n{closing}")
+        except duckdb.Error as problem:
+            raise ZooError(
+                f"--where {where!r} is not a condition: {one_line(problem)}"
+            ) from problem
+        if len(statements) != 1:
+            raise ZooError(f"--where {where!r} is more than one condition.")
+
+
+def _entry(header: Sequence[str], row: Sequence[Any]) -> ModelEntry:
+    values = dict(zip(header, row, strict=True))
+    channels, height, width = values["input_shape"]
+    artifact = None
+    if values["sha256"] is not None:
+        artifact = Artifact(
+            **{name: values[name] for name in Artifact.__dataclass_fields__},
+        )
+    return ModelEntry(
+        name=values["name"],
+        source=values["source"],
+        purpose=values["purpose"],
+        dataset=values["dataset"],
+        architecture=values["architecture"],
+        input_shape=(channels, height, width),
+        num_classes=values["num_classes"],
+        mean=tuple(values["mean"]),
+        std=tuple(values["std"]),
+        licence=values["licence"],
+        backdoored=values["backdoored"],
+        artifact=artifact,
+        recipe=None if values["recipe"] is None else Recipe(**json.loads(values["recipe"])),
+    )

@@ -1,0 +1,123 @@
+"""The DuckDB file: opened for reading without any reach beyond it, replaced whole when written."""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+from filelock import FileLock
+
+from zoo.errors import ZooError
+from zoo.files import canonical_json
+
+CATALOG_TABLES = (
+    "papers",
+    "families",
+    "architectures",
+    "datasets",
+    "models",
+    "artifacts",
+    "metrics",
+    "annotations",
+)
+"""What `content_hash` covers, in an order in which references always point backwards."""
+
+_Settings = dict[str, str | bool | int | float | list[str]]
+
+_NO_EXTENSIONS: _Settings = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
+# A query may come from anybody: no files, no network, no variables of this program.
+_SANDBOX: _Settings = _NO_EXTENSIONS | {
+    "enable_external_access": False,
+    "python_enable_replacements": False,
+    "lock_configuration": True,
+}
+_DISK_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
+
+
+# Also read by DuckDB 1.4, the oldest version that this program supports.
+_WRITABLE: _Settings = _NO_EXTENSIONS | {"storage_compatibility_version": "v1.4.0"}
+
+
+def connect(path: Path, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
+    """An open database; use it in a ``with``, which closes it.
+
+    Keep it short: DuckDB gives a process the file that it already holds open, even after another
+    process has published a newer one. A read-only connection can reach nothing but the file.
+
+    Raises:
+        ZooError: The file is missing or not a database that the installed DuckDB can read.
+    """
+    try:
+        return duckdb.connect(
+            str(path), read_only=read_only, config=_SANDBOX if read_only else _WRITABLE
+        )
+    except duckdb.Error as problem:
+        raise ZooError(
+            f"{path} cannot be opened: {one_line(problem)} "
+            "It is only an index: delete it and run `zoo build`."
+        ) from problem
+
+
+@contextmanager
+def publish(path: Path, *, edit: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Write a new database that takes the place of ``path`` when the block ends well.
+
+    Readers are never kept waiting and see the old database or the new one, whole. One process
+    publishes at a time; the others wait for it.
+
+    Args:
+        path: The live database; it need not exist.
+        edit: Start from a copy of the live database instead of an empty one.
+
+    Raises:
+        OSError: The disk is full; the live database is as it was.
+    """
+    new = path.with_name(f".{path.name}.new")
+    lock = path.parent / "locks" / f"{path.name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        _remove(new)  # of a process that was killed
+        try:
+            if edit and path.exists():
+                shutil.copyfile(path, new)
+            with connect(new, read_only=False) as con:
+                yield con
+                con.execute("CHECKPOINT")
+            with new.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(new, path)
+        except duckdb.Error as problem:
+            if any(text in str(problem) for text in _DISK_FULL):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from problem
+            raise
+        finally:
+            _remove(new)
+
+
+def content_hash(con: duckdb.DuckDBPyConnection) -> str:
+    """Hex sha256 over every row of the catalog's tables, in order; the same on every machine."""
+    sha = hashlib.sha256()
+    for table in CATALOG_TABLES:
+        result = con.execute(f"SELECT * FROM {table} ORDER BY ALL")
+        sha.update(f"{table} {canonical_json([c[0] for c in result.description or []])}\n".encode())
+        for row in result.fetchall():
+            sha.update(f"{canonical_json(row)}\n".encode())
+    return sha.hexdigest()
+
+
+def one_line(problem: duckdb.Error) -> str:
+    """What DuckDB says is wrong, without its picture of the query."""
+    text = " ".join(str(problem).split("\n\nLINE ")[0].split())
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _remove(path: Path) -> None:
+    for leftover in (path, path.with_name(f"{path.name}.wal")):
+        leftover.unlink(missing_ok=True)
