@@ -11,7 +11,7 @@ app = new_app("A static site of what every defense does to every risk.")
 
 
 @app.callback()
-def _group() -> None:
+def group() -> None:
     """A static site of what every defense does to every risk."""
 
 

@@ -1,22 +1,18 @@
 """Write the site to a folder that a browser opens from disk."""
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from filelock import FileLock
 
 from harness.compare import load
+from leaderboard.publish import publish
 from leaderboard.render import render
 from leaderboard.tables import tables
 from zoo import open_catalog
 from zoo.errors import UnknownNameError, ZooError
 from zoo.files import digest
 from zoo.home import Home
-
-MARKER = ".zoo-leaderboard"
-"""A file of every site; a folder without it is not replaced."""
 
 
 def build(home: Home, out: Path) -> list[Path]:
@@ -38,51 +34,14 @@ def build(home: Home, out: Path) -> list[Path]:
         return publish(render(site), out)
 
 
-def publish(files: Mapping[str, bytes], out: Path) -> list[Path]:
-    """Put ``files`` at the absolute path ``out``, all of them or none, in place of an older site.
-
-    Returns:
-        The files written, sorted.
-
-    Raises:
-        ZooError: ``out`` is a file, or a folder that is neither empty nor a site.
-        OSError: The disk is full or not writable; an older site is as it was.
-    """
-    _refuse_strangers(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
-        new, old = Path(scratch, "new"), Path(scratch, "old")
-        for path, content in {**files, MARKER: b""}.items():
-            file = new / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-        if out.exists():
-            os.rename(out, old)
-        try:
-            os.rename(new, out)
-        except OSError:
-            if old.exists():
-                os.rename(old, out)
-            raise
-    return sorted(out / path for path in files)
-
-
-def _refuse_strangers(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise ZooError(f"{out} is a file; choose a folder for the site with --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARKER).exists():
-        raise ZooError(
-            f"{out} holds files that are not a site built by `leaderboard build`; "
-            "choose a new or an empty folder with --out"
-        )
-
-
 def _facts(home: Home, models: set[str]) -> dict[str, Mapping[str, object]]:
     catalog = open_catalog(home)
     facts: dict[str, Mapping[str, object]] = {}
     for model in models:
+        # A changed recipe stands behind the name: `digits-cnn(epochs=5)`.
+        name = model.partition("(")[0]
         try:
-            facts[model] = catalog.show(model)
+            facts[model] = catalog.show(name)
         except UnknownNameError:
             # A model may leave the catalog while its evaluations stay; its page says so.
             continue

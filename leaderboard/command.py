@@ -10,14 +10,23 @@ def command(cells: Sequence[Cell]) -> str:
     """``harness eval …`` for cells that differ in their seeds only.
 
     Every setting is written out, so that the command still means the same after a default changes.
+    A setting of None is one that was not given.
     """
     cell = cells[0]
-    words = ["harness", "eval", "--model", cell.model]
+    model, _, recipe = cell.model.partition("(")
+    words = ["harness", "eval", "--model", model]
     words += ["--defense", "+".join(method.name for method in cell.stack) or "none"]
     words += ["--risk", cell.risk, "--attack", cell.attack.name]
     words += ["--access", cell.threat.access, "--aux", cell.threat.aux]
+    if cell.threat.ood is not None:
+        words += ["--ood", cell.threat.ood]
+    if cell.threat.queries is not None:
+        words += ["--queries", str(cell.threat.queries)]
     words += ["--seeds", str(1 + max(one.seed for one in cells))]
+    for change in recipe.removesuffix(")").split(", ") if recipe else []:
+        words += ["--set", f"recipe.{change}"]
     for method in (*cell.stack, cell.attack):
         for name, value in method.params:
-            words += ["--set", f"{name}={value}"]
+            if value is not None:
+                words += ["--set", f"{method.name}.{name}={value}"]
     return shlex.join(words)

@@ -1,7 +1,7 @@
 """The interaction matrix: defended models against ways of measuring a risk."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -20,11 +20,13 @@ class Column:
         risk: What is measured.
         attack: By which attack.
         threat_model: By which attacker.
+        metrics: The primary metrics measured so; one, unless the harness changed it.
     """
 
     risk: Risk
     attack: str
     threat_model: str
+    metrics: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,7 @@ class Row:
         page: File of the model's page, relative to the site.
         defense: The stack, for people.
         guards: The risks the stack is meant for.
+        budget: What the stack spent of (dp_epsilon, dp_delta); empty if it is not private.
         utilities: One for each distinct result; more than one if risks were measured on
             different seeds or on differently trained models.
         cells: For each column what was found: usually one finding, none if it was not measured.
@@ -64,6 +67,7 @@ class Row:
     page: str
     defense: str
     guards: tuple[Risk, ...]
+    budget: Mapping[str, object]
     utilities: tuple[Utility, ...]
     cells: tuple[tuple[Finding, ...], ...]
 
@@ -139,10 +143,7 @@ def block(
     return Block(
         dataset=dataset,
         regime=regime,
-        columns=tuple(
-            Column(risk=RISKS[risk], attack=attack, threat_model=threat_model)
-            for risk, attack, threat_model, _ in columns
-        ),
+        columns=tuple(_column(key, [finding.record for finding in findings]) for key in columns),
         rows=tuple(
             _row(list(group), columns)
             for _, group in groupby(findings, key=lambda finding: row_key(finding.record))
@@ -160,6 +161,13 @@ def block(
     )
 
 
+def _column(key: ColumnKey, interactions: Sequence[Interaction]) -> Column:
+    metrics = {i.metric for i in interactions if i.metric and column_key(i) == key}
+    return Column(
+        risk=RISKS[key[0]], attack=key[1], threat_model=key[2], metrics=tuple(sorted(metrics))
+    )
+
+
 def _row(findings: list[Finding], columns: Sequence[ColumnKey]) -> Row:
     first = findings[0].record
     cells: dict[ColumnKey, list[Finding]] = {column: [] for column in columns}
@@ -170,9 +178,18 @@ def _row(findings: list[Finding], columns: Sequence[ColumnKey]) -> Row:
         page=findings[0].page,
         defense=first.defense,
         guards=first.guards,
+        budget=_budget([finding.record for finding in findings]),
         utilities=_utilities([finding.record for finding in findings]),
         cells=tuple(tuple(cells[column]) for column in columns),
     )
+
+
+def _budget(interactions: Sequence[Interaction]) -> Mapping[str, object]:
+    for interaction in interactions:
+        if "dp_epsilon" in interaction.evidence:
+            names = [name for name in ("dp_epsilon", "dp_delta") if name in interaction.evidence]
+            return {name: interaction.evidence[name] for name in names}
+    return {}
 
 
 def _utilities(interactions: Sequence[Interaction]) -> tuple[Utility, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.results import Evaluation
 from harness.types import Regime, Risk
-from leaderboard.findings import Finding, by_regime
+from leaderboard.findings import Finding, by_regime, row_key
 from leaderboard.pages import page_of
 from leaderboard.scale import Scale
 
@@ -52,6 +52,14 @@ class Section:
     findings: tuple[Finding, ...]
     scale: Scale
     seed_tables: tuple[SeedTable, ...]
+
+    @property
+    def defenses(self) -> list[tuple[str, list[Finding]]]:
+        """Each defense stack with its findings, in their order."""
+        return [
+            (defense, list(group))
+            for (_, defense, _), group in groupby(self.findings, key=lambda f: row_key(f.record))
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

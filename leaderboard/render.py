@@ -4,9 +4,9 @@ from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from harness.compare import MARGIN
 from leaderboard import words
 from leaderboard.exports import as_csv, as_json
-from leaderboard.scale import MARGIN
 from leaderboard.tables import Site
 
 STATIC = ("site.css", "site.js")
@@ -40,6 +40,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
+        "breakable": words.breakable,
         "points": words.points,
         "raw": words.raw,
         "percent": words.percent,
@@ -49,6 +50,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "count": words.count,
         "interval": words.interval,
+        "DIRECTIONS": words.DIRECTIONS,
         "MARGIN": MARGIN,
         "MISSING": words.MISSING,
         "REGIME_WORDS": words.REGIME_WORDS,

@@ -4,10 +4,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from harness.compare import MARGIN
 from harness.results import Interaction
-
-MARGIN = 0.02
-"""Half the width of the band that the site draws as `no effect`, in susceptibility."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ import math
 import re
 from collections.abc import Mapping
 
+from markupsafe import Markup, escape
+
 from harness.results import Verdict
 from harness.types import Regime
 
@@ -26,6 +28,13 @@ REGIME_WORDS: dict[Regime, str] = {
     "defense.",
     Regime.PUBLISHED: "Every model has its published weights; only defenses that do not train.",
 }
+
+DIRECTIONS = {
+    "robust_accuracy": "higher is safer",
+    "fidelity": "higher is worse",
+    "auc": "higher is worse",
+}
+"""Which way a raw metric points; susceptibility is always worse when higher."""
 
 
 def points(value: float | None) -> str:
@@ -58,6 +67,11 @@ def probability(value: float | None) -> str:
     if value is None:
         return MISSING
     return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def breakable(text: str) -> Markup:
+    """A long name, escaped, with places where a narrow column may break it."""
+    return Markup(re.sub(r"([_(,/])", r"\1<wbr>", str(escape(text))))
 
 
 def count(number: int, noun: str) -> str:

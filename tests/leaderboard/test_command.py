@@ -1,0 +1,53 @@
+"""The command that measures a row again."""
+
+import shlex
+
+from harness.results import Method
+from harness.types import Access, Aux, ThreatModel
+from leaderboard.command import command
+
+
+def test_a_row_is_reproduced_with_every_setting_and_all_its_seeds(evaluation):
+    cells = [evaluation(seed=seed).cell for seed in (0, 11, 3)]
+
+    assert command(cells) == (
+        "harness eval --model digits-cnn --defense dpsgd --risk extraction --attack distillation "
+        "--access scores --aux shadow --seeds 12 "
+        "--set dpsgd.max_grad_norm=1.0 --set dpsgd.noise_multiplier=1.1 "
+        "--set distillation.epochs=30 --set distillation.queries=400"
+    )
+
+
+def test_the_undefended_model_is_the_stack_none(evaluation):
+    assert " --defense none " in command([evaluation(stack=()).cell])
+
+
+def test_a_stack_is_joined_by_plus_and_settings_that_were_not_given_are_left_out(evaluation):
+    stack = (Method("dpsgd", (("dp_epsilon", None), ("lr", 0.1))), Method("watermark"))
+
+    words = command([evaluation(stack=stack).cell])
+
+    assert "--defense dpsgd+watermark" in words
+    assert "dp_epsilon" not in words
+    assert "--set dpsgd.lr=0.1" in words
+
+
+def test_the_attackers_data_and_budget_are_named(evaluation):
+    threat = ThreatModel(access=Access.LABELS, aux=Aux.OOD, ood="mnist", queries=400)
+
+    words = command([evaluation(threat=threat).cell])
+
+    assert "--access labels --aux ood --ood mnist --queries 400" in words
+
+
+def test_a_changed_recipe_goes_back_to_settings(evaluation):
+    words = command([evaluation(model="digits-cnn(epochs=5, lr=0.01)").cell])
+
+    assert "--model digits-cnn --defense" in words
+    assert "--set recipe.epochs=5 --set recipe.lr=0.01" in words
+
+
+def test_a_name_cannot_smuggle_in_a_second_command(evaluation):
+    words = shlex.split(command([evaluation(model="x; rm -rf $HOME").cell]))
+
+    assert words[3] == "x; rm -rf $HOME"
