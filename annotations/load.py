@@ -37,7 +37,7 @@ def load(folder: Path = FOLDER) -> Annotations:
         AnnotationError: Something is wrong; every problem is listed with its file and line.
         OSError: A file cannot be read.
     """
-    codebook = _load_codebook(folder)
+    codebook = load_codebook(folder)
     problems: list[str] = []
     recipes = _load_recipes(folder, codebook, problems)
     rows: dict[str, list[Row]] = {}
@@ -52,6 +52,39 @@ def load(folder: Path = FOLDER) -> Annotations:
     if problems:
         raise AnnotationError(problems)
     return Annotations(codebook, rows, recipes)
+
+
+def load_codebook(folder: Path = FOLDER) -> Codebook:
+    """What every column means and may hold.
+
+    Raises:
+        AnnotationError: It is not of the form that its first lines describe.
+    """
+    document = _read_toml(folder, "codebook.toml")
+
+    def fields(described: Mapping[str, Any]) -> dict[str, Field]:
+        return {
+            name: Field(**{**facts, "values": tuple(facts.get("values", ()))})
+            for name, facts in described.items()
+        }
+
+    try:
+        shared = {name: fields(kind["fields"]) for name, kind in document["entities"].items()}
+        tables = {
+            name: Table(
+                name,
+                table["file"],
+                table["entity"],
+                tuple(table["key"]),
+                shared.get(table["entity"], {}) | fields(table["fields"]),
+            )
+            for name, table in document["tables"].items()
+        }
+        return Codebook(
+            document["version"], tables, fields(document["provenance"]), fields(document["recipes"])
+        )
+    except (KeyError, TypeError) as problem:
+        raise AnnotationError([f"codebook.toml: {problem}"]) from problem
 
 
 def load_taxonomy(folder: Path = FOLDER) -> Taxonomy:
@@ -150,34 +183,6 @@ def _read_toml(folder: Path, name: str) -> dict[str, Any]:
         return tomllib.loads((folder / name).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise AnnotationError([f"{name}: {problem}"]) from problem
-
-
-def _load_codebook(folder: Path) -> Codebook:
-    document = _read_toml(folder, "codebook.toml")
-
-    def fields(described: Mapping[str, Any]) -> dict[str, Field]:
-        return {
-            name: Field(**{**facts, "values": tuple(facts.get("values", ()))})
-            for name, facts in described.items()
-        }
-
-    try:
-        shared = {name: fields(kind["fields"]) for name, kind in document["entities"].items()}
-        tables = {
-            name: Table(
-                name,
-                table["file"],
-                table["entity"],
-                tuple(table["key"]),
-                shared.get(table["entity"], {}) | fields(table["fields"]),
-            )
-            for name, table in document["tables"].items()
-        }
-        return Codebook(
-            document["version"], tables, fields(document["provenance"]), fields(document["recipes"])
-        )
-    except (KeyError, TypeError) as problem:
-        raise AnnotationError([f"codebook.toml: {problem}"]) from problem
 
 
 def _load_recipes(

@@ -1,1 +1,28 @@
 """Which models there are, and getting them."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.catalog import open_catalog
+    from zoo.entry import ModelEntry
+    from zoo.errors import ZooError
+    from zoo.home import Home
+    from zoo.loading import load
+
+__all__ = ["Home", "ModelEntry", "ZooError", "load", "open_catalog"]
+
+_HOMES = {
+    "Home": "zoo.home",
+    "ModelEntry": "zoo.entry",
+    "ZooError": "zoo.errors",
+    "load": "zoo.loading",
+    "open_catalog": "zoo.catalog",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that listing models needs no torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import duckdb
 
@@ -17,7 +17,8 @@ from zoo.recipe import Recipe
 Table = tuple[list[str], list[tuple[Any, ...]]]
 """Column names, and rows."""
 
-PURPOSES = ("benchmark", "security", "other")
+Purpose = Literal["benchmark", "security", "other"]
+PURPOSES: tuple[str, ...] = get_args(Purpose)
 
 DEFAULT_COLUMNS = (
     "name",
@@ -110,11 +111,8 @@ class Catalog:
         if where is not None:
             conditions.append(f"(\n{where}\n)")  # the line break ends a comment
         if dataset is not None:
-            datasets = self._column("SELECT key FROM datasets")
-            if dataset not in datasets:
-                raise unknown("dataset", dataset, datasets)
             conditions.append("dataset = ?")
-            parameters.append(dataset)
+            parameters.append(self.dataset(dataset)["key"])
         if purpose is not None:
             if purpose not in PURPOSES:
                 raise unknown("purpose", purpose, PURPOSES)
@@ -130,6 +128,17 @@ class Catalog:
             if where is not None:
                 _check_expression(con, where)
             return _fetch(con, query, parameters)
+
+    def dataset(self, key: str) -> dict[str, Any]:
+        """The columns of ``datasets`` for one dataset.
+
+        Raises:
+            UnknownNameError: There is none; the text shows the nearest names.
+        """
+        found = self._records("SELECT * FROM datasets WHERE key = ?", [key])
+        if not found:
+            raise unknown("dataset", key, self._column("SELECT key FROM datasets"))
+        return found[0]
 
     def accuracy(self, name: str) -> "list[dict[str, Any]]":
         """What others measured of a model: split, value, n, evaluator and notes of each accuracy.

@@ -1,0 +1,140 @@
+"""Enter a user's own checkpoint into the catalog."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from annotations.load import load_codebook, read_cell
+from zoo.catalog import PURPOSES, Purpose, open_catalog
+from zoo.entry import Artifact, ModelEntry
+from zoo.errors import ZooError, unknown
+from zoo.files import sha256_file, write_json
+from zoo.home import Home
+from zoo.loading import fit, read_state_dict
+from zoo.sources.blobs import convert, keep, locked, new_blob
+
+
+def add(
+    home: Home,
+    path: Path,
+    *,
+    name: str,
+    dataset: str,
+    architecture: str,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    licence: str | None = None,
+    purpose: Purpose = "other",
+    state_dict: str = "",
+    strip_prefix: str = "",
+) -> ModelEntry:
+    """Copy a checkpoint into the store and enter it into the catalog.
+
+    Nothing is recorded before the file has been read safely and fits its architecture.
+
+    Args:
+        home: The store.
+        path: A torch checkpoint or safetensors.
+        name: What the catalog is to call it.
+        dataset: What it was trained to classify; gives the input's shape and the classes.
+        architecture: One of `zoo.nets.names`.
+        mean: Per channel, subtracted from the pixels; by default 0.
+        std: Per channel, what the pixels are then divided by; by default 1.
+        licence: Of the weights.
+        purpose: One of `zoo.catalog.PURPOSES`.
+        state_dict: Path inside the checkpoint to the tensors: ``"state_dict"``.
+        strip_prefix: Dropped from every key: ``"module."``.
+
+    Raises:
+        ZooError: The name is taken, something named is unknown, or the file holds something else
+            than such a network's weights.
+    """
+    catalog = open_catalog(home)
+    try:
+        read_cell(load_codebook().tables["published"].fields["name"], name)
+    except ValueError as problem:
+        raise ZooError(
+            f"--name {problem}: use lower-case letters, digits, hyphens and dots, like "
+            "me/resnet20-cifar10."
+        ) from problem
+    if name in catalog.names():
+        raise ZooError(
+            f"There is a model {name!r} already. Names are never reused; choose another."
+        )
+    if purpose not in PURPOSES:
+        raise unknown("purpose", purpose, PURPOSES)
+    facts = catalog.dataset(dataset)
+    channels, height, width = facts["input_shape"]
+    mean = [0.0] * channels if mean is None else mean
+    std = [1.0] * channels if std is None else std
+    if not len(mean) == len(std) == channels or min(std) <= 0:
+        raise ZooError(
+            f"Images of {dataset} have {channels} channel{'s' * (channels > 1)}: --mean and --std "
+            f"need {channels} comma-separated number{'s' * (channels > 1)}, those of --std above 0."
+        )
+    if not path.is_file():
+        raise ZooError(f"There is no file {path}.")
+
+    artifact = Artifact(
+        sha256=sha256_file(path),
+        size=path.stat().st_size,
+        mirror_path=None,
+        url=None,
+        state_dict=state_dict,
+        strip_prefix=strip_prefix,
+    )
+    entry = ModelEntry(
+        name=name,
+        source="local",
+        purpose=purpose,
+        dataset=dataset,
+        architecture=architecture,
+        input_shape=(channels, height, width),
+        num_classes=facts["num_classes"],
+        mean=tuple(mean),
+        std=tuple(std),
+        licence=licence,
+        backdoored=False,
+        artifact=artifact,
+        recipe=None,
+    )
+    net = fit(entry, read_state_dict(path, artifact))
+    record = home.model(name) / "entry.json"
+    with locked(home, name):
+        if record.exists():
+            raise ZooError(f"Another command has just added {name!r}. Choose another name.")
+        with new_blob(home) as part:
+            shutil.copyfile(path, part)
+            if sha256_file(part) != artifact.sha256:
+                raise ZooError(f"{path} changed while it was read. Add it when it is finished.")
+            keep(home, part, artifact.sha256)
+        convert(entry, artifact, home)
+        write_json(
+            record,
+            {
+                "values": {
+                    "name": name,
+                    "purpose": purpose,
+                    "dataset": dataset,
+                    "architecture": architecture,
+                    "input_shape": entry.input_shape,
+                    "num_classes": entry.num_classes,
+                    "mean": entry.mean,
+                    "std": entry.std,
+                    "parameters": sum(weight.numel() for weight in net.parameters()),
+                    "licence": licence,
+                    "paper": None,
+                    "backdoored": False,
+                    "notes": None,
+                    **asdict(artifact),
+                },
+                "provenance": {
+                    "coder": "user",
+                    "method": "manual",
+                    "confidence": "medium",
+                    "evidence": "added with zoo add",
+                },
+            },
+        )
+    return entry

@@ -1,0 +1,196 @@
+"""Weight files: told apart by their bytes, read without running anything in them."""
+
+import pickle
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from zoo.entry import Artifact, ModelEntry
+from zoo.errors import ZooError
+from zoo.files import write_atomic
+from zoo.nets import Scaled, build
+
+WeightFormat = Literal["torch-zip", "torch-legacy", "safetensors"]
+
+# A pickle of torch's magic number, with which every checkpoint of torch < 1.6 begins.
+_TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_COUNTER = ".num_batches_tracked"
+
+
+def sniff(path: Path) -> WeightFormat:
+    """The format of a weight file, from its first bytes.
+
+    Raises:
+        ZooError: It is a web page, a bare pickle, or of no format that is read here.
+    """
+    with path.open("rb") as file:
+        head = file.read(512)
+    if head.startswith(b"PK\x03\x04"):
+        return "torch-zip"
+    if head.startswith(_TORCH_LEGACY):
+        return "torch-legacy"
+    if len(head) > 8 and head[8:9] == b"{":
+        (header,) = struct.unpack("<Q", head[:8])
+        if header <= path.stat().st_size - 8:
+            return "safetensors"
+    if is_web_page(head):
+        raise ZooError(f"{path} holds a web page, not weights.")
+    if head.startswith(b"version https://git-lfs"):
+        raise ZooError(f"{path} is a Git LFS pointer, not weights. Fetch the file it points to.")
+    if head[:1] == b"\x80":
+        raise ZooError(
+            f"{path} is a bare Python pickle, not a checkpoint. It may hold code and was not "
+            "executed. Save a state dict with torch.save or as safetensors."
+        )
+    raise ZooError(
+        f"{path} is neither a torch checkpoint nor safetensors: it begins with {head[:8]!r}."
+    )
+
+
+def is_web_page(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of HTML or XML."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--"))
+
+
+def read_state_dict(path: Path, artifact: Artifact) -> dict[str, Tensor]:
+    """The tensors of a weight file, on the CPU, under the names that its network gives them.
+
+    Raises:
+        ZooError: It is of no known format, damaged, or holds anything that could run code.
+    """
+    found: Any
+    if sniff(path) == "safetensors":
+        found = _read_safetensors(path)
+    else:
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as problem:
+            # Torch's own text advises to load the file without this protection.
+            named = re.search(r"(?:GLOBAL|global:?) ([\w.]*\w)", str(problem))
+            raise ZooError(
+                f"{path} holds code or objects other than tensors"
+                f"{f' ({named[1]})' if named else ''} and was NOT executed. Ask its source for a "
+                "plain state dict or safetensors."
+            ) from problem
+        except OSError:
+            raise
+        except Exception as problem:  # a damaged file fails in torch's parser in any way
+            raise ZooError(
+                f"{path} is damaged, or not a checkpoint ({type(problem).__name__}); nothing in "
+                "it was executed. Get it again."
+            ) from problem
+    found = _follow(found, artifact.state_dict, path)
+    prefix = artifact.strip_prefix
+    state = {}
+    for key, value in found.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise ZooError(
+                f"{path} is not a state dict: {key!r} holds a {type(value).__name__}, not a tensor."
+            )
+        state[key.removeprefix(prefix)] = value
+    if len(state) < len(found):
+        raise ZooError(f"{path} names a tensor both with and without {prefix!r}.")
+    return state
+
+
+def to_safetensors(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors, atomically; equal tensors give equal bytes."""
+    # Copies: safetensors refuses tensors that share memory, as views of one storage do.
+    content = safetensors.torch.save({k: v.detach().clone().contiguous() for k, v in state.items()})
+    write_atomic(path, content)
+
+
+def fit(entry: ModelEntry, state: Mapping[str, Tensor]) -> nn.Module:
+    """The entry's network with these weights, every one of them and no other.
+
+    Batch norms of before torch 0.4.1 did not count their batches; those counters alone may be
+    missing, and start at 0.
+
+    Raises:
+        ZooError: A tensor is missing, left over, or of the wrong shape.
+    """
+    net = build(entry.architecture, entry.input_shape, entry.num_classes)
+    wanted = net.state_dict()
+    state = dict(state)
+    for key in wanted.keys() - state.keys():
+        if key.endswith(_COUNTER) and key.removesuffix(_COUNTER) + ".running_var" in state:
+            state[key] = torch.zeros_like(wanted[key])
+    problems = []
+    if missing := sorted(wanted.keys() - state.keys()):
+        problems.append(f"missing {_some(missing)}")
+    if unexpected := sorted(state.keys() - wanted.keys()):
+        problems.append(f"unexpected {_some(unexpected)}")
+    if wrong := [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]:
+        problems.append(f"wrong shape of {_some(wrong)}")
+    if problems:
+        raise ZooError(
+            f"The weights of {entry.name} do not fit architecture {entry.architecture}: "
+            f"{'; '.join(problems)}."
+        )
+    net.load_state_dict(state)
+    return net
+
+
+def load_network(entry: ModelEntry, path: Path) -> nn.Module:
+    """The raw network of an entry, from the safetensors file that `zoo.fetch.fetch` gave.
+
+    Raises:
+        ZooError: The file is damaged, or its tensors do not fit.
+    """
+    return fit(entry, _read_safetensors(path))
+
+
+def load(entry: ModelEntry, path: Path) -> Scaled:
+    """The model of an entry in eval mode: pixels in [0, 1] in, logits out.
+
+    Raises:
+        ZooError: The file is damaged, or its tensors do not fit.
+    """
+    return Scaled(load_network(entry, path), entry.mean, entry.std, entry.input_shape).eval()
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except SafetensorError as problem:
+        raise ZooError(f"{path} is damaged safetensors ({problem}). Get it again.") from problem
+
+
+def _follow(found: Any, route: str, path: Path) -> Mapping[Any, Any]:
+    """The mapping at ``route`` inside a checkpoint; numbers are places in a list."""
+    for step in route.split(".") if route else []:
+        try:
+            found = found[int(step)] if isinstance(found, list | tuple) else found[step]
+        except (KeyError, IndexError, ValueError, TypeError) as problem:
+            raise ZooError(
+                f"{path} has nothing at {route!r}: {step!r} is not in {_contents(found)}."
+            ) from problem
+    if not isinstance(found, Mapping):
+        where = f"at {route!r}" if route else "at its top"
+        raise ZooError(f"{path} holds {_contents(found)} {where}, not a state dict.")
+    return found
+
+
+def _contents(found: Any) -> str:
+    if isinstance(found, Mapping):
+        return f"a dict of {_some([str(key) for key in found])}"
+    if isinstance(found, list | tuple):
+        return f"a list of {len(found)}"
+    return f"a {type(found).__name__}"
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

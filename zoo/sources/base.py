@@ -1,0 +1,43 @@
+"""What a source of models is, and what it gives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from zoo.entry import ModelEntry
+from zoo.home import Home
+
+Progress = Callable[[int, int], None]
+"""Told how much is done and how much there is to do, in units of the source's choice."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Weights that lie in the store, ready for `zoo.loading.load`.
+
+    Attributes:
+        name: Of the model.
+        path: Safetensors with the raw network's state dict.
+        sha256: Of that file, and its name.
+        cached: Whether it was there already.
+        accuracy: Measured while making it; None if nothing was measured.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    cached: bool
+    accuracy: float | None
+
+
+class Source(Protocol):
+    """One way of getting weights. Packages add theirs under the entry point ``zoo.sources``."""
+
+    def fetch(self, entry: ModelEntry, home: Home, *, progress: Progress | None = None) -> Fetched:
+        """Get the weights of ``entry`` into ``home``, or find them there.
+
+        Raises:
+            ZooError: They cannot be had; the text says what to do.
+        """
+        ...
