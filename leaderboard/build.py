@@ -9,7 +9,7 @@ from harness.compare import load
 from leaderboard.publish import publish
 from leaderboard.render import render
 from leaderboard.tables import tables
-from zoo import open_catalog
+from zoo.catalog import open_catalog
 from zoo.errors import UnknownNameError, ZooError
 from zoo.files import digest
 from zoo.home import Home

@@ -134,12 +134,20 @@ def test_regimes_never_share_a_block(interaction):
 
 
 def test_a_model_page_has_facts_settings_evidence_p_values_and_the_command(interaction, evaluation):
-    facts = {"digits-cnn": {"licence": None, "accuracy": 0.9722, "recipe": {"epochs": 40}}}
+    facts = {
+        "digits-cnn": {
+            "model": {"licence": None, "accuracy": 0.9722, "recipe": {"epochs": 40}},
+            "metrics": [{"split": "test", "value": 0.5, "notes": None}],
+            "fetched": None,
+        }
+    }
     page = text(site([interaction()], [evaluation()], facts)["models/digits-cnn.html"])
 
     for words in (
         "licence –",
-        "accuracy 0.9722",
+        "accuracy 97.2%",
+        "split value notes test 0.5 –",
+        "fetched –",
         "epochs 40",
         "<0.001 0.004 0.810",
         "0.903 → 0.934",
@@ -187,7 +195,7 @@ def test_no_text_of_a_record_becomes_markup(interaction, evaluation):
         metrics={EVIL: 0.5}, primary=EVIL, evidence={EVIL: EVIL},
         provenance={EVIL: EVIL, "v": {EVIL: EVIL}},
     )  # fmt: skip
-    facts = {EVIL: {EVIL: EVIL, "list": [{EVIL: EVIL}], "map": {EVIL: EVIL}, "text": EVIL}}
+    facts = {EVIL: {EVIL: [{EVIL: EVIL}], "map": {EVIL: {EVIL: EVIL}}, "text": EVIL}}
 
     files = site([hostile, failed], [measured, evaluation(model=EVIL, provenance={})], facts)
 
