@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -44,6 +45,7 @@ def new_app(help: str) -> typer.Typer:
 
 def run(app: typer.Typer) -> NoReturn:
     """Run a command line and exit: 0 done, 2 the user must act, 130 interrupted."""
+    warnings.showwarning = _show_warning
     try:
         try:
             app()
@@ -136,6 +138,10 @@ def progress() -> "Progress":
         console=console,
         disable=not console.is_terminal,
     )
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _rich_table(header: Sequence[str], texts: Sequence[Row], right: Sequence[bool]) -> None:

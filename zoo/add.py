@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 from annotations.load import load_codebook, read_cell
 from zoo.catalog import PURPOSES, Purpose, open_catalog
@@ -25,7 +26,7 @@ def add(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     licence: str | None = None,
-    purpose: Purpose = "other",
+    purpose: str = "other",
     state_dict: str = "",
     strip_prefix: str = "",
 ) -> ModelEntry:
@@ -66,9 +67,9 @@ def add(
         raise unknown("purpose", purpose, PURPOSES)
     facts = catalog.dataset(dataset)
     channels, height, width = facts["input_shape"]
-    mean = [0.0] * channels if mean is None else mean
-    std = [1.0] * channels if std is None else std
-    if not len(mean) == len(std) == channels or min(std) <= 0:
+    means = (0.0,) * channels if mean is None else tuple(mean)
+    stds = (1.0,) * channels if std is None else tuple(std)
+    if not len(means) == len(stds) == channels or min(stds) <= 0:
         raise ZooError(
             f"Images of {dataset} have {channels} channel{'s' * (channels > 1)}: --mean and --std "
             f"need {channels} comma-separated number{'s' * (channels > 1)}, those of --std above 0."
@@ -87,13 +88,13 @@ def add(
     entry = ModelEntry(
         name=name,
         source="local",
-        purpose=purpose,
+        purpose=cast(Purpose, purpose),
         dataset=dataset,
         architecture=architecture,
         input_shape=(channels, height, width),
         num_classes=facts["num_classes"],
-        mean=tuple(mean),
-        std=tuple(std),
+        mean=means,
+        std=stds,
         licence=licence,
         backdoored=False,
         artifact=artifact,

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
 from zoo.entry import Artifact, ModelEntry
-from zoo.files import sha256_file, slug, write_json
+from zoo.files import digest, sha256_file, slug, write_json
 from zoo.home import Home
 from zoo.sources.base import Fetched
 
@@ -106,11 +105,13 @@ def _record(home: Home, entry: ModelEntry) -> Path:
     return home.model(entry.name) / "fetched.json"
 
 
-def _determines(entry: ModelEntry, artifact: Artifact) -> dict[str, Any]:
-    """Everything in the catalog that the converted file depends on."""
-    return {
-        "artifact": asdict(artifact),
-        "architecture": entry.architecture,
-        "input_shape": list(entry.input_shape),
-        "num_classes": entry.num_classes,
-    }
+def _determines(entry: ModelEntry, artifact: Artifact) -> str:
+    """Digest of everything in the catalog that the converted file depends on."""
+    return digest(
+        {
+            "artifact": asdict(artifact),
+            "architecture": entry.architecture,
+            "input_shape": entry.input_shape,
+            "num_classes": entry.num_classes,
+        }
+    )

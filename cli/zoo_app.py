@@ -1,0 +1,330 @@
+"""The ``zoo`` command."""
+
+import json
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from cli.printing import Format, new_app, progress, run, show, table
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zoo.catalog import Catalog
+    from zoo.entry import ModelEntry
+    from zoo.home import Home
+
+app = new_app(
+    "Which models there are, and getting them.\n\n"
+    "Everything is kept in $ZOO_HOME, or else in the platform's folder for user data.\n\n"
+    "Examples:\n\n"
+    "  zoo list --where \"dataset = 'mnist' and accuracy > 0.98\"\n\n"
+    "  zoo fetch digits-cnn\n\n"
+    "  zoo verify akamaster/resnet20-cifar10 --mirror /data/mirror"
+)
+
+Name = Annotated[str, typer.Argument(help="Name of a model: see `zoo list`.")]
+Names = Annotated[list[str] | None, typer.Argument(help="Names of models: see `zoo list`.")]
+Where = Annotated[
+    str | None,
+    typer.Option(help="SQL condition on the columns that `zoo list --columns '*'` shows."),
+]
+DatasetOption = Annotated[
+    str | None, typer.Option("--dataset", help="Only models of this dataset.")
+]
+PurposeOption = Annotated[
+    str | None, typer.Option("--purpose", help="Only these: benchmark, security or other.")
+]
+Mirror = Annotated[
+    Path | None,
+    typer.Option(help="Folder with copies of published files; by default $ZOO_MIRROR."),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
+
+
+@app.command()
+def build(
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="Folder of annotations to use instead of those that come with zoo."),
+    ] = None,
+) -> None:
+    """Build the catalog from the annotations and print its content hash.
+
+    Other commands build it by themselves when it is missing or out of date. The same annotations
+    give the same hash on every machine.
+    """
+    from zoo.build import build as build_catalog
+
+    print(build_catalog(_home(), annotations))
+
+
+@app.command("list")
+def list_models(
+    where: Where = None,
+    dataset: DatasetOption = None,
+    purpose: PurposeOption = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns with commas between, or '*' for all.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Models at most.", min=0)] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """List models.
+
+    For example:
+
+      zoo list --purpose security --columns name,paper,year
+
+      zoo list --where "has_batchnorm and parameters < 300000" --format csv
+    """
+    from zoo.catalog import DEFAULT_COLUMNS
+
+    chosen = DEFAULT_COLUMNS if columns is None else [c.strip() for c in columns.split(",")]
+    header, rows = _catalog().list(chosen, where, dataset, purpose, limit)
+    show(header, rows, format)
+
+
+@app.command("show")
+def show_model(name: Name, format: FormatOption = Format.TABLE) -> None:
+    """Show everything known about a model, and where each value comes from.
+
+    For example:
+
+      zoo show akamaster/resnet20-cifar10 --format json
+    """
+    found = _catalog().show(name)
+    if format is Format.JSON:
+        print(json.dumps(found, indent=1))
+        return
+    facts = found["facts"]
+    columns = ["entity", "entity_id", "field", "value", "coder", "method", "confidence", "evidence"]
+    if format is Format.CSV:
+        columns += ["file", "line"]
+        show(columns, [[fact[column] for column in columns] for fact in facts], format)
+        return
+    known = {key: value for key, value in found["model"].items() if value is not None}
+    table(["field", "value"], list(known.items()))
+    if found["fetched"] is not None:
+        print("\nFetched")
+        table(["field", "value"], list(found["fetched"].items()))
+    if found["metrics"]:
+        print("\nMeasured by others")
+        table(list(found["metrics"][0]), [list(metric.values()) for metric in found["metrics"]])
+    print("\nSources")
+    columns = ["entity", "entity_id", "method", "confidence", "evidence", "file", "line"]
+    table(columns, list(dict.fromkeys(tuple(fact[column] for column in columns) for fact in facts)))
+
+
+@app.command()
+def fetch(
+    names: Names = None,
+    where: Where = None,
+    mirror: Mirror = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Get models' weights: train self-trained ones, copy or download published ones.
+
+    Goes on with the others when one cannot be had, and names those at the end.
+
+    For example:
+
+      zoo fetch digits-cnn digits-mlp
+
+      zoo fetch --where "dataset = 'mnist' and source = 'published'" --mirror /data/mirror
+    """
+    from zoo.fetch import fetch as fetch_model
+
+    home = _home()
+    header = ["name", "status", "accuracy", "sha256", "path"]
+    rows, failures = [], []
+    for entry in _entries(home, names, where):
+        try:
+            with _bar(f"fetch {entry.name}") as advance:
+                found = fetch_model(entry, home, mirror=mirror, progress=advance)
+        except ZooError as problem:
+            failures.append(problem)
+            rows.append([entry.name, "failed", None, None, None])
+            continue
+        status = "cached" if found.cached else "fetched"
+        rows.append([entry.name, status, found.accuracy, found.sha256, str(found.path)])
+    show(header, rows, format)
+    _report(failures, len(rows))
+
+
+@app.command()
+def verify(
+    names: Names = None,
+    where: Where = None,
+    mirror: Mirror = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with datasets in torchvision's formats.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1.")] = "cpu",
+    limit: Annotated[
+        int | None, typer.Option(help="Measure on the first so many images only.", min=1)
+    ] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Check models against their annotations: hash, strict loading, accuracy on the dataset.
+
+    Exits with 2 if a model cannot be measured, or is not what its annotation says.
+
+    For example:
+
+      zoo verify akamaster/resnet20-cifar10 bboylyg/nad-wrn16-1-teacher-cifar10
+    """
+    from harness.verify import Verified
+    from harness.verify import verify as verify_model
+
+    home, catalog = _home(), _catalog()
+    rows, failures = [], []
+    header = [field.name for field in fields(Verified)]
+    entries = _entries(home, names, where)
+    for entry in entries:
+        try:
+            with _bar(f"verify {entry.name}") as advance:
+                found = verify_model(
+                    entry,
+                    home,
+                    catalog.accuracy(entry.name),
+                    mirror=mirror,
+                    data_dir=data_dir,
+                    device=device,
+                    limit=limit,
+                    progress=advance,
+                )
+        except ZooError as problem:
+            failures.append(problem)
+            continue
+        rows.append(list(asdict(found).values()))
+        if found.verdict in ("differs", "altered"):
+            failures.append(ZooError(f"{entry.name}: {found.verdict}."))
+    show(header, rows, format)
+    _report(failures, len(entries))
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One question: SELECT, FROM, DESCRIBE, SHOW.")],
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Ask the catalog in SQL. It can read its own tables and nothing else.
+
+    For example:
+
+      zoo sql "SHOW TABLES"
+
+      zoo sql "SELECT dataset, count(*), avg(accuracy) FROM v_models GROUP BY dataset"
+    """
+    header, rows = _catalog().sql(query)
+    show(header, rows, format)
+
+
+@app.command()
+def add(
+    path: Annotated[Path, typer.Argument(help="A torch checkpoint or safetensors.")],
+    name: Annotated[str, typer.Option(help="What to call it: me/resnet20-cifar10.")],
+    dataset: Annotated[str, typer.Option(help="What it was trained to classify.")],
+    architecture: Annotated[str, typer.Option(help="What it is an instance of.")],
+    mean: Annotated[
+        str | None, typer.Option(help="Subtracted from the pixels, per channel; by default 0.")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Divides the pixels, per channel; by default 1.")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
+    purpose: Annotated[str, typer.Option(help="benchmark, security or other.")] = "other",
+    state_dict: Annotated[
+        str, typer.Option(help="Path inside the checkpoint to the tensors: state_dict.")
+    ] = "",
+    strip_prefix: Annotated[
+        str, typer.Option(help="Dropped from the tensors' names: module.")
+    ] = "",
+) -> None:
+    """Enter your own checkpoint into the catalog, and copy it into the store.
+
+    The file is read without running anything in it, and has to fit its architecture exactly.
+
+    For example:
+
+      zoo add mine.pt --name me/resnet20-cifar10 --dataset cifar10 --architecture cifar-resnet20
+      --mean 0.49,0.48,0.45 --std 0.25,0.24,0.26
+    """
+    from zoo.add import add as add_model
+
+    entry = add_model(
+        _home(),
+        path,
+        name=name,
+        dataset=dataset,
+        architecture=architecture,
+        mean=_numbers("--mean", mean),
+        std=_numbers("--std", std),
+        licence=licence,
+        purpose=purpose,
+        state_dict=state_dict,
+        strip_prefix=strip_prefix,
+    )
+    print(f"Added {entry.name}. Check it with: zoo verify {entry.name}")
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    run(app)
+
+
+def _home() -> "Home":
+    from zoo.home import Home
+
+    return Home.open()
+
+
+def _catalog() -> "Catalog":
+    from zoo.catalog import open_catalog
+
+    return open_catalog(_home())
+
+
+def _entries(home: "Home", names: list[str] | None, where: str | None) -> "list[ModelEntry]":
+    """The models that the user asked for; all of them exist."""
+    from zoo.catalog import open_catalog
+
+    catalog = open_catalog(home)
+    if bool(names) == (where is not None):
+        raise ZooError("Name the models, or select them with --where, but not both.")
+    if names:
+        return [catalog.entry(name) for name in dict.fromkeys(names)]
+    found = catalog.entries(where)
+    if not found:
+        raise ZooError(f"No model matches --where {where!r}. See `zoo list`.")
+    return found
+
+
+@contextmanager
+def _bar(title: str) -> "Iterator[Callable[[int, int], None]]":
+    """A progress bar, moved by telling it how much is done and how much there is to do."""
+    with progress() as bars:
+        task = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _report(failures: list[ZooError], asked: int) -> None:
+    """Exit with one line about everything that went wrong, if anything did."""
+    if len(failures) == 1 == asked:
+        raise failures[0]
+    if failures:
+        reasons = " | ".join(map(str, failures))
+        raise ZooError(f"{len(failures)} of {asked} failed: {reasons}")
+
+
+def _numbers(option: str, text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError as problem:
+        raise ZooError(f"{option} {text!r} is not numbers with commas between.") from problem
