@@ -116,7 +116,9 @@ class Artifacts:
         for sha in {job.base for job in jobs if job.base}:
             path = self.home.blobs / sha
             if sha256_file(path) != sha:
-                raise ZooError(f"The weights {path} were altered; run `zoo fetch` for their model again.")
+                raise ZooError(
+                    f"The weights {path} were altered; run `zoo fetch` for their model again."
+                )
             found[sha] = safetensors.torch.load_file(path)
         return found
 
@@ -125,8 +127,19 @@ class Artifacts:
         return FileLock(self.home.locks / f"artifact-{job.key}.lock")
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        ZooError: The name is no device's, or there is no such one.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ZooError(f"No device {device!r} here ({reason}). Use --device cpu.") from None
+
+
 def on_device(split: Split, device: str) -> Split:
-    """A copy of ``split`` where the training happens."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ZooError(f"No device {device!r}: this torch finds no GPU. Use --device cpu.")
+    """``split`` where the training happens."""
     return Split(split.x.to(device), split.y.to(device))

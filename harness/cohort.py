@@ -14,9 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from harness import registry
 from harness.seeds import derive
-from harness.stack import Stack
 from harness.training import Job, batches, fit, make_optimizer, network, num_steps, set_lr
 from harness.types import Split
 from zoo.recipe import Recipe
@@ -29,7 +27,6 @@ def groups(jobs: list[Job]) -> list[list[int]]:
     """Positions of the jobs that could be trained together, first come first."""
     found: dict[tuple[object, ...], list[int]] = {}
     for position, job in enumerate(jobs):
-        stack = Stack.of(registry.defenses(job.stack))
         alike = (
             job.architecture,
             job.input_shape,
@@ -41,7 +38,7 @@ def groups(jobs: list[Job]) -> list[list[int]]:
             job.base is None,
         )
         # Any defense may make a member's data, steps or network differ from the others'.
-        key = (position,) if stack.defenses else alike
+        key = (position,) if job.stack else alike
         found.setdefault(key, []).append(position)
     return list(found.values())
 
@@ -140,15 +137,11 @@ def train_together(
     index = torch.stack([job.index for job in jobs]).to(device)  # (m, n)
     steps = num_steps(n, recipe)
 
-    def loss(
-        params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor
-    ) -> Tensor:
+    def loss(params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         return F.cross_entropy(functional_call(skeleton, (params, buffers), (x,)), y)
 
     gradients = vmap(grad(loss), randomness="error")
-    orders = zip(
-        *(batches(n, recipe, derive("train", job.seed)) for job in jobs), strict=True
-    )
+    orders = zip(*(batches(n, recipe, derive("train", job.seed)) for job in jobs), strict=True)
     for step, order in enumerate(orders):
         batch = index.gather(1, torch.stack(order).to(device))  # (m, b)
         set_lr(optimizer, recipe, step, steps)

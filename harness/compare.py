@@ -207,9 +207,7 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
     )
 
 
-def _without_numbers(
-    baseline: list[Evaluation], defended: list[Evaluation]
-) -> tuple[Verdict, str]:
+def _without_numbers(baseline: list[Evaluation], defended: list[Evaluation]) -> tuple[Verdict, str]:
     """What to say where no pair was measured."""
     for side, evaluations in (("", defended), ("baseline: ", baseline)):
         for evaluation in sorted(evaluations, key=lambda e: e.cell.seed):

@@ -153,9 +153,7 @@ def _digits(source: Source) -> Dataset:
     digits = load_digits()
     x = torch.from_numpy(digits.images).float().div_(16)[:, None]
     y = torch.from_numpy(digits.target).long()
-    return Dataset(
-        name="digits", num_classes=10, x=x, y=y, epsilon={"linf": 0.1, "l2": 0.5}
-    )
+    return Dataset(name="digits", num_classes=10, x=x, y=y, epsilon={"linf": 0.1, "l2": 0.5})
 
 
 def _photo_patches(source: Source) -> Dataset:

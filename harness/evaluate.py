@@ -46,7 +46,7 @@ def evaluate(
 
     Args:
         cell: What to measure.
-        trained: Its target, before output defenses.
+        trained: Its target, before its output defenses.
         dataset: Its data.
         ood: The attacker's other data, fitted to the target's input, if the threat model has any.
         architecture: Of the target.

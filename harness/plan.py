@@ -219,7 +219,10 @@ def _for_model(
             Stack.of(defenses)
         except NotApplicableError as error:
             refused = str(error)
-        methods = tuple(sorted(map(registry.describe, defenses), key=lambda m: m.name))
+        pairs = sorted(((registry.describe(d), d) for d in defenses), key=lambda p: p[0].name)
+        methods = tuple(method for method, _ in pairs)
+        # Output defenses do not change the training, so such models are trained once for all.
+        trained_with = tuple(m for m, d in pairs if d.acts_on - {Part.OUTPUT})
         for seed in range(request.seeds):
             split = quarters(dataset, seed, regime)
             job = None
@@ -234,7 +237,7 @@ def _for_model(
                     mean=entry.mean,
                     std=entry.std,
                     recipe=recipe,
-                    stack=methods,
+                    stack=trained_with,
                     seed=seed,
                     base=bases[entry.name] if regime is Regime.FINE_TUNED else None,
                 )
@@ -270,7 +273,7 @@ def _with_baselines(
     for defenses in stacks:
         if entry.recipe is not None:
             regime = Regime.FROM_SCRATCH
-        elif any(d.acts_on - {Part.OUTPUT} for d in defenses):
+        elif Stack(defenses).trains:
             regime = Regime.FINE_TUNED
         else:
             regime = Regime.PUBLISHED

@@ -47,7 +47,9 @@ def _known(kind: Kind) -> dict[str, type[Any]]:
         found[name] = getattr(import_module(module), attribute)
     for point in entry_points(group=f"harness.{kind}s"):
         if point.name in found:
-            warnings.warn(f"plugin {kind} {point.name!r} has the name of ours: left out", stacklevel=2)
+            warnings.warn(
+                f"plugin {kind} {point.name!r} has the name of ours: left out", stacklevel=2
+            )
             continue
         try:
             found[point.name] = point.load()

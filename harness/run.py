@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from harness.artifacts import Artifacts, on_device
 from harness.datasets import Dataset, Source
 from harness.evaluate import evaluate
 from harness.plan import Plan, Planned
-from harness.results import Evaluation
+from harness.results import Evaluation, Status
 from harness.stack import NotApplicableError
 from harness.store import Store
 from harness.training import Job, Trained
@@ -26,7 +27,7 @@ from zoo.errors import ZooError
 from zoo.files import sha256_file
 from zoo.home import Home
 
-Executor = Callable[..., Iterator[Any]]
+Pool = Callable[[int], AbstractContextManager[Callable[..., Iterator[Any]]]]
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,13 @@ class Event:
     text: str = ""
 
 
-def run(plan: Plan, context: Context, executor: Executor, *, workers: int) -> Iterator[Event]:
+def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[Event]:
     """Do what the plan says is missing and report each step.
 
     Args:
         plan: What to do.
         context: Where and with what.
-        executor: ``run`` of one of `harness.executors`.
+        pool: Of one of `harness.executors`.
         workers: Processes.
     """
     store = Store(context.home)
@@ -78,24 +79,26 @@ def run(plan: Plan, context: Context, executor: Executor, *, workers: int) -> It
         if item.refused:
             store.put(Evaluation(cell=item.cell, status="not applicable", reason=item.refused))
             yield Event("not applicable", 1, item.refused)
-    problems: dict[str, tuple[str, str]] = {}
-    for done in executor(partial(_train, context=context), _chunks(plan.jobs, workers), workers=workers):
-        problems |= done.problems
-        yield Event("trained", done.count)
-    cells = []
-    for item in plan.missing:
-        problem = problems.get(item.job.key) if item.job else None
-        if problem:
-            store.put(Evaluation(cell=item.cell, status=problem[0], reason=problem[1]))  # type: ignore[arg-type]
-            yield Event(problem[0], 1, f"{item.cell.defense} on {item.cell.model}: {problem[1]}")
-        elif not item.refused:
-            cells.append(item)
-    busy = []
-    for item, event in executor(partial(_measure, context=context), cells, workers=workers):
-        if event.kind == "busy":
-            busy.append(item)
-        else:
-            yield event
+    with pool(min(workers, max(len(plan.jobs), len(plan.missing)))) as map_unordered:
+        problems: dict[str, tuple[Status, str]] = {}
+        train = partial(_train, context=context)
+        for done in map_unordered(train, _chunks(plan.jobs, workers)):
+            problems |= done.problems
+            yield Event("trained", done.count)
+        cells = []
+        for item in plan.missing:
+            if item.job and item.job.key in problems:
+                status, reason = problems[item.job.key]
+                store.put(Evaluation(cell=item.cell, status=status, reason=reason))
+                yield Event(status, 1, f"{item.cell.defense} on {item.cell.model}: {reason}")
+            elif not item.refused:
+                cells.append(item)
+        busy = []
+        for item, event in map_unordered(partial(_measure, context=context), cells):
+            if event.kind == "busy":
+                busy.append(item)
+            else:
+                yield event
     # What another process was measuring: wait for it, and take over what it left undone.
     for item in busy:
         with store.lock(item.cell.key):
@@ -106,7 +109,7 @@ def run(plan: Plan, context: Context, executor: Executor, *, workers: int) -> It
 @dataclass(frozen=True)
 class _TrainedChunk:
     count: int
-    problems: dict[str, tuple[str, str]]
+    problems: dict[str, tuple[Status, str]]
 
 
 def _chunks(jobs: Iterable[Job], workers: int) -> list[list[Job]]:
@@ -151,7 +154,10 @@ def _measure(item: Planned, *, context: Context) -> tuple[Planned, Event]:
         try:
             evaluation, samples = _evaluate(item, context)
         except NotApplicableError as error:
-            evaluation, samples = Evaluation(cell=cell, status="not applicable", reason=str(error)), None
+            evaluation, samples = (
+                Evaluation(cell=cell, status="not applicable", reason=str(error)),
+                None,
+            )
         except (ZooError, OSError, MemoryError):
             raise
         except Exception as error:  # a cell's failure is its result, not the end of the run
@@ -222,4 +228,3 @@ def code_version() -> str:
         )
         found += f"+{done.stdout.strip()}" if done.returncode == 0 else ""
     return found
-

@@ -72,7 +72,7 @@ class Store:
 
         Readers of the database are not disturbed: they keep the old file until they reopen it.
         """
-        from zoo import open_catalog
+        from zoo.catalog import open_catalog
         from zoo.database import connect, publish
 
         open_catalog(self.home)
@@ -88,8 +88,10 @@ class Store:
         gone = sorted(indexed.keys() - present.keys())
         if not changed and not gone:
             return 0
-        with publish(self.home, copy=True) as database:
-            database.execute("DELETE FROM evaluations WHERE list_contains(?, key)", [changed + gone])
+        with publish(self.home.database, edit=True) as database:
+            database.execute(
+                "DELETE FROM evaluations WHERE list_contains(?, key)", [changed + gone]
+            )
             rows = []
             for key in changed:
                 evaluation = self.get(key)
@@ -145,4 +147,6 @@ def _write_parquet(path: Any, columns: Mapping[str, np.ndarray]) -> None:
 
     frame = pd.DataFrame(dict(columns))  # noqa: F841 - DuckDB reads it by its name
     with duckdb.connect() as database:
-        database.execute("COPY (SELECT * FROM frame) TO ? (FORMAT parquet, COMPRESSION zstd)", [str(path)])
+        database.execute(
+            "COPY (SELECT * FROM frame) TO ? (FORMAT parquet, COMPRESSION zstd)", [str(path)]
+        )

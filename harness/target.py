@@ -60,7 +60,9 @@ class BlackBox:
 
     def _need(self, access: Access) -> None:
         if not self.access.grants(access):
-            raise AccessDeniedError(f"The attack wants {access}, but the target gives {self.access} only.")
+            raise AccessDeniedError(
+                f"The attack wants {access}, but the target gives {self.access} only."
+            )
 
     @torch.no_grad()
     def _logits(self, x: Tensor) -> Tensor:

@@ -57,7 +57,9 @@ class PGD:
             if getattr(self, name) < 1:
                 raise ZooError(f"pgd wants {name} of at least 1, found {getattr(self, name)}.")
         if self.restarts > 1 and not self.random_start:
-            raise ZooError("pgd with random_start=false does the same in every restart; use restarts=1.")
+            raise ZooError(
+                "pgd with random_start=false does the same in every restart; use restarts=1."
+            )
 
     def resolve(self, dataset: Dataset) -> Self:
         """Fill in the dataset's customary radius and the step that goes with it."""
@@ -74,9 +76,7 @@ class PGD:
         out = points.x.clone()
         for index in torch.arange(len(points), device=points.x.device).split(self.batch_size):
             for _ in range(self.restarts):
-                standing = index[
-                    perturbation.correct(model, Split(out[index], points.y[index]))
-                ]
+                standing = index[perturbation.correct(model, Split(out[index], points.y[index]))]
                 if len(standing):
                     out[standing] = self._ascend(model, points.take(standing), starts)
         return out

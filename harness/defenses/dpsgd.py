@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -101,7 +102,9 @@ class DPSGD:
         Raises:
             NotApplicableError: A layer has no private counterpart, or batch norm is refused.
         """
-        layers = [n for n, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        layers = [
+            n for n, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        ]
         notes: dict[str, Any] = {}
         if layers and self.batch_norm == "refuse":
             raise NotApplicableError(
@@ -147,7 +150,9 @@ class DPSGD:
         sampler = UniformWithReplacementSampler(
             num_samples=n, sample_rate=rate, steps=steps, generator=generator("poisson", seed)
         )
-        with seeded("dropout", seed):
+        with seeded("dropout", seed), warnings.catch_warnings():
+            # Opacus's hooks need no gradient by the inputs, which torch warns about.
+            warnings.filterwarnings("ignore", message="Full backward hook is firing")
             for step, batch in enumerate(sampler):
                 set_lr(optimizer, recipe, step, steps)
                 optimizer.zero_grad()

@@ -7,44 +7,45 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import TypeVar
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+from contextlib import contextmanager
+from typing import Any
 
 
-def run(
-    work: Callable[[Task], Result], tasks: Iterable[Task], *, workers: int
-) -> Iterator[Result]:
-    """Results as they become ready, in any order.
+@contextmanager
+def pool(workers: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
+    """A function ``map(work, tasks)`` that gives results as they become ready, in any order.
+
+    ``work`` is a function of a module, and the tasks are picklable. When the block is left by an
+    exception, work in progress is stopped.
 
     Args:
-        work: A function of a module, applied to every task.
-        tasks: Picklable.
         workers: Processes; with one, everything happens in this process.
     """
-    tasks = list(tasks)
-    workers = min(workers, len(tasks))
     if workers <= 1:
-        yield from map(work, tasks)
+        yield map
         return
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start
-    )
-    try:
-        for future in as_completed([pool.submit(work, task) for task in tasks]):
+    context = multiprocessing.get_context("forkserver")
+    # Imported once, in the server that the workers are forked from.
+    context.set_forkserver_preload(["harness.run"])
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
+
+    def unordered(work: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        for future in as_completed([executor.submit(work, task) for task in tasks]):
             yield future.result()
+
+    try:
+        yield unordered
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in list((pool._processes or {}).values()):
+        processes = list((executor._processes or {}).values())
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
             process.terminate()
         raise
-    pool.shutdown()
+    executor.shutdown()
 
 
 def _start() -> None:
     """One thread per worker, and no life after the parent's death, however it died."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
     torch.set_num_threads(1)

@@ -8,5 +8,7 @@ from torch import Tensor
 def accuracy(predicted: Tensor, y: Tensor) -> float:
     """Share of equal entries of two label tensors (n,), in [0, 1]."""
     if len(predicted) != len(y) or not len(y):
-        raise ValueError(f"accuracy wants two label tensors of one length above 0, found {len(predicted)} and {len(y)}")
+        raise ValueError(
+            f"accuracy wants two label tensors of one length above 0, found {len(predicted)} and {len(y)}"
+        )
     return (predicted == y).double().mean().item()

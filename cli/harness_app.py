@@ -1,0 +1,411 @@
+"""The ``harness`` command."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from cli.printing import Format, new_app, progress, run, show, table
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.request import Loaded
+    from harness.run import Context
+    from zoo.home import Home
+
+app = new_app(
+    "What a defense against one risk does to all the others, measured over many seeds.\n\n"
+    "Examples:\n\n"
+    "  harness eval --model digits-cnn --defense dpsgd --risk extraction\n\n"
+    "  harness plan --model digits-cnn --defense dpsgd --risk all\n\n"
+    "  harness compare --risk evasion --format json"
+)
+
+
+class Executor(StrEnum):
+    """Where the work is done."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    RISKS = "risks"
+    ATTACKS = "attacks"
+    DEFENSES = "defenses"
+    METRICS = "metrics"
+    DATASETS = "datasets"
+
+
+Models = Annotated[list[str] | None, typer.Option("--model", help="Names, with commas between.")]
+Where = Annotated[str | None, typer.Option(help="Models by a SQL expression over the catalog.")]
+Defenses = Annotated[
+    list[str],
+    typer.Option("--defense", help="Stacks, with commas between: none, dpsgd, a+b."),
+]
+Risks = Annotated[list[str], typer.Option("--risk", help="Risks, with commas between, or all.")]
+Attacks = Annotated[
+    list[str] | None, typer.Option("--attack", help="Attacks; every one on the risks if not given.")
+]
+AccessOption = Annotated[
+    str | None, typer.Option("--access", help="Most that is granted: labels, scores or weights.")
+]
+AuxOption = Annotated[
+    str | None,
+    typer.Option("--aux", help="Attacker's data: none, shadow, partial, ood or ood:DATASET."),
+]
+Queries = Annotated[int | None, typer.Option(help="Query budget of black-box attacks.", min=1)]
+Seeds = Annotated[int, typer.Option(help="Seeds, from 0.", min=1)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="field=value of a method, or method.field=value; recipe.epochs=5."),
+]
+Mirror = Annotated[Path | None, typer.Option(help="Folder of public datasets and checkpoints.")]
+DataDir = Annotated[Path | None, typer.Option(help="Datasets in torchvision's formats.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
+Workers = Annotated[int | None, typer.Option(help="Processes; all cores if not given.", min=1)]
+
+COLUMNS = ["defense", "risk", "attack", "metric", "n_seeds", "baseline", "defended", "effect",
+           "ci_low", "ci_high", "q", "verdict", "utility_delta"]  # fmt: skip
+
+
+@app.command(name="eval")
+def evaluate(
+    risk: Risks,
+    model: Models = None,
+    where: Where = None,
+    defense: Defenses = ["none"],  # noqa: B006 - typer wants a list
+    attack: Attacks = None,
+    access: AccessOption = None,
+    aux: AuxOption = None,
+    queries: Queries = None,
+    seeds: Seeds = 12,
+    settings: Settings = None,
+    mirror: Mirror = None,
+    data_dir: DataDir = None,
+    device: Device = "cpu",
+    workers: Workers = None,
+    executor: Executor = Executor.LOCAL,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Measure every risk of every model under every stack; only what is missing is done.
+
+    The undefended model of the same regime is always measured too. The same command again does
+    nothing; a killed one goes on where it was.
+
+    Examples:
+
+      harness eval --model digits-cnn --defense dpsgd --risk extraction
+
+      harness eval --model digits-cnn --defense dpsgd --risk all --set dp_epsilon=3
+
+      harness eval --where "dataset = 'mnist'" --risk evasion --attack pgd --set epsilon=0.1 --seeds 3
+    """
+    from harness import run as runner
+    from harness.executors import local, on_ray
+    from harness.store import Store
+
+    home, made, loaded, context = _plan(
+        model, where, defense, risk, attack, access, aux, queries, seeds, settings, mirror,
+        data_dir, device,
+    )  # fmt: skip
+    begin = time.perf_counter()
+    counts: Counter[str] = Counter()
+    problems: Counter[str] = Counter()
+    pool = local.pool if executor is Executor.LOCAL else on_ray.pool
+    try:
+        with progress() as bars:
+            training = bars.add_task("training models", total=len(made.jobs))
+            measuring = bars.add_task("measuring cells", total=len(made.missing))
+            for event in runner.run(made, context, pool, workers=_workers(workers, device)):
+                counts[event.kind] += event.count
+                bars.advance(training if event.kind == "trained" else measuring, event.count)
+                if event.kind in ("failed", "not applicable"):
+                    problems[f"{event.kind}: {event.text}"] += event.count
+    finally:
+        # Whatever ended the run, what it finished is found by the next command.
+        store = Store(home)
+        store.sync()
+    _report(store, made, format)
+    done = len(made.wanted) - len(made.missing)
+    words = [f"{counts['measured']} cells measured", f"{counts['trained']} models trained"]
+    if not made.missing:
+        words = [f"nothing to do: all {done} cells are there already"]
+    elif done:
+        words.append(f"{done} cells were there already")
+    for kind in ("skipped", "failed", "not applicable"):
+        if counts[kind]:
+            words.append(f"{counts[kind]} {kind}")
+    typer.echo(f"{', '.join(words)} ({time.perf_counter() - begin:.1f} s)", err=True)
+    for text, count in sorted(problems.items()):
+        typer.echo(f"{count} x {text}", err=True)
+    if counts["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    risk: Risks,
+    model: Models = None,
+    where: Where = None,
+    defense: Defenses = ["none"],  # noqa: B006 - typer wants a list
+    attack: Attacks = None,
+    access: AccessOption = None,
+    aux: AuxOption = None,
+    queries: Queries = None,
+    seeds: Seeds = 12,
+    settings: Settings = None,
+    mirror: Mirror = None,
+    data_dir: DataDir = None,
+    device: Device = "cpu",
+    workers: Workers = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Say what `harness eval` with the same options would do, and do nothing.
+
+    The estimate is made from earlier runs in the same store; where there are none, it is missing.
+    """
+    from harness.estimate import estimate
+
+    home, made, _, _ = _plan(
+        model, where, defense, risk, attack, access, aux, queries, seeds, settings, mirror,
+        data_dir, device,
+    )  # fmt: skip
+    processes = _workers(workers, device)
+    guess = estimate(made, home, workers=processes)
+    missing = {item.cell.key for item in made.missing}
+    groups: dict[tuple[str, ...], list[bool]] = {}
+    for item in made.wanted:
+        cell = item.cell
+        key = (cell.model, str(cell.regime), cell.defense, str(cell.risk), str(cell.attack),
+               str(cell.threat), item.refused or "")  # fmt: skip
+        groups.setdefault(key, []).append(cell.key in missing)
+    header = ["model", "regime", "defense", "risk", "attack", "threat_model", "refused", "cells",
+              "missing"]  # fmt: skip
+    rows = [(*key, len(flags), sum(flags)) for key, flags in groups.items()]
+    summary = {
+        "cells": len(made.wanted),
+        "cells_missing": len(made.missing),
+        "trainings_missing": len(made.jobs),
+        "workers": processes,
+        "estimated_seconds": guess.seconds,
+        "without_estimate": guess.unknown,
+    }
+    if format is Format.JSON:
+        records = [dict(zip(header, row, strict=True)) for row in rows]
+        print(json.dumps({**summary, "groups": records}, indent=1))
+        return
+    show(header, rows, format)
+    time_text = "nothing to do" if not made.missing else (
+        "no earlier runs to estimate from" if guess.seconds is None
+        else f"about {guess.seconds:.0f} s on {processes} workers"
+    )  # fmt: skip
+    if guess.seconds is not None and guess.unknown:
+        time_text += f", without {guess.unknown} steps that were never run here"
+    typer.echo(
+        f"{len(made.wanted)} cells, {len(made.missing)} missing; {len(made.jobs)} trainings "
+        f"needed; {time_text}",
+        err=True,
+    )
+
+
+@app.command()
+def compare(
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
+    regime: Annotated[str | None, typer.Option(help="Only this regime.")] = None,
+    defense: Annotated[str | None, typer.Option(help="Only stacks with this defense.")] = None,
+    risk: Annotated[str | None, typer.Option(help="Only this risk.")] = None,
+    attack: Annotated[str | None, typer.Option(help="Only this attack.")] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """What every stack does to every risk: paired effects with intervals and verdicts.
+
+    Effects are changes in susceptibility (0 chance, 1 total): above 0, the risk gets worse. q is
+    corrected over everything in the store, whatever is shown.
+
+    Example:
+
+      harness compare --defense dpsgd --format json
+    """
+    from harness.compare import load
+    from zoo.errors import ZooError
+    from zoo.home import Home
+
+    rows, _ = load(Home.open())
+    if not rows:
+        raise ZooError("Nothing to compare yet; run `harness eval --defense …` first.")
+    wanted = {"model": model, "dataset": dataset, "regime": regime, "risk": risk}
+    kept = [
+        row
+        for row in rows
+        if all(value in (None, getattr(row, key)) for key, value in wanted.items())
+        and (defense is None or defense in (row.defense, *row.defense_params))
+        and (attack is None or attack in (row.attack, row.attack.partition("(")[0]))
+    ]
+    if not kept:
+        shown = {k: sorted({str(getattr(r, k)) for r in rows}) for k in wanted}
+        raise ZooError(
+            "No interaction matches. There are: "
+            + "; ".join(f"{k} {', '.join(values)}" for k, values in shown.items())
+            + "."
+        )
+    if format is Format.TABLE:
+        same = ["model", "dataset", "regime", "threat_model"]
+        vary = [k for k in same if len({str(getattr(r, k)) for r in kept}) > 1]
+        for key in same:
+            if key not in vary:
+                typer.echo(f"{key}: {getattr(kept[0], key)}")
+        header = vary + COLUMNS
+        table(header, [[_text(row, name) for name in header] for row in kept])
+        return
+    from dataclasses import asdict
+
+    header = list(asdict(kept[0]))
+    show(header, [list(asdict(row).values()) for row in kept], format)
+
+
+@app.command(name="list")
+def list_(
+    kind: Kind,
+    long: Annotated[bool, typer.Option("--long", help="With the whole description.")] = False,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """What there is: risks, attacks, defenses, metrics or datasets.
+
+    Example:
+
+      harness list attacks --long
+    """
+    from harness import listing
+
+    header, rows = listing.rows(kind)
+    if long and kind in (Kind.ATTACKS, Kind.DEFENSES):
+        from harness import registry
+
+        single = "attack" if kind is Kind.ATTACKS else "defense"
+        for name in registry.known(single):
+            typer.echo(f"{name}\n{listing.description(single, name)}\n")
+        return
+    show(header, rows, format)
+
+
+def _plan(
+    model: list[str] | None,
+    where: str | None,
+    defense: list[str],
+    risk: list[str],
+    attack: list[str] | None,
+    access: str | None,
+    aux: str | None,
+    queries: int | None,
+    seeds: int,
+    settings: list[str] | None,
+    mirror: Path | None,
+    data_dir: Path | None,
+    device: str,
+) -> tuple[Home, Plan, Loaded, Context]:
+    from harness import registry, request
+    from harness.artifacts import Artifacts, check_device
+    from harness.datasets import Source
+    from harness.plan import Request
+    from harness.plan import plan as make_plan
+    from harness.run import Context, code_version
+    from harness.store import Store
+    from harness.types import Access
+    from zoo.errors import unknown
+    from zoo.home import Home
+
+    home = Home.open()
+    check_device(device)
+    if access is not None and access not in set(Access):
+        raise unknown("access", access, list(Access))
+    kind, ood = request.auxiliary(aux)
+    attacks = request.words(attack or [])
+    for name in attacks:
+        registry.get("attack", name)
+    asked = Request(
+        models=request.models(model or [], where, home),
+        stacks=request.stacks(defense),
+        risks=request.risks(risk),
+        attacks=tuple(attacks),
+        access=Access(access) if access else None,
+        aux=kind,
+        ood=ood,
+        queries=queries,
+        seeds=seeds,
+        settings=request.settings(settings or []),
+    )
+    source = Source.resolve(data_dir, mirror)
+    loaded = request.load(asked, home, source, mirror)
+    made = make_plan(
+        asked,
+        loaded.datasets,
+        loaded.bases,
+        is_done=Store(home).is_done,
+        is_trained=Artifacts(home).has,
+    )
+    context = Context(home, source, device, loaded.bases, code_version())
+    return home, made, loaded, context
+
+
+def _workers(workers: int | None, device: str) -> int:
+    import os
+
+    if workers is not None:
+        return workers
+    return len(os.sched_getaffinity(0)) if device == "cpu" else 1
+
+
+def _report(store: Any, made: Plan, format: Format) -> None:
+    """The mean of what was asked for, one row per model, stack and attack."""
+    import numpy as np
+
+    groups: dict[tuple[str, ...], list[Any]] = {}
+    for item in made.wanted:
+        found = store.get(item.cell.key)
+        if found is not None:
+            cell = found.cell
+            key = (cell.model, str(cell.regime), cell.defense, str(cell.risk), str(cell.attack),
+                   str(cell.threat))  # fmt: skip
+            groups.setdefault(key, []).append(found)
+    header = ["model", "regime", "defense", "risk", "attack", "threat_model", "seeds", "metric",
+              "mean", "sd", "susceptibility", "accuracy", "status"]  # fmt: skip
+    rows = []
+    for key, found in groups.items():
+        ok = [e for e in found if e.status == "ok"]
+        values = [e.metrics[e.primary] for e in ok if e.metrics[e.primary] is not None]
+        levels = [e.susceptibility for e in ok if e.susceptibility is not None]
+        bad = Counter(e.status for e in found if e.status != "ok")
+        rows.append((
+            *key,
+            len(ok),
+            ok[0].primary if ok else None,
+            float(np.mean(values)) if values else None,
+            float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            float(np.mean(levels)) if levels else None,
+            float(np.mean([e.utility for e in ok])) if ok else None,
+            ", ".join(f"{n} {status}" for status, n in bad.items()) or "ok",
+        ))  # fmt: skip
+    show(header, rows, format)
+
+
+def _text(row: Any, name: str) -> Any:
+    value = getattr(row, name)
+    if name in ("effect", "ci_low", "ci_high", "utility_delta") and value is not None:
+        return f"{100 * value:+.1f}"
+    return f"{value:.3f}" if isinstance(value, float) and name != "q" else value
+
+
+def main() -> NoReturn:
+    """Entry point of the console script."""
+    run(app)

@@ -1,0 +1,90 @@
+"""What can be chosen, as rows: made from the registry and the methods' own docstrings."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import Any
+
+from annotations.load import load_taxonomy
+from harness import datasets, registry
+from harness.registry import Kind
+from harness.susceptibility import PRIMARY, susceptibility
+from harness.types import Risk
+
+Rows = tuple[list[str], list[tuple[Any, ...]]]
+
+
+def rows(kind: str) -> Rows:
+    """Column names and rows of ``risks``, ``attacks``, ``defenses``, ``metrics`` or ``datasets``."""
+    return {
+        "risks": _risks,
+        "attacks": _attacks,
+        "defenses": _defenses,
+        "metrics": _metrics,
+        "datasets": _datasets,
+    }[kind]()
+
+
+def description(kind: Kind, name: str) -> str:
+    """Everything a method says of itself: docstring of its file and class, facts, settings."""
+    method = registry.get(kind, name)
+    module = inspect.getdoc(inspect.getmodule(method)) or ""
+    settings = "\n".join(f"  {f.name} = {f.default!r}" for f in fields(method)) or "  none"
+    return (
+        f"{module}\n\n{inspect.getdoc(method)}\n\nReference: {method.reference}\n\n"
+        f"Settings and their defaults:\n{settings}"
+    )
+
+
+def _first_line(method: Any) -> str:
+    return (inspect.getdoc(method) or "").splitlines()[0]
+
+
+def _risks() -> Rows:
+    taxonomy = load_taxonomy()
+    attacks = registry.known("attack")
+    found = []
+    for risk in Risk:
+        names = ", ".join(n for n, kind in attacks.items() if kind.risk is risk)
+        found.append((str(risk), taxonomy.risks[risk].definition, names or None))
+    return ["risk", "what it is", "attacks"], found
+
+
+def _attacks() -> Rows:
+    return (
+        ["attack", "risk", "access", "aux", "what it does", "reference"],
+        [
+            (name, str(kind.risk), " or ".join(kind.access), " or ".join(kind.aux),
+             _first_line(kind), kind.reference)
+            for name, kind in registry.known("attack").items()
+        ],
+    )  # fmt: skip
+
+
+def _defenses() -> Rows:
+    return (
+        ["defense", "guards", "acts on", "what it does", "reference"],
+        [
+            (name, str(kind.guards), ", ".join(sorted(kind.acts_on)), _first_line(kind),
+             kind.reference)
+            for name, kind in registry.known("defense").items()
+        ],
+    )  # fmt: skip
+
+
+def _metrics() -> Rows:
+    formulas = [
+        line.strip().partition(": ")
+        for line in (inspect.getdoc(susceptibility) or "").splitlines()
+        if ": " in line
+    ]
+    words = {name.lower().replace(" ", "-"): text for name, _, text in formulas}
+    return (
+        ["risk", "primary metric", "susceptibility"],
+        [(str(risk), metric, words.get(risk)) for risk, metric in PRIMARY.items()],
+    )
+
+
+def _datasets() -> Rows:
+    return ["dataset"], [(name,) for name in datasets.names()]

@@ -1,0 +1,134 @@
+"""From names as a user writes them to a request; every wrong name is caught before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import datasets, registry
+from harness.datasets import Dataset, Source
+from harness.plan import Request
+from harness.types import Aux, Risk
+from zoo.catalog import open_catalog
+from zoo.entry import ModelEntry
+from zoo.errors import ZooError, unknown
+from zoo.home import Home
+
+ALL = "all"
+
+OOD_DEFAULT = "photo-patches"
+"""The attacker's other dataset if ``ood`` does not name one; always available."""
+
+
+def words(texts: Sequence[str]) -> list[str]:
+    """``["a,b", "c"]`` as ``["a", "b", "c"]``, without repetitions."""
+    return list(dict.fromkeys(w.strip() for text in texts for w in text.split(",") if w.strip()))
+
+
+def stacks(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """``["none,dpsgd+watermark"]`` as ``((), ("dpsgd", "watermark"))``.
+
+    Raises:
+        UnknownNameError: A defense is unknown.
+    """
+    found = []
+    for word in words(texts):
+        names = tuple(sorted({n.strip() for n in word.split("+")} - {registry.NONE}))
+        for name in names:
+            registry.get("defense", name)
+        found.append(names)
+    return tuple(dict.fromkeys(found))
+
+
+def risks(texts: Sequence[str]) -> tuple[Risk, ...]:
+    """Risks by name; ``all`` is every risk that some attack realises.
+
+    Raises:
+        UnknownNameError: A risk is unknown.
+    """
+    names = words(texts)
+    available = {kind.risk for kind in registry.known("attack").values()}
+    if names == [ALL]:
+        return tuple(risk for risk in Risk if risk in available)
+    for name in names:
+        if name not in set(Risk):
+            raise unknown("risk", name, [*Risk, ALL])
+    return tuple(risk for risk in Risk if risk in names)
+
+
+def models(names: Sequence[str], where: str | None, home: Home) -> tuple[ModelEntry, ...]:
+    """Catalog entries by name or by a SQL expression.
+
+    Raises:
+        ZooError: Neither or both are given, or nothing matches.
+    """
+    names = words(names)
+    if bool(names) == bool(where):
+        raise ZooError("Give the models with --model or with --where, one of the two.")
+    catalog = open_catalog(home)
+    if names:
+        return tuple(catalog.entry(name) for name in names)
+    found = catalog.entries(where)
+    if not found:
+        raise ZooError(f"No model of the catalog matches --where {where!r}.")
+    return tuple(found)
+
+
+def auxiliary(text: str | None) -> tuple[Aux | None, str | None]:
+    """``ood:mnist`` as its kind and its dataset.
+
+    Raises:
+        UnknownNameError: The kind is unknown.
+    """
+    if text is None:
+        return None, None
+    kind, _, dataset = text.partition(":")
+    if kind not in set(Aux) or (dataset and kind != Aux.OOD):
+        raise unknown("auxiliary data", text, [*Aux, "ood:DATASET"])
+    aux = Aux(kind)
+    return aux, (dataset or OOD_DEFAULT) if aux is Aux.OOD else None
+
+
+def settings(texts: Sequence[str]) -> dict[str, str]:
+    """``["a=1", "b.c=2"]`` as a dict.
+
+    Raises:
+        ZooError: A text has no ``=``.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ZooError(f"--set wants field=value, found {text!r}.")
+        found[key.strip()] = value.strip()
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """What planning needs besides the request.
+
+    Attributes:
+        datasets: By name.
+        bases: sha256 of the weights of every published model, by model name.
+    """
+
+    datasets: dict[str, Dataset]
+    bases: dict[str, str]
+
+
+def load(request: Request, home: Home, source: Source, mirror: Path | None) -> Loaded:
+    """Read the datasets and fetch the published weights that a request needs."""
+    from zoo.fetch import fetch
+
+    names = {entry.dataset for entry in request.models} | ({request.ood} if request.ood else set())
+    found = {name: datasets.load(name, source) for name in sorted(names)}
+    bases = {
+        entry.name: fetch(entry, home, mirror=mirror).sha256
+        for entry in request.models
+        if entry.recipe is None
+    }
+    return Loaded(found, bases)
+
+
