@@ -101,33 +101,30 @@ class Catalog:
         Raises:
             ZooError: The expression is wrong, or a name is unknown.
         """
-        known = self._column(
-            "SELECT column_name FROM duckdb_columns() WHERE table_name = 'v_models'"
-        )
-        for column in columns:
-            if column != "*" and column not in known:
-                raise unknown("column", column, known)
-        conditions, parameters = ["true"], []
-        if where is not None:
-            conditions.append(f"(\n{where}\n)")  # the line break ends a comment
-        if dataset is not None:
-            conditions.append("dataset = ?")
-            parameters.append(self.dataset(dataset)["key"])
-        if purpose is not None:
-            if purpose not in PURPOSES:
-                raise unknown("purpose", purpose, PURPOSES)
-            conditions.append("purpose = ?")
-            parameters.append(purpose)
-        query = (
-            f"SELECT {', '.join(columns)} FROM v_models "
-            f"WHERE {' AND '.join(conditions)} ORDER BY name"
-        )
-        if limit is not None:
-            query += f" LIMIT {limit:d}"
+        if purpose is not None and purpose not in PURPOSES:
+            raise unknown("purpose", purpose, PURPOSES)
+        given = {"dataset": dataset, "purpose": purpose}
+        filters = {column: value for column, value in given.items() if value is not None}
+        conditions = ["true", *(f"{column} = ?" for column in filters)]
         with connect(self.home.database) as con:
+            known = _fetch(con, "SELECT * FROM v_models LIMIT 0")[0]
+            for column in columns:
+                if column != "*" and column not in known:
+                    raise unknown("column", column, known)
+            if dataset is not None:
+                datasets = [key for (key,) in _fetch(con, "SELECT key FROM datasets")[1]]
+                if dataset not in datasets:
+                    raise unknown("dataset", dataset, datasets)
             if where is not None:
                 _check_expression(con, where)
-            return _fetch(con, query, parameters)
+                conditions.append(f"(\n{where}\n)")  # the line break ends a comment
+            query = (
+                f"SELECT {', '.join(columns)} FROM v_models "
+                f"WHERE {' AND '.join(conditions)} ORDER BY name"
+            )
+            if limit is not None:
+                query += f" LIMIT {limit:d}"
+            return _fetch(con, query, list(filters.values()))
 
     def dataset(self, key: str) -> dict[str, Any]:
         """The columns of ``datasets`` for one dataset.

@@ -1,0 +1,207 @@
+"""The loader accepts what the codebook allows, and names everything else by file and line."""
+
+import csv
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from annotations.load import load, load_codebook, read_cell
+from annotations.record import AnnotationError, Field
+
+Edit = Callable[[str, str, str], None]
+
+
+def problems_of(folder: Path) -> list[str]:
+    with pytest.raises(AnnotationError) as caught:
+        load(folder)
+    return caught.value.problems
+
+
+def test_the_projects_own_annotations_are_valid() -> None:
+    found = load()
+    assert len(found.rows["selftrained"]) == 4
+    assert len(found.rows["published"]) == 22
+    assert {row.provenance.coder for rows in found.rows.values() for row in rows} == {"maintainers"}
+
+
+def test_an_empty_cell_is_none_and_never_zero() -> None:
+    (digits,) = [row for row in load().rows["datasets"] if row.key == "digits"]
+    assert digits.values["test_size"] is None
+    assert digits.values["train_size"] == 1797
+
+
+def test_a_row_knows_its_line(folder: Path) -> None:
+    lines = (folder / "sources/published.csv").read_text().splitlines()
+    for row in load(folder).rows["published"]:
+        assert lines[row.line - 1].startswith(f"{row.key},")
+
+
+PUBLISHED = "sources/published.csv"
+SELFTRAINED = "sources/selftrained.csv"
+PROBLEMS = [
+    (
+        "datasets.csv",
+        "traffic signs",
+        "road signs",
+        "datasets.csv:3: topic: 'road signs' is not one of digits and characters, fashion and "
+        "products, natural objects, traffic signs",
+    ),
+    ("datasets.csv", "39209", "39,209", "datasets.csv:3: 16 cells under 15 columns"),
+    ("datasets.csv", "39209", "many", "datasets.csv:3: train_size: 'many' is not a whole number"),
+    ("datasets.csv", "39209", "0", "datasets.csv:3: train_size: 0 is below 1"),
+    ("datasets.csv", "39209", " 39209", "datasets.csv:3: train_size: ' 39209' has spaces"),
+    ("datasets.csv", "SIGNS", "", "datasets.csv:3: name: is required, but empty"),
+    ("datasets.csv", "3;35;35", "3;35", "datasets.csv:3: input_shape: has 2 numbers instead of 3"),
+    ("datasets.csv", "topic", "subject", "datasets.csv:1: unknown column 'subject'"),
+    ("datasets.csv", "topic", "subject", "datasets.csv:1: no column 'topic'"),
+    ("datasets.csv", "topic", "name", "datasets.csv:1: column 'name' twice"),
+    ("datasets.csv", ",lecun1998", ",x2000", "datasets.csv:3: paper: no row 'x2000' among the pap"),
+    ("families.csv", ",he2016", ",x2000", "families.csv:3: paper: no row 'x2000' among the papers"),
+    ("architectures.csv", ",mlp,", ",x,", "architectures.csv:2: family: no row 'x' among the fam"),
+    (
+        "architectures.csv",
+        "true",
+        "yes",
+        "architectures.csv:3: has_batchnorm: 'yes' is not true or",
+    ),
+    (PUBLISHED, "signs,resnet8", "signs,x", f"{PUBLISHED}:2: architecture: no row 'x' among the"),
+    (PUBLISHED, "security,signs", "security,x", f"{PUBLISHED}:2: dataset: no row 'x' among the"),
+    (PUBLISHED, "32,43", "32,10", f"{PUBLISHED}:2: num_classes: 10, but signs has 43"),
+    (PUBLISHED, "0.1;0.2;0.3", "0.1", f"{PUBLISHED}:2: mean has 1 and std has 3 numbers, but the"),
+    (PUBLISHED, "1;1;1", "1;0;1", f"{PUBLISHED}:2: std: must be above 0"),
+    (PUBLISHED, "aaaa,9", "aaaA,9", f"{PUBLISHED}:2: sha256: 'aaaa"),
+    (PUBLISHED, "weights/a", "../a", f"{PUBLISHED}:2: mirror_path: '../a.pt' does not look like"),
+    (PUBLISHED, "https://", "file:///", f"{PUBLISHED}:2: url: 'file:///example.org/a.pt' does not"),
+    (
+        SELFTRAINED,
+        "digits-mlp",
+        "me/resnet8-signs",
+        f"{PUBLISHED}:2: 'me/resnet8-signs' is already in {SELFTRAINED}:2",
+    ),
+    (SELFTRAINED, "digits-mlp", "digits_mlp", f"{SELFTRAINED}:2: name: 'digits_mlp' does not look"),
+    (SELFTRAINED, "quick", "slow", f"{SELFTRAINED}:2: recipe: no row 'slow' among the recipes"),
+    ("metrics.csv", "0.95", "95", "metrics.csv:3: value: 95.0 is above 1"),
+    ("metrics.csv", "0.95", "nan", "metrics.csv:3: value: 'nan' is not a number"),
+    ("recipes.toml", "adam", "lbfgs", "recipes.toml:1: quick: optimizer: 'lbfgs' is not one of"),
+    ("recipes.toml", "= 2", "= 2.5", "recipes.toml:1: quick: epochs: 2.5 is not of type int"),
+    ("recipes.toml", "= 2", "= true", "recipes.toml:1: quick: epochs: True is not of type int"),
+    ("recipes.toml", "= 2", "= 0", "recipes.toml:1: quick: epochs: 0 is below 1"),
+    ("recipes.toml", "epochs = 2\n", "", "recipes.toml:1: quick: epochs is required"),
+    ("recipes.toml", "epochs", "epoch", "recipes.toml:1: quick: unknown field 'epoch'"),
+    ("recipes.toml", "= 2", "=", "recipes.toml: Invalid value"),
+    ("recipes.toml", "[quick]", "slow = 1\n[quick]", "recipes.toml:1: slow is not a table"),
+    ("codebook.toml", "metrics.csv", "nothing.csv", "nothing.csv:1: there is no such file"),
+    ("codebook.toml", 'unit = "year"', 'units = "year"', "codebook.toml: "),
+]
+
+
+@pytest.mark.parametrize(("file", "old", "new", "problem"), PROBLEMS)
+def test_a_problem_is_named_with_its_file_and_line(
+    folder: Path, edit: Edit, file: str, old: str, new: str, problem: str
+) -> None:
+    edit(file, old, new)
+    assert any(problem in found for found in problems_of(folder)), problems_of(folder)
+
+
+def test_all_problems_are_reported_together(folder: Path, edit: Edit) -> None:
+    edit("datasets.csv", "39209", "many")
+    edit("families.csv", "he2016", "x2000")
+    edit("recipes.toml", "= 2", "= 0")
+    assert len(problems_of(folder)) == 3
+
+
+def test_a_broken_row_is_not_also_reported_as_missing(folder: Path, edit: Edit) -> None:
+    edit("papers.csv", "he2016,Deep", "he2016, Deep")
+    assert len(problems_of(folder)) == 1
+
+
+def test_a_duplicate_and_an_unsorted_row_are_refused(folder: Path) -> None:
+    path = folder / "families.csv"
+    header, mlp, resnet = path.read_text().splitlines(keepends=True)
+    path.write_text(header + mlp + mlp + resnet)
+    assert problems_of(folder) == ["families.csv:3: 'mlp' is already on line 2"]
+    path.write_text(header + resnet + mlp)
+    assert problems_of(folder) == ["families.csv:3: 'mlp' must come before 'resnet': sort the rows"]
+
+
+def test_carriage_returns_and_other_encodings_are_refused(folder: Path) -> None:
+    path = folder / "families.csv"
+    good = path.read_bytes()
+    path.write_bytes(good.replace(b"\n", b"\r\n"))
+    assert problems_of(folder)[0].startswith("families.csv:1: lines end in CR")
+    path.write_bytes(good.replace(b"ResNet", "RésNet".encode("latin-1")))
+    assert problems_of(folder)[0] == "families.csv:3: is not UTF-8"
+
+
+def test_an_unclosed_quote_is_refused(folder: Path, edit: Edit) -> None:
+    edit("families.csv", "resnet,Res", 'resnet,"Res')
+    assert problems_of(folder)[0].startswith("families.csv:3: ")
+
+
+def test_a_line_break_inside_a_cell_is_refused_and_counted(folder: Path, edit: Edit) -> None:
+    edit("families.csv", "multilayer perceptron", '"multilayer\nperceptron"')
+    edit("families.csv", "ResNet", "")
+    first, second = problems_of(folder)
+    assert first.startswith("families.csv:2: name: ")
+    assert second == "families.csv:4: name: is required, but empty"
+
+
+def test_every_column_of_every_file_is_explained() -> None:
+    book = load_codebook()
+    described = [book.provenance, book.recipes, *(table.fields for table in book.tables.values())]
+    for fields in described:
+        for field in fields.values():
+            assert field.rule.endswith(".")
+
+
+@given(st.integers())
+def test_whole_numbers_are_read_back(value: int) -> None:
+    assert read_cell(Field(type="int", rule=""), str(value)) == value
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+def test_numbers_are_read_back(values: list[float]) -> None:
+    text = ";".join(format(value, "f") for value in values)
+    found = read_cell(Field(type="floats", rule=""), text)
+    assert isinstance(found, tuple)
+    for value, back in zip(values, found, strict=True):
+        assert math.isclose(value, back, abs_tol=1e-6)
+
+
+@given(
+    st.text(),
+    st.sampled_from(["text", "int", "float", "bool", "ints", "floats", "ref"]),
+    st.booleans(),
+)
+def test_any_cell_gives_a_value_or_a_reason(text: str, kind: str, required: bool) -> None:
+    field = Field(type=kind, rule="", required=required, min=3, max=5)  # type: ignore[arg-type]
+    try:
+        value = read_cell(field, text)
+    except ValueError:
+        return
+    assert (value is None) == (text == "")
+    assert value is not None or not required
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            assert 3 <= number <= 5
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.text(max_size=8), max_size=9), max_size=4))
+def test_any_csv_gives_rows_or_problems_and_nothing_else(
+    folder: Path, cells: list[list[str]]
+) -> None:
+    path = folder / "papers.csv"
+    header = "key,title,venue,year,arxiv,coder,method,confidence,evidence"
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(cells)
+    path.write_bytes(f"{header}\n{text.getvalue()}".encode("utf-8", "surrogatepass"))
+    for problem in problems_of(folder):  # the families still refer to papers that are gone
+        file, line, _ = problem.split(":", 2)
+        assert (folder / file).exists()
+        assert line.isdigit()
