@@ -3,6 +3,7 @@
 import pickle
 import re
 import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -71,17 +72,17 @@ def read_state_dict(path: Path, artifact: Artifact) -> dict[str, Tensor]:
         found = _read_safetensors(path)
     else:
         try:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what torch refuses, or reads, all the same
+                found = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as problem:
             # Torch's own text advises to load the file without this protection.
-            named = re.search(r"(?:GLOBAL|global:?) ([\w.]*\w)", str(problem))
+            named = re.search(r"GLOBAL ([\w.]*\w)", str(problem))
             raise ZooError(
                 f"{path} holds code or objects other than tensors"
                 f"{f' ({named[1]})' if named else ''} and was NOT executed. Ask its source for a "
                 "plain state dict or safetensors."
             ) from problem
-        except OSError:
-            raise
         except Exception as problem:  # a damaged file fails in torch's parser in any way
             raise ZooError(
                 f"{path} is damaged, or not a checkpoint ({type(problem).__name__}); nothing in "

@@ -1,0 +1,99 @@
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import torch
+
+from zoo.entry import Artifact, ModelEntry
+from zoo.files import sha256_file
+from zoo.home import Home
+from zoo.nets import build
+
+Served = Callable[..., ModelEntry]
+
+
+@pytest.fixture
+def home(home_dir: Path) -> Home:
+    return Home.open(home_dir)
+
+
+@pytest.fixture
+def entry() -> ModelEntry:
+    """A published perceptron for 8x8 images. Its file does not exist yet."""
+    return ModelEntry(
+        name="me/mlp-digits",
+        source="published",
+        purpose="other",
+        dataset="digits",
+        architecture="mlp-128",
+        input_shape=(1, 8, 8),
+        num_classes=10,
+        mean=(0.25,),
+        std=(0.5,),
+        licence=None,
+        backdoored=False,
+        artifact=Artifact(sha256="0" * 64, size=1, mirror_path="weights/mlp.pt", url=None),
+        recipe=None,
+    )
+
+
+@pytest.fixture
+def state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return build("mlp-128", (1, 8, 8), 10).state_dict()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """The folder that the local web server serves."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    return folder
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    asked: list[str]
+
+    def log_message(self, format: str, *args: Any) -> None:
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def server(site: Path) -> Iterator[ThreadingHTTPServer]:
+    """A real web server on this machine. ``server.asked`` are the paths it was asked for."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as found:
+        found.asked = []  # type: ignore[attr-defined]
+        Thread(target=found.serve_forever, daemon=True).start()
+        yield found
+        found.shutdown()
+
+
+@pytest.fixture
+def published(
+    site: Path, server: ThreadingHTTPServer, entry: ModelEntry, state: dict[str, torch.Tensor]
+) -> ModelEntry:
+    """The entry, with its file on the server."""
+    torch.save(state, site / "mlp.pt")
+    return describe(entry, site / "mlp.pt", f"http://127.0.0.1:{server.server_port}/mlp.pt")
+
+
+def describe(entry: ModelEntry, file: Path, url: str | None) -> ModelEntry:
+    assert entry.artifact is not None
+    artifact = replace(entry.artifact, sha256=sha256_file(file), size=file.stat().st_size, url=url)
+    return replace(entry, artifact=artifact)
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings_go_unseen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No mirror of the surroundings is used, and a warning is an error unless a test expects it."""
+    monkeypatch.delenv("ZOO_MIRROR", raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", "Full backward hook")
+        yield

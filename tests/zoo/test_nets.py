@@ -1,0 +1,172 @@
+"""Every architecture: its size, and that every way of differentiating it gives one answer."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from opacus import GradSampleModule
+from torch import Tensor, nn
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+from annotations.load import load
+from zoo import nets
+from zoo.errors import ZooError
+
+SURROGATES = ["cnn-small", "mlp-128", "resnet8", "vit-tiny-patch2"]
+SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 35, 35)]
+
+
+@pytest.fixture(autouse=True)
+def _double_precision() -> object:
+    """So that a difference is a mistake and not rounding."""
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def gradients(net: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    net.zero_grad()
+    F.cross_entropy(net(x), y).backward()
+    return {name: weight.grad for name, weight in net.named_parameters() if weight.grad is not None}
+
+
+def test_the_catalog_knows_exactly_the_architectures_that_can_be_built() -> None:
+    assert [row.key for row in load().rows["architectures"]] == nets.names()
+
+
+@pytest.mark.parametrize("row", load().rows["architectures"], ids=lambda row: row.key)
+def test_annotated_facts_of_an_architecture_are_those_of_the_network(row) -> None:  # type: ignore[no-untyped-def]
+    net = nets.build(row.key, row.values["input_shape"], row.values["num_classes"])
+    modules = list(net.modules())
+    assert sum(weight.numel() for weight in net.parameters()) == row.values["parameters"]
+    assert any(isinstance(m, nn.BatchNorm2d) for m in modules) == row.values["has_batchnorm"]
+
+    net.train()  # a network that drops units answers twice the same input differently
+    for module in modules:
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    x = torch.rand(2, *row.values["input_shape"])
+    assert (not torch.equal(net(x), net(x))) == row.values["has_dropout"]
+
+
+@pytest.mark.parametrize("table", ["selftrained", "published"])
+def test_annotated_parameters_of_a_model_are_those_of_its_network(table: str) -> None:
+    for row in load().rows[table]:
+        values = row.values
+        net = nets.build(
+            str(values["architecture"]),
+            values["input_shape"],  # type: ignore[arg-type]
+            values["num_classes"],  # type: ignore[arg-type]
+        )
+        assert sum(weight.numel() for weight in net.parameters()) == values["parameters"], row.key
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", SURROGATES)
+def test_stacked_models_in_train_mode_have_the_gradients_of_each(
+    name: str, shape: tuple[int, int, int]
+) -> None:
+    models = [nets.build(name, shape, 10).train() for _ in range(2)]
+    x, y = torch.rand(2, 3, *shape), torch.randint(0, 10, (2, 3))
+    weights, buffers = stack_module_state(models)
+    base = copy.deepcopy(models[0]).to("meta")
+
+    def loss(weights: dict, buffers: dict, x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(functional_call(base, (weights, buffers), (x,)), y)
+
+    found = vmap(grad(loss))(weights, buffers, x, y)
+
+    for i, model in enumerate(models):
+        for key, expected in gradients(model, x[i], y[i]).items():
+            torch.testing.assert_close(found[key][i], expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)], ids=str)
+@pytest.mark.parametrize("name", [name for name in SURROGATES if name != "resnet8"])
+def test_opacus_gives_every_parameter_the_gradient_of_each_sample(
+    name: str, shape: tuple[int, int, int]
+) -> None:
+    net = nets.build(name, shape, 10)
+    x, y = torch.rand(3, *shape), torch.randint(0, 10, (3,))
+    watched = GradSampleModule(copy.deepcopy(net), loss_reduction="sum")
+    F.cross_entropy(watched(x), y, reduction="sum").backward()
+    per_sample = {
+        key.removeprefix("_module."): getattr(weight, "grad_sample")  # noqa: B009
+        for key, weight in watched.named_parameters()
+    }
+    for i in range(3):
+        expected = gradients(net, x[i : i + 1], y[i : i + 1])
+        assert expected.keys() == per_sample.keys()
+        for key, gradient in expected.items():
+            torch.testing.assert_close(per_sample[key][i], gradient)
+
+
+def test_vit_runs_under_vmap_without_falling_back_to_a_loop(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    net = nets.build("vit-tiny-patch2", (1, 8, 8), 10)
+    weights, buffers = stack_module_state([net, net])
+    x = torch.rand(2, 1, 8, 8)
+    vmap(lambda w, b: functional_call(net, (w, b), (x,)))(weights, buffers)
+    assert not [w for w in recwarn if "performance drop" in str(w.message)]
+
+
+def test_vit_sees_where_a_patch_is() -> None:
+    net = nets.build("vit-tiny-patch2", (1, 8, 8), 10).eval()
+    x = torch.rand(1, 1, 8, 8)
+    moved = x.roll(2, dims=3)  # the same patches, elsewhere
+    assert not torch.allclose(net(x), net(moved))
+    nn.init.zeros_(net.get_parameter("positions.weight"))
+    torch.testing.assert_close(net(x), net(moved))
+
+
+def test_option_a_shortcut_pads_channels_with_zeros_on_both_sides() -> None:
+    net = nets.build("resnet8", (1, 8, 8), 10).eval()
+    block = net.get_submodule("layer2.0")
+    nn.init.zeros_(block.get_parameter("bn2.weight"))  # leaves the shortcut alone
+    x = torch.rand(1, 16, 4, 4)
+    out = block(x)
+    torch.testing.assert_close(out[:, 8:24], x[:, :, ::2, ::2])
+    assert not out[:, :8].any()
+    assert not out[:, 24:].any()
+
+
+def test_weights_come_from_torchs_global_random_numbers() -> None:
+    def first(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return torch.cat([w.flatten() for w in nets.build("resnet8", (1, 8, 8), 10).parameters()])
+
+    assert torch.equal(first(1), first(1))
+    assert not torch.equal(first(1), first(2))
+
+
+def test_an_unknown_architecture_shows_the_nearest() -> None:
+    with pytest.raises(ZooError, match=r"No architecture 'resnet-8'\. Nearest: resnet8"):
+        nets.build("resnet-8", (1, 8, 8), 10)
+
+
+def test_an_input_that_is_too_small_is_refused() -> None:
+    with pytest.raises(ZooError, match="gtsrb-stn cannot take inputs of 3x8x8"):
+        nets.build("gtsrb-stn", (3, 8, 8), 43)
+
+
+def test_scaled_normalises_each_channel() -> None:
+    model = nets.Scaled(nn.Identity(), (0.1, 0.2), (0.5, 2.0), (2, 1, 1))
+    x = torch.tensor([0.6, 1.2]).view(1, 2, 1, 1)
+    torch.testing.assert_close(model(x).flatten(), torch.tensor([1.0, 0.5]))
+
+
+def test_scaled_resizes_what_has_another_size_and_nothing_else() -> None:
+    model = nets.Scaled(nn.Identity(), (0.0,), (1.0,), (1, 2, 2))
+    x = torch.arange(16.0).view(1, 1, 4, 4)
+    assert model(x).shape == (1, 1, 2, 2)
+    torch.testing.assert_close(model(x).mean(), x.mean())
+    small = torch.rand(1, 1, 2, 2)
+    assert torch.equal(model(small), small)
+
+
+def test_scaling_is_not_part_of_the_state_dict() -> None:
+    model = nets.Scaled(nn.Linear(1, 1), (0.0,), (1.0,), (1, 1, 1))
+    assert set(model.state_dict()) == {"net.weight", "net.bias"}
