@@ -1,3 +1,4 @@
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from zoo.files import sha256_file
 from zoo.home import Home
 from zoo.nets import build
 
-Served = Callable[..., ModelEntry]
+Serve = Callable[[Callable[[Path], object]], ModelEntry]
 
 
 @pytest.fixture
@@ -57,8 +58,10 @@ def site(tmp_path: Path) -> Path:
     return folder
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    asked: list[str]
+class Handler(SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        time.sleep(self.server.delay)  # type: ignore[attr-defined]
+        super().do_GET()
 
     def log_message(self, format: str, *args: Any) -> None:
         self.server.asked.append(self.path)  # type: ignore[attr-defined]
@@ -66,27 +69,40 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(site: Path) -> Iterator[ThreadingHTTPServer]:
-    """A real web server on this machine. ``server.asked`` are the paths it was asked for."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as found:
-        found.asked = []  # type: ignore[attr-defined]
+    """A real web server on this machine.
+
+    ``server.asked`` are the paths it was asked for; it answers after ``server.delay`` seconds.
+    """
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=site)) as found:
+        found.asked, found.delay = [], 0.0  # type: ignore[attr-defined]
         Thread(target=found.serve_forever, daemon=True).start()
         yield found
         found.shutdown()
 
 
 @pytest.fixture
-def published(
-    site: Path, server: ThreadingHTTPServer, entry: ModelEntry, state: dict[str, torch.Tensor]
-) -> ModelEntry:
+def serve(site: Path, server: ThreadingHTTPServer, entry: ModelEntry) -> Serve:
+    """Put a checkpoint on the server; the entry that describes the file there."""
+
+    def put(save: Callable[[Path], object]) -> ModelEntry:
+        file = site / "mlp.pt"
+        save(file)
+        assert entry.artifact is not None
+        artifact = replace(
+            entry.artifact,
+            sha256=sha256_file(file),
+            size=file.stat().st_size,
+            url=f"http://127.0.0.1:{server.server_port}/mlp.pt",
+        )
+        return replace(entry, artifact=artifact)
+
+    return put
+
+
+@pytest.fixture
+def published(serve: Serve, state: dict[str, torch.Tensor]) -> ModelEntry:
     """The entry, with its file on the server."""
-    torch.save(state, site / "mlp.pt")
-    return describe(entry, site / "mlp.pt", f"http://127.0.0.1:{server.server_port}/mlp.pt")
-
-
-def describe(entry: ModelEntry, file: Path, url: str | None) -> ModelEntry:
-    assert entry.artifact is not None
-    artifact = replace(entry.artifact, sha256=sha256_file(file), size=file.stat().st_size, url=url)
-    return replace(entry, artifact=artifact)
+    return serve(lambda file: torch.save(state, file))
 
 
 @pytest.fixture(autouse=True)
