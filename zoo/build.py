@@ -39,7 +39,10 @@ def build(home: Home, annotations_dir: Path | None = None) -> str:
     except AnnotationError as problem:
         raise ZooError(f"{problem}. Correct the files and run `zoo build` again.") from problem
     except OSError as problem:
-        raise ZooError(f"The annotations in {folder} cannot be read: {problem}.") from problem
+        raise ZooError(
+            f"The annotations in {folder} cannot be read: {problem}. `zoo build` alone goes back "
+            "to those that come with this program."
+        ) from problem
     tables = _tables(annotations, _added(home))
     try:
         with publish(home.database) as con:
@@ -60,13 +63,20 @@ def build(home: Home, annotations_dir: Path | None = None) -> str:
     return content
 
 
-def is_current(home: Home) -> bool:
-    """Whether the catalog exists and was built from what is there to build it from now."""
-    if not home.database.exists():
-        return False
-    facts = built_from(home)
-    folder = Path(facts["annotations_dir"] or FOLDER)
-    return facts["inputs_hash"] == inputs_hash(home, folder)
+def refresh(home: Home) -> bool:
+    """Build the catalog if it is missing or older than what it is built from; whether it was.
+
+    Raises:
+        ZooError: It had to be built, and an annotation is wrong.
+    """
+    folder = None
+    if home.database.exists():
+        facts = built_from(home)
+        folder = Path(facts["annotations_dir"]) if facts["annotations_dir"] else None
+        if facts["inputs_hash"] == inputs_hash(home, folder or FOLDER):
+            return False
+    build(home, folder)
+    return True
 
 
 def built_from(home: Home) -> dict[str, str | None]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import duckdb
 
-from zoo.build import build, is_current
+from zoo.build import refresh
 from zoo.database import connect, one_line
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError, unknown
@@ -38,8 +38,7 @@ def open_catalog(home: Home) -> "Catalog":
     Raises:
         ZooError: It had to be built and an annotation is wrong.
     """
-    if not is_current(home):
-        build(home)
+    refresh(home)
     return Catalog(home)
 
 

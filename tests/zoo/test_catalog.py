@@ -1,0 +1,199 @@
+"""Questions to the catalog, friendly and hostile."""
+
+from pathlib import Path
+
+import pytest
+
+from zoo.catalog import DEFAULT_COLUMNS, Catalog, open_catalog
+from zoo.errors import UnknownNameError, ZooError
+from zoo.home import Home
+from zoo.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    return open_catalog(Home.open(tmp_path_factory.mktemp("home")))
+
+
+def names(catalog: Catalog, where: str) -> list[str]:
+    return [entry.name for entry in catalog.entries(where)]
+
+
+def test_a_self_trained_entry_has_a_recipe_and_no_file(catalog: Catalog) -> None:
+    entry = catalog.entry("digits-vit")
+    assert (entry.source, entry.artifact) == ("selftrained", None)
+    assert isinstance(entry.recipe, Recipe)
+    assert (entry.input_shape, entry.mean, entry.std) == ((1, 8, 8), (0.0,), (1.0,))
+
+
+def test_a_published_entry_has_a_file_and_no_recipe(catalog: Catalog) -> None:
+    entry = catalog.entry("akamaster/resnet20-cifar10")
+    assert (entry.source, entry.recipe, entry.licence) == ("published", None, "BSD-2-Clause")
+    assert entry.artifact is not None
+    assert entry.artifact.sha256.startswith("12fca82f")  # as in the file's published name
+    assert (entry.artifact.state_dict, entry.artifact.strip_prefix) == ("state_dict", "module.")
+    assert entry.artifact.url is not None
+    assert entry.artifact.url.endswith("/pretrained_models/resnet20-12fca82f.th")
+
+
+def test_a_licence_that_nobody_stated_is_none(catalog: Catalog) -> None:
+    assert catalog.entry("locuslab/fast-adversarial-fgsm-mnist").licence is None
+
+
+def test_an_unknown_model_shows_the_nearest(catalog: Catalog) -> None:
+    with pytest.raises(UnknownNameError, match="Nearest: digits-cnn"):
+        catalog.entry("digit-cnn")
+
+
+def test_every_model_can_be_an_entry(catalog: Catalog) -> None:
+    assert [entry.name for entry in catalog.entries()] == catalog.names()
+    assert len(catalog.names()) >= 26
+
+
+def test_filters_select_and_combine(catalog: Catalog) -> None:
+    assert len(catalog.entries(dataset="digits")) == 4
+    assert {entry.purpose for entry in catalog.entries(purpose="security")} == {"security"}
+    assert names(catalog, "backdoored") == ["bboylyg/nad-wrn16-1-backdoored-cifar10"]
+    found = catalog.entries("accuracy > 0.98", dataset="mnist", purpose="security")
+    assert {entry.dataset for entry in found} == {"mnist"}
+    assert "locuslab/fast-adversarial-pgd-mnist" in {entry.name for entry in found}
+
+
+def test_the_publishers_claim_comes_before_the_mirrors_measurement(catalog: Catalog) -> None:
+    columns = ["accuracy", "accuracy_by", "accuracy_n"]
+    claimed = catalog.list(columns, "name = 'akamaster/resnet20-cifar10'")[1]
+    measured = catalog.list(columns, "name = 'locuslab/convex-adversarial-mnist'")[1]
+    unknown = catalog.list(columns, "name = 'digits-cnn'")[1]
+    assert claimed == [(0.9173, "source", 10_000)]
+    assert measured == [(0.982, "mirror", 10_000)]
+    assert unknown == [(None, None, None)]
+
+
+def test_accuracy_lists_every_measurement_claims_first(catalog: Catalog) -> None:
+    found = catalog.accuracy("akamaster/resnet20-cifar10")
+    assert [(a["split"], a["value"], a["n"], a["evaluator"]) for a in found] == [
+        ("test", 0.9173, 10_000, "source"),
+        ("test1000", 0.915, 1_000, "mirror"),
+        ("train1000", 0.999, 1_000, "mirror"),
+    ]
+    assert catalog.accuracy("digits-cnn") == []
+
+
+def test_list_gives_the_columns_asked_for_in_order_and_stops_at_the_limit(
+    catalog: Catalog,
+) -> None:
+    header, rows = catalog.list(["dataset", "name"], limit=2)
+    assert header == ["dataset", "name"]
+    assert rows == [
+        ("cifar10", "akamaster/resnet20-cifar10"),
+        ("cifar10", "akamaster/resnet32-cifar10"),
+    ]
+    assert tuple(catalog.list()[0]) == DEFAULT_COLUMNS
+    assert catalog.list(["*"], limit=0)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"columns": ["acuracy"]}, "No column 'acuracy'. Nearest: accuracy"),
+        ({"columns": ["name; DROP TABLE models"]}, "No column"),
+        ({"dataset": "cifar"}, "No dataset 'cifar'. Nearest: cifar10"),
+        ({"purpose": "secure"}, "No purpose 'secure'. Nearest: security"),
+        ({"where": "acuracy > 0.9"}, '"acuracy" not found'),
+        ({"where": "accuracy >"}, "is not a condition"),
+        ({"where": "true; DROP TABLE models"}, "is not a condition"),
+        ({"where": "true) UNION ALL SELECT * FROM v_models WHERE (true"}, "is not a condition"),
+        ({"where": "true], [true"}, "is not a condition"),
+        ({"where": "true /*"}, "is not a condition"),
+        ({"where": "name = ?"}, "parameter"),
+        ({"where": "name IN (SELECT content FROM read_text('/etc/passwd'))"}, "Permission Error"),
+    ],
+)
+def test_a_wrong_filter_is_one_line(catalog: Catalog, arguments: dict, said: str) -> None:
+    with pytest.raises(ZooError, match=said.replace("(", r"\(")) as caught:
+        catalog.list(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_comment_cannot_cut_off_the_other_filters(catalog: Catalog) -> None:
+    found = catalog.entries("true -- ", dataset="digits")
+    assert {entry.dataset for entry in found} == {"digits"}
+
+
+def test_a_condition_cannot_undo_the_other_filters(catalog: Catalog) -> None:
+    found = catalog.entries("true OR true", dataset="digits")
+    assert {entry.dataset for entry in found} == {"digits"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1 AS a",
+        "FROM (VALUES (1)) AS t (a)",
+        "WITH t AS (SELECT 1 AS a) FROM t",
+        "SELECT 1 AS a;",
+    ],
+)
+def test_a_question_is_answered(catalog: Catalog, query: str) -> None:
+    assert catalog.sql(query) == (["a"], [(1,)])
+
+
+def test_the_catalog_describes_itself(catalog: Catalog) -> None:
+    assert ("v_models",) in catalog.sql("SHOW TABLES")[1]
+    assert catalog.sql("DESCRIBE models")[1][0][:2] == ("name", "VARCHAR")
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("", "Ask one question"),
+        ("SELECT 1; SELECT 2", "Ask one question"),
+        ("SELECT 1; DROP TABLE models", "Ask one question"),
+        ("DROP TABLE models", "Ask one question"),
+        ("UPDATE models SET licence = 'mine'", "Ask one question"),
+        ("COPY models TO 'stolen.csv'", "Ask one question"),
+        ("ATTACH 'other.duckdb'", "Ask one question"),
+        ("INSTALL httpfs", "Ask one question"),
+        ("SET threads = 1", "Ask one question"),
+        ("PRAGMA database_list", "Ask one question"),
+        ("SELEC 1", "syntax error"),
+        ("FROM nothing", "nothing does not exist"),
+        ("FROM read_text('/etc/passwd')", "Permission Error"),
+        ("FROM catalog", "catalog does not exist"),
+        ("SELECT 1 // 'a'", "Could not convert"),
+    ],
+)
+def test_anything_else_is_refused_in_one_line(
+    catalog: Catalog, query: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ZooError, match=said) as caught:
+        catalog.sql(query)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    assert len(catalog.names()) >= 26
+
+
+def test_show_gives_every_known_value_with_its_source(catalog: Catalog) -> None:
+    found = catalog.show("bboylyg/nad-wrn16-1-backdoored-cifar10")
+    assert found["model"]["backdoored"] is True
+    assert found["fetched"] is None
+    assert {metric["metric"] for metric in found["metrics"]} == {"accuracy", "attack_success_rate"}
+    sources = {(fact["entity"], fact["field"]): fact for fact in found["facts"]}
+    assert sources["models", "sha256"]["value"] == found["model"]["sha256"]
+    assert sources["models", "sha256"]["evidence"].startswith(
+        "https://github.com/bboylyg/NAD/tree/"
+    )
+    assert {fact["entity"] for fact in found["facts"]} == {
+        "models", "metrics", "datasets", "architectures", "families", "papers",
+    }  # fmt: skip
+    assert {fact["entity_id"] for fact in found["facts"] if fact["entity"] == "papers"} == {
+        "li2021", "zagoruyko2016", "krizhevsky2009",
+    }  # fmt: skip
+
+
+def test_dataset_gives_what_a_model_of_it_needs(catalog: Catalog) -> None:
+    found = catalog.dataset("cifar10")
+    assert (found["input_shape"], found["num_classes"]) == ([3, 32, 32], 10)
+    with pytest.raises(UnknownNameError, match="Nearest: cifar10"):
+        catalog.dataset("cifar-10")
