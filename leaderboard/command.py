@@ -17,9 +17,8 @@ def command(cells: Sequence[Cell]) -> str:
     words = ["harness", "eval", "--model", model]
     words += ["--defense", "+".join(method.name for method in cell.stack) or "none"]
     words += ["--risk", cell.risk, "--attack", cell.attack.name]
-    words += ["--access", cell.threat.access, "--aux", cell.threat.aux]
-    if cell.threat.ood is not None:
-        words += ["--ood", cell.threat.ood]
+    aux = f"{cell.threat.aux}:{cell.threat.ood}" if cell.threat.ood else cell.threat.aux
+    words += ["--access", cell.threat.access, "--aux", aux]
     if cell.threat.queries is not None:
         words += ["--queries", str(cell.threat.queries)]
     words += ["--seeds", str(1 + max(one.seed for one in cells))]

@@ -14,7 +14,7 @@ from zoo.files import canonical_json
 def as_json(interactions: Iterable[Interaction]) -> bytes:
     """A list of objects, one for each interaction. Effects are in susceptibility, not in points."""
     records = [export(interaction) for interaction in interactions]
-    text = json.dumps(records, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(records, indent=1, sort_keys=True, ensure_ascii=False)
     return (text + "\n").encode()
 
 

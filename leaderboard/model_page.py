@@ -34,6 +34,11 @@ class SeedTable:
     shared: Mapping[str, object]
     own: tuple[Mapping[str, object], ...]
 
+    @property
+    def own_names(self) -> list[str]:
+        """Every name that occurs in ``own``, sorted."""
+        return sorted({name for one in self.own for name in one})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
@@ -129,7 +134,7 @@ def _seed_table(
         metrics=tuple(dict.fromkeys([*primary, *others])),
         shared=shared,
         own=tuple(
-            {name: one[name] for name in sorted(one) if name not in shared} for one in provenance
+            {name: value for name, value in one.items() if name not in shared} for one in provenance
         ),
     )
 

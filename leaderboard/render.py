@@ -1,5 +1,6 @@
 """Tables become files. Pure: the same tables give the same bytes."""
 
+from collections.abc import Mapping
 from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -29,6 +30,10 @@ def render(site: Site) -> dict[str, bytes]:
     return dict(sorted(files.items()))
 
 
+def _is_records(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) for v in value)
+
+
 def _environment() -> Environment:
     # select_autoescape() decides by the ending and leaves `.j2` unescaped.
     environment = Environment(
@@ -47,6 +52,7 @@ def _environment() -> Environment:
         "probability": words.probability,
         "plain": words.plain,
     }
+    environment.tests["records"] = _is_records
     environment.globals |= {
         "count": words.count,
         "interval": words.interval,

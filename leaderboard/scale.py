@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from harness.compare import MARGIN
 from harness.results import Interaction
 
+REACH = 0.1
+"""How far an interval may stretch the axis beyond its effect; a wider one is drawn cut off, lest
+one uncertain result make all others too small to see."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -24,15 +28,18 @@ class Scale:
 
     @classmethod
     def over(cls, interactions: Iterable[Interaction]) -> "Scale":
-        """The narrowest axis with round ends that holds every interval, zero and the margin."""
+        """The narrowest axis with round ends for every effect, zero, the margin and intervals."""
         ends = [-2 * MARGIN, 2 * MARGIN]
         for one in interactions:
-            ends += [end for end in (one.effect, one.ci_low, one.ci_high) if end is not None]
+            if one.effect is not None:
+                ends.append(one.effect)
+                ends += [max(one.ci_low, one.effect - REACH)] if one.ci_low is not None else []
+                ends += [min(one.ci_high, one.effect + REACH)] if one.ci_high is not None else []
         width = max(ends) - min(ends)
         step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if width <= 8 * s or s == 1)
         return cls(
-            low=step * math.floor(round(min(ends) / step, 9)),
-            high=step * math.ceil(round(max(ends) / step, 9)),
+            low=round(step * math.floor(round(min(ends) / step, 9)), 9),
+            high=round(step * math.ceil(round(max(ends) / step, 9)), 9),
             step=step,
         )
 
@@ -43,8 +50,11 @@ class Scale:
         return tuple(round(self.step * tick, 9) for tick in range(first, last + 1))
 
     def at(self, effect: float) -> str:
-        """Where an effect lies from the left end, as an SVG length: ``37.5%``."""
-        return self.length(effect - self.low)
+        """Where an effect lies from the left end, as an SVG length: ``37.50%``.
+
+        What lies beyond an end is put at that end.
+        """
+        return self.length(min(max(effect, self.low), self.high) - self.low)
 
     def length(self, difference: float) -> str:
         """The distance between two effects, as an SVG length."""

@@ -37,7 +37,7 @@ def test_the_attackers_data_and_budget_are_named(evaluation):
 
     words = command([evaluation(threat=threat).cell])
 
-    assert "--access labels --aux ood --ood mnist --queries 400" in words
+    assert "--access labels --aux ood:mnist --queries 400" in words
 
 
 def test_a_changed_recipe_goes_back_to_settings(evaluation):

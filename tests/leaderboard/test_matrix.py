@@ -70,6 +70,7 @@ def test_equal_utility_is_said_once_and_different_utility_by_risk(interaction):
     found = matrix(
         [
             interaction(risk=Risk.EXTRACTION, **change),
+            interaction(risk=Risk.EXTRACTION, attack="another", **change),
             interaction(risk=Risk.EVASION, **change),
             interaction(risk=Risk.POISONING, **(change | {"utility_delta": -0.2})),
             interaction(risk=Risk.ATTRIBUTE_INFERENCE, **(change | {"utility_delta": None})),

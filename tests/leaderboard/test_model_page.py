@@ -58,6 +58,7 @@ def test_provenance_that_all_seeds_share_is_said_once(evaluation):
         {"device": "gpu", "weights": "gpugpu"},
         {"device": "cpu", "split": "s", "weights": "cpucpu"},
     )
+    assert table.own_names == ["device", "split", "weights"]
 
 
 def test_the_primary_metric_comes_first(evaluation):

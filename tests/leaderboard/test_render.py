@@ -178,6 +178,16 @@ def test_the_drawing_puts_the_interval_where_the_axis_says(interaction):
     assert b'class="band" x="25.00%" width="50.00%"' in page
 
 
+def test_an_interval_that_goes_on_beyond_the_axis_has_an_arrow(interaction):
+    def arrows(ci_low, ci_high):
+        files = site([interaction(effect=0.0, ci_low=ci_low, ci_high=ci_high)])
+        return re.findall('<svg x="(.*?)" y="50%" class="arrow">', files["index.html"].decode())
+
+    assert arrows(-0.1, 0.1) == []
+    assert arrows(-0.5, 0.1) == ["0"]
+    assert arrows(-0.1, 0.5) == ["100%"]
+
+
 def test_no_text_of_a_record_becomes_markup(interaction, evaluation):
     method = Method(EVIL, ((EVIL, EVIL),), EVIL)
     params = {EVIL: EVIL}
