@@ -34,6 +34,7 @@ def build(home: Home, annotations_dir: Path | None = None) -> str:
         ZooError: An annotation is wrong; every problem is named with its file and line.
     """
     folder = annotations_dir or FOLDER
+    inputs = inputs_hash(home, folder)  # before they are read: a later change will be noticed
     try:
         annotations = load(folder)
     except AnnotationError as problem:
@@ -53,7 +54,7 @@ def build(home: Home, annotations_dir: Path | None = None) -> str:
             content = content_hash(con)
             facts = {
                 "content_hash": content,
-                "inputs_hash": inputs_hash(home, folder),
+                "inputs_hash": inputs,
                 "codebook_version": annotations.codebook.version,
                 "annotations_dir": str(annotations_dir.resolve()) if annotations_dir else None,
             }
@@ -87,10 +88,10 @@ def built_from(home: Home) -> dict[str, str | None]:
 
 def inputs_hash(home: Home, folder: Path) -> str:
     """Hex sha256 over every file that the catalog is built from, and over this file."""
-    files = [*folder.rglob("*.csv"), *folder.rglob("*.toml"), _SCHEMA, Path(__file__)]
-    named = [(path.relative_to(folder).as_posix(), path) for path in files[:-2]]
-    named += [(path.name, path) for path in files[-2:]]
-    named += [(f"{path.parent.name}/{path.name}", path) for path in _entry_files(home)]
+    files = [*folder.rglob("*.csv"), *folder.rglob("*.toml")]
+    named = [(path.relative_to(folder).as_posix(), path) for path in files]
+    named += [(path.name, path) for path in (_SCHEMA, Path(__file__))]
+    named += [(path.relative_to(home.root).as_posix(), path) for path in _entry_files(home)]
     sha = hashlib.sha256()
     for name, path in sorted(named):
         sha.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
