@@ -179,13 +179,14 @@ def verify(
 
       zoo verify akamaster/resnet20-cifar10 bboylyg/nad-wrn16-1-teacher-cifar10
     """
+    home, catalog = _home(), _catalog()
+    entries = _entries(home, names, where)
+
     from harness.verify import Verified
     from harness.verify import verify as verify_model
 
-    home, catalog = _home(), _catalog()
     rows, failures = [], []
     header = [field.name for field in fields(Verified)]
-    entries = _entries(home, names, where)
     for entry in entries:
         try:
             with _bar(f"verify {entry.name}") as advance:
