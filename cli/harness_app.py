@@ -15,7 +15,6 @@ from cli.printing import Format, new_app, progress, run, show, table
 
 if TYPE_CHECKING:
     from harness.plan import Plan
-    from harness.request import Loaded
     from harness.run import Context
     from zoo.home import Home
 
@@ -103,18 +102,17 @@ def evaluate(
     nothing; a killed one goes on where it was.
 
     Examples:
-
       harness eval --model digits-cnn --defense dpsgd --risk extraction
 
       harness eval --model digits-cnn --defense dpsgd --risk all --set dp_epsilon=3
 
-      harness eval --where "dataset = 'mnist'" --risk evasion --attack pgd --set epsilon=0.1 --seeds 3
+      harness eval --where "dataset = 'mnist'" --risk evasion --set epsilon=0.1 --seeds 3
     """
     from harness import run as runner
     from harness.executors import local, on_ray
     from harness.store import Store
 
-    home, made, loaded, context = _plan(
+    home, made, context = _plan(
         model, where, defense, risk, attack, access, aux, queries, seeds, settings, mirror,
         data_dir, device,
     )  # fmt: skip
@@ -176,7 +174,7 @@ def plan(
     """
     from harness.estimate import estimate
 
-    home, made, _, _ = _plan(
+    home, made, _ = _plan(
         model, where, defense, risk, attack, access, aux, queries, seeds, settings, mirror,
         data_dir, device,
     )  # fmt: skip
@@ -234,7 +232,6 @@ def compare(
     corrected over everything in the store, whatever is shown.
 
     Example:
-
       harness compare --defense dpsgd --format json
     """
     from harness.compare import load
@@ -283,7 +280,6 @@ def list_(
     """What there is: risks, attacks, defenses, metrics or datasets.
 
     Example:
-
       harness list attacks --long
     """
     from harness import listing
@@ -313,7 +309,7 @@ def _plan(
     mirror: Path | None,
     data_dir: Path | None,
     device: str,
-) -> tuple[Home, Plan, Loaded, Context]:
+) -> tuple[Home, Plan, Context]:
     from harness import registry, request
     from harness.artifacts import Artifacts, check_device
     from harness.datasets import Source
@@ -355,7 +351,7 @@ def _plan(
         is_trained=Artifacts(home).has,
     )
     context = Context(home, source, device, loaded.bases, code_version())
-    return home, made, loaded, context
+    return home, made, context
 
 
 def _workers(workers: int | None, device: str) -> int:

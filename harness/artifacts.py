@@ -47,8 +47,8 @@ class Artifacts:
         if found != spec["sha256"]:
             (folder / SPEC).unlink()
             raise ZooError(
-                f"The trained weights {folder / WEIGHTS} were altered (sha256 {found[:12]}, recorded "
-                f"{spec['sha256'][:12]}); they are dropped, run the same command again to retrain."
+                f"The trained weights {folder / WEIGHTS} were altered (sha256 {found[:12]}, "
+                f"recorded {spec['sha256'][:12]}); they are dropped, run the same command again."
             )
         model, _ = network(job, self._bases([job])[job.base] if job.base else None)
         model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))

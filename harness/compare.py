@@ -77,7 +77,7 @@ def paired(baseline: Sequence[float], defended: Sequence[float]) -> Paired:
 
 
 def interval(difference: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean: BCa bootstrap; of Student's t below 10 pairs, where BCa is too short."""
+    """95 % interval of the mean: BCa bootstrap; below 10 pairs, where it is short, Student's t."""
     if len(difference) < BCA_FROM:
         found = stats.ttest_1samp(difference, 0).confidence_interval(1 - ALPHA)
     else:
@@ -100,7 +100,7 @@ def sign_flip(difference: np.ndarray) -> float:
         lambda x, y, axis: np.mean(x - y, axis=axis),
         permutation_type="samples",
         vectorized=True,
-        n_resamples=np.inf if n <= EXACT_UP_TO else 99_999,
+        n_resamples=2**n if n <= EXACT_UP_TO else 99_999,
         rng=np.random.default_rng(0),
     )
     return float(result.pvalue)

@@ -150,9 +150,9 @@ def _images(x: np.ndarray) -> Tensor:
 def _digits(source: Source) -> Dataset:
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    x = torch.from_numpy(digits.images).float().div_(16)[:, None]
-    y = torch.from_numpy(digits.target).long()
+    pixels, labels = load_digits(return_X_y=True)
+    x = torch.from_numpy(np.asarray(pixels)).float().div_(16).view(-1, 1, 8, 8)
+    y = torch.from_numpy(np.asarray(labels)).long()
     return Dataset(name="digits", num_classes=10, x=x, y=y, epsilon={"linf": 0.1, "l2": 0.5})
 
 

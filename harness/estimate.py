@@ -14,7 +14,6 @@ from harness.plan import Plan
 from harness.store import Store
 from zoo.home import Home
 
-
 Kind = TypeVar("Kind")
 
 

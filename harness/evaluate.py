@@ -16,6 +16,7 @@ from harness import registry
 from harness.datasets import Dataset, quarters
 from harness.games import evasion, extraction, membership
 from harness.games.game import Game, Table
+from harness.metrics.classification import accuracy
 from harness.results import Cell, Evaluation
 from harness.seeds import derive
 from harness.stack import Stack
@@ -23,7 +24,6 @@ from harness.susceptibility import PRIMARY, susceptibility
 from harness.target import BlackBox
 from harness.training import Trained
 from harness.types import Access, Risk, Split
-from harness.metrics.classification import accuracy
 
 GAMES: dict[Risk, Game] = {
     Risk.EVASION: evasion,

@@ -16,7 +16,7 @@ Rows = tuple[list[str], list[tuple[Any, ...]]]
 
 
 def rows(kind: str) -> Rows:
-    """Column names and rows of ``risks``, ``attacks``, ``defenses``, ``metrics`` or ``datasets``."""
+    """Column names and rows: risks, attacks, defenses, metrics or datasets."""
     return {
         "risks": _risks,
         "attacks": _attacks,

@@ -177,7 +177,7 @@ def _route(request: Request) -> dict[str, dict[str, str]]:
 def _attack(
     name: str, request: Request, settings: Mapping[str, Mapping[str, str]]
 ) -> tuple[Attack, ThreatModel]:
-    """An attack and the threat model it runs under: no more than is granted, no more than it uses."""
+    """An attack and its threat model: no more than is granted, no more than it uses."""
     attack = registry.make("attack", name, settings.get(name, {}))
     granted = request.access or Access.WEIGHTS
     usable = [level for level in attack.access if granted.grants(level)]
@@ -245,6 +245,7 @@ def _for_model(
                     if isinstance(defense, Checks):
                         defense.check(len(job.index), recipe)
             for attack, threat in attacks:
+                label = registry.describe(attack).label
                 if isinstance(attack, Resolves):
                     attack = attack.resolve(dataset)
                 ood_size = len(datasets[threat.ood]) if threat.ood else 0
@@ -257,7 +258,8 @@ def _for_model(
                     regime=regime,
                     stack=methods,
                     risk=attack.risk,
-                    attack=registry.describe(attack),
+                    # The label shows what the user changed, not what the dataset filled in.
+                    attack=replace(registry.describe(attack), label=label),
                     threat=threat,
                     seed=seed,
                 )
@@ -268,7 +270,7 @@ def _for_model(
 def _with_baselines(
     entry: ModelEntry, stacks: Sequence[tuple[Defense, ...]]
 ) -> list[tuple[Regime, tuple[Defense, ...]]]:
-    """Each stack with the regime it makes of this model, and the undefended model of that regime."""
+    """Each stack with the regime it makes of this model, and that regime's undefended model."""
     found: list[tuple[Regime, tuple[Defense, ...]]] = []
     for defenses in stacks:
         if entry.recipe is not None:

@@ -43,8 +43,7 @@ def _known(kind: Kind) -> dict[str, type[Any]]:
     """Classes by name; a plugin that cannot be imported is left out, with a warning."""
     found = {}
     for name, place in (ATTACKS if kind == "attack" else DEFENSES).items():
-        module, _, attribute = place.partition(":")
-        found[name] = getattr(import_module(module), attribute)
+        found[name] = _import(place)
     for point in entry_points(group=f"harness.{kind}s"):
         if point.name in found:
             warnings.warn(
@@ -58,6 +57,11 @@ def _known(kind: Kind) -> dict[str, type[Any]]:
     return dict(sorted(found.items()))
 
 
+def _import(place: str) -> type[Any]:
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
+
+
 def known(kind: Kind) -> Mapping[str, type[Any]]:
     """Every attack or every defense: classes by name, sorted."""
     return _known(kind)
@@ -69,11 +73,13 @@ def get(kind: Kind, name: str) -> type[Any]:
     Raises:
         UnknownNameError: With the nearest names.
     """
-    try:
-        return _known(kind)[name]
-    except KeyError:
-        extra = [NONE] if kind == "defense" else []
-        raise unknown(kind, name, [*_known(kind), *extra]) from None
+    ours = ATTACKS if kind == "attack" else DEFENSES
+    if name in ours:
+        return _import(ours[name])  # without the others, which may be slow to import
+    found = _known(kind)
+    if name not in found:
+        raise unknown(kind, name, [*found, NONE] if kind == "defense" else found)
+    return found[name]
 
 
 def make(kind: Kind, name: str, settings: Mapping[str, Any]) -> Any:
@@ -128,7 +134,7 @@ def parse(value: Any, hint: Any, name: str) -> Value:
 
 
 def describe(method: Any) -> Method:
-    """A method as a record: its name, all its settings, and a label with those that were changed."""
+    """A method as a record: name, all settings, and a label with those that were changed."""
     params = tuple(sorted((f.name, getattr(method, f.name)) for f in fields(method)))
     changed = [
         f"{f.name}={getattr(method, f.name)}"

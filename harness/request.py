@@ -130,5 +130,3 @@ def load(request: Request, home: Home, source: Source, mirror: Path | None) -> L
         if entry.recipe is None
     }
     return Loaded(found, bases)
-
-

@@ -1,4 +1,4 @@
-"""Randomness that depends on names and seeds only: every random stream of the project starts here."""
+"""Randomness that depends on names and seeds only: every random stream starts here."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def num_steps(n: int, recipe: Recipe) -> int:
 
 
 def make_optimizer(parameters: list[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer; both kinds work element by element, so stacked models may share one."""
+    """The recipe's optimizer; both kinds work element by element, so a cohort may share one."""
     if recipe.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(

@@ -74,7 +74,8 @@ def compatible(right: int, n: int, annotated: float, annotated_n: int | None) ->
         return low <= annotated <= high
     theirs = round(annotated * annotated_n)
     table = [[right, n - right], [theirs, annotated_n - theirs]]
-    return bool(stats.fisher_exact(table).pvalue >= 1 - CONFIDENCE)
+    _, p = stats.fisher_exact(table)
+    return float(p) >= 1 - CONFIDENCE  # type: ignore[arg-type]
 
 
 def verify(

@@ -28,10 +28,11 @@ def modified_entropy(scores: Tensor, y: Tensor) -> Tensor:
         scores: (n, classes) probabilities.
         y: (n,) true labels.
     """
-    # In float64, 1 - p is the sum of the other scores even where p itself has rounded to 1.
+    # A score that rounded to 1 in float32 gets its remainder back from the others, in float64.
     scores = scores.double()
+    scores = scores / scores.sum(1, keepdim=True)
     tiny = torch.finfo(scores.dtype).tiny
-    rest = (scores.sum(1, keepdim=True) - scores).clamp_min(0)
+    rest = 1 - scores
     own = torch.zeros_like(scores).scatter_(1, y[:, None], 1).bool()
     right = -rest * scores.clamp_min(tiny).log()
     wrong = -scores * rest.clamp_min(tiny).log()

@@ -58,7 +58,7 @@ def direction(gradient: Tensor, norm: Norm) -> Tensor:
 
 
 def project(x: Tensor, start: Tensor, epsilon: float, norm: Norm) -> Tensor:
-    """The point nearest to ``x`` that is within ``epsilon`` of ``start``, then within the pixels."""
+    """The nearest point within ``epsilon`` of ``start``, then the nearest within the pixels."""
     delta = x - start
     if norm == "linf":
         delta = delta.clamp(-epsilon, epsilon)

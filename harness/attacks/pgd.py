@@ -69,7 +69,7 @@ class PGD:
         return replace(self, epsilon=epsilon, step_size=step_size)
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
-        """Perturbed inputs, the shape of ``data.points.x``: of each the last restart that was run."""
+        """Perturbed inputs, the shape of ``data.points.x``: of each the last restart it had."""
         assert data.points is not None
         model, points = target.model, data.points
         starts = generator("pgd", seed)
@@ -82,7 +82,8 @@ class PGD:
         return out
 
     def _ascend(self, model: nn.Module, points: Split, starts: torch.Generator) -> Tensor:
-        assert self.epsilon is not None and self.step_size is not None, "resolve() first"
+        assert self.epsilon is not None, "resolve() first"
+        assert self.step_size is not None, "resolve() first"
         x = points.x
         if self.random_start:
             x = perturbation.random_start(x, self.epsilon, self.norm, starts)

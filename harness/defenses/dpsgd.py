@@ -18,14 +18,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from opacus import GradSampleModule
-from opacus.accountants import create_accountant
-from opacus.accountants.utils import get_noise_multiplier
-from opacus.optimizers import DPOptimizer
-from opacus.utils.uniform_sampler import UniformWithReplacementSampler
-from opacus.validators import ModuleValidator
 from torch import nn
-from torchvision.ops import FrozenBatchNorm2d
 
 from harness.seeds import generator, seeded
 from harness.stack import NotApplicableError
@@ -33,6 +26,8 @@ from harness.training import make_optimizer, set_lr
 from harness.types import Part, Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
+
+# Opacus and torchvision are imported where they are used: a plan needs this class, not them.
 
 DEFAULT_NOISE_MULTIPLIER = 1.0
 
@@ -76,7 +71,7 @@ class DPSGD:
     def __post_init__(self) -> None:
         if self.noise_multiplier is not None and self.dp_epsilon is not None:
             raise ZooError(
-                "dpsgd takes noise_multiplier or dp_epsilon, not both: the one follows from the other."
+                "dpsgd takes noise_multiplier or dp_epsilon, not both: one follows from the other."
             )
         for name in ("noise_multiplier", "dp_epsilon", "max_grad_norm", "dp_delta"):
             value = getattr(self, name)
@@ -102,6 +97,8 @@ class DPSGD:
         Raises:
             NotApplicableError: A layer has no private counterpart, or batch norm is refused.
         """
+        from opacus.validators import ModuleValidator
+
         layers = [
             n for n, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
         ]
@@ -133,6 +130,11 @@ class DPSGD:
             recipe: How to train; its batch size is the expected one.
             seed: Sampling, noise and dropout.
         """
+        from opacus import GradSampleModule
+        from opacus.accountants import create_accountant
+        from opacus.optimizers import DPOptimizer
+        from opacus.utils.uniform_sampler import UniformWithReplacementSampler
+
         recipe = self._recipe(recipe)
         n, device = len(data), data.x.device
         rate, steps = self._schedule(n, recipe)
@@ -162,7 +164,7 @@ class DPSGD:
                 else:
                     # Poisson sampling drew nobody: the step is noise alone, and it is accounted.
                     for p in optimizer.params:
-                        p.grad_sample = p.new_zeros((0, *p.shape))
+                        setattr(p, "grad_sample", p.new_zeros((0, *p.shape)))  # noqa: B010
                 optimizer.step()
         # Opacus's hooks would break every attack that differentiates the model in eval mode.
         private.to_standard_module().eval()
@@ -189,15 +191,20 @@ class DPSGD:
     def _noise(self, n: int, recipe: Recipe) -> float:
         if self.dp_epsilon is None:
             return self.noise_multiplier or DEFAULT_NOISE_MULTIPLIER
+        from opacus.accountants.utils import get_noise_multiplier
+
         rate, steps = self._schedule(n, recipe)
         try:
-            return get_noise_multiplier(
-                target_epsilon=self.dp_epsilon,
-                target_delta=self.dp_delta,
-                sample_rate=rate,
-                steps=steps,
-                accountant=self.accountant,
-            )
+            with warnings.catch_warnings():
+                # On its way the search tries noise that no Rényi order bounds tightly.
+                warnings.filterwarnings("ignore", message="Optimal order is")
+                return get_noise_multiplier(
+                    target_epsilon=self.dp_epsilon,
+                    target_delta=self.dp_delta,
+                    sample_rate=rate,
+                    steps=steps,
+                    accountant=self.accountant,
+                )
         except ValueError as error:
             raise ZooError(
                 f"dpsgd cannot reach dp_epsilon={self.dp_epsilon:g} at dp_delta={self.dp_delta:g} "
@@ -205,8 +212,10 @@ class DPSGD:
             ) from error
 
 
-def _frozen(layer: nn.Module) -> FrozenBatchNorm2d:
+def _frozen(layer: nn.Module) -> nn.Module:
     """Batch normalisation as the fixed affine map that it is in eval mode."""
+    from torchvision.ops import FrozenBatchNorm2d
+
     if not isinstance(layer, nn.BatchNorm2d):
         raise NotApplicableError(
             f"dpsgd: {type(layer).__name__} has no frozen counterpart (only BatchNorm2d has)."

@@ -28,8 +28,12 @@ def pool(workers: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]
         raise ZooError(
             "Executor 'ray' wants the package ray: pip install 'zoo-harness[ray]'."
         ) from None
-    size = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers}
-    ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False, **size)
+    ray.init(
+        num_cpus=None if os.environ.get("RAY_ADDRESS") else workers,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+    )
     remote = ray.remote(num_cpus=1)(_one_thread)
 
     def unordered(work: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:

@@ -28,8 +28,8 @@ def check(threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
     candidates = 2 * size_of(quarters)
     if threat.queries is not None and threat.queries < candidates:
         raise ZooError(
-            f"The query budget is {threat.queries}, but membership of {candidates} candidates is in "
-            f"question. Raise --queries."
+            f"The query budget is {threat.queries}, but membership of {candidates} candidates is "
+            f"in question. Raise --queries."
         )
 
 

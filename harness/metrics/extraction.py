@@ -31,5 +31,5 @@ def extraction(surrogate: Tensor, target: Tensor, y: Tensor) -> dict[str, float 
         "correct_fidelity": accuracy(surrogate[right], target[right]) if right.any() else None,
         "surrogate_accuracy": accuracy(surrogate, y),
         "target_accuracy": accuracy(target, y),
-        "majority_agreement": (target.bincount().max() / len(target)).item(),
+        "majority_agreement": target.bincount().max().item() / len(target),
     }

@@ -7,7 +7,8 @@ References:
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
+
+# scikit-learn is imported where it is used: it takes longer to start than all else here.
 
 
 def tpr_at_fpr(scores: np.ndarray, member: np.ndarray, fpr: float) -> float:
@@ -18,6 +19,8 @@ def tpr_at_fpr(scores: np.ndarray, member: np.ndarray, fpr: float) -> float:
         member: (n,) bool.
         fpr: In [0, 1]. Below 1 / (number of non-members) it means: no false positive at all.
     """
+    from sklearn.metrics import roc_curve
+
     false, true, _ = roc_curve(member, scores, drop_intermediate=False)
     return float(true[false <= fpr].max())
 
@@ -33,6 +36,8 @@ def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float:
         scores: (n,), larger means more likely a member.
         member: (n,) bool.
     """
+    from sklearn.metrics import roc_curve
+
     half = np.empty(len(scores), dtype=bool)
     for value in (True, False):
         index = np.flatnonzero(member == value)
@@ -54,6 +59,8 @@ def membership(scores: np.ndarray, member: np.ndarray) -> dict[str, float]:
     Returns:
         ``auc``, ``balanced_accuracy``, ``tpr_at_1pct_fpr``, ``tpr_at_0.1pct_fpr``.
     """
+    from sklearn.metrics import roc_auc_score
+
     if not np.isfinite(scores).all():
         raise ValueError("membership scores have to be finite")
     return {

@@ -20,7 +20,11 @@ from zoo.errors import ZooError
 
 def _dataset(n: int, n_train: int = 0) -> Dataset:
     return Dataset(
-        name="made", num_classes=2, x=torch.zeros(n, 1, 2, 2), y=torch.arange(n) % 2, n_train=n_train
+        name="made",
+        num_classes=2,
+        x=torch.zeros(n, 1, 2, 2),
+        y=torch.arange(n) % 2,
+        n_train=n_train,
     )
 
 
@@ -186,5 +190,3 @@ def test_the_mirrors_datasets_are_read_whole(
     assert (len(data), data.n_train, data.input_shape) == (n, n_train, shape)
     assert (data.x.min(), data.x.max()) == (0, 1)
     assert data.y.unique().tolist() == list(range(classes))
-
-

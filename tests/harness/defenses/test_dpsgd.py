@@ -1,0 +1,184 @@
+"""DP-SGD does what the accounting assumes, and leaves a plain model behind."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from opacus.accountants import PRVAccountant, RDPAccountant
+from torch import nn
+
+from harness import registry
+from harness.attacks.pgd import PGD
+from harness.attacks.protocol import AttackerData
+from harness.defenses.dpsgd import DPSGD
+from harness.seeds import generator
+from harness.stack import NotApplicableError
+from harness.target import BlackBox
+from harness.training import network, train_alone
+from harness.types import Access, Split
+from zoo.errors import ZooError
+from zoo.recipe import Recipe
+
+RECIPE = Recipe(lr=3e-3, epochs=2, batch_size=32)
+
+
+def _data(n: int = 100) -> Split:
+    stream = torch.Generator().manual_seed(0)
+    return Split(torch.rand(n, 3, generator=stream), torch.arange(n) % 2)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("rdp", RDPAccountant), ("prv", PRVAccountant)])
+def test_the_spent_budget_is_opacus_own(name, kind) -> None:
+    defense = DPSGD(noise_multiplier=1.5, accountant=name)
+    spent = defense.fit(nn.Linear(3, 2), _data(), RECIPE, seed=0)
+    assert (spent["sample_rate"], spent["steps"]) == (0.32, 2 * 4)
+    accountant = kind()
+    for _ in range(8):
+        accountant.step(noise_multiplier=1.5, sample_rate=0.32)
+    assert spent["dp_epsilon"] == pytest.approx(accountant.get_epsilon(1e-5), rel=1e-9)
+    assert (spent["dp_delta"], spent["accountant"]) == (1e-5, name)
+
+
+def test_a_budget_is_spent_in_full_and_not_more() -> None:
+    spent = DPSGD(dp_epsilon=3.0).fit(nn.Linear(3, 2), _data(), RECIPE, seed=0)
+    assert 2.98 <= spent["dp_epsilon"] <= 3.0
+    assert spent["noise_multiplier"] > 0.5
+
+
+def test_one_step_is_the_clipped_noised_gradient_by_hand() -> None:
+    """Per-sample gradients by autograd, clipping and noise written out; one full batch."""
+    torch.manual_seed(1)
+    model, data = nn.Linear(3, 2), _data(8)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    grads = []
+    for x, y in zip(data.x, data.y, strict=True):
+        loss = F.cross_entropy(model(x[None]), y[None])
+        grads.append(torch.autograd.grad(loss, list(model.parameters())))
+    clip, sigma, lr = 0.05, 0.7, 0.5
+    noise = torch.Generator().manual_seed(generator("noise", 3).initial_seed())
+    expected = []
+    for position, p in enumerate(model.parameters()):
+        total = torch.zeros_like(p)
+        for g in grads:
+            norm = torch.cat([part.flatten() for part in g]).norm()
+            total += g[position] * min(1.0, clip / norm.item())
+        total += torch.normal(0.0, sigma * clip, p.shape, generator=noise)
+        expected.append(p.detach() - lr * total / 8)
+    recipe = Recipe(optimizer="sgd", lr=lr, epochs=1, batch_size=8)  # sampling rate 1
+    DPSGD(noise_multiplier=sigma, max_grad_norm=clip).fit(model, data, recipe, seed=3)
+    for want, found in zip(expected, model.parameters(), strict=True):
+        torch.testing.assert_close(found.detach(), want, atol=1e-5, rtol=1e-4)
+    assert not torch.equal(before["weight"], model.weight)
+
+
+def test_a_step_that_drew_nobody_is_noise_alone_and_is_accounted() -> None:
+    model, data = nn.Linear(3, 2), _data(50)
+    before = model.weight.detach().clone()
+    recipe = Recipe(optimizer="sgd", lr=0.1, epochs=1, batch_size=1)  # about a third are empty
+    spent = DPSGD(noise_multiplier=1.0).fit(model, data, recipe, seed=0)
+    assert spent["steps"] == 50
+    assert torch.isfinite(model.weight).all()
+    assert not torch.equal(before, model.weight)
+
+
+def test_batches_are_drawn_by_poisson_sampling(monkeypatch) -> None:
+    from harness.defenses import dpsgd
+
+    seen = []
+    real = dpsgd.F.cross_entropy
+    monkeypatch.setattr(
+        dpsgd.F, "cross_entropy", lambda logits, y: seen.append(len(y)) or real(logits, y)
+    )
+    DPSGD().fit(nn.Linear(3, 2), _data(400), Recipe(epochs=10, batch_size=40), seed=0)
+    sizes = torch.tensor(seen, dtype=torch.float)
+    assert len(seen) == 100
+    assert abs(sizes.mean() - 40) < 2
+    # Binomial(400, .1) has standard deviation 6; fixed batches would have none.
+    assert 4.5 < sizes.std() < 7.5
+
+
+def test_the_same_seed_gives_the_same_private_model(job_for, digits) -> None:
+    job = job_for(stack=(registry.describe(DPSGD(epochs=1)),))
+    data = digits.all.take(job.index)
+    first = train_alone(job, data, None)
+    torch.rand(3)
+    again = train_alone(job, data, None)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            first.model.state_dict().values(), again.model.state_dict().values(), strict=True
+        )
+    )
+    other = train_alone(replace(job, seed=1), data, None)
+    assert not torch.equal(first.model.net[1].weight, other.model.net[1].weight)
+
+
+def test_a_private_model_can_be_attacked_like_any_other(job_for, digits) -> None:
+    """Hooks left behind by Opacus break every attack that differentiates in eval mode."""
+    job = job_for("cnn-small", stack=(registry.describe(DPSGD(epochs=1)),))
+    trained = train_alone(job, digits.all.take(job.index), None)
+    points = digits.all.take(job.index[:20])
+    attack = PGD(steps=3).resolve(digits)
+    data = AttackerData(
+        points=points, num_classes=10, architecture="cnn-small", input_shape=(1, 8, 8)
+    )
+    perturbed = attack.run(BlackBox(trained.model, Access.WEIGHTS), data, seed=0)
+    assert not torch.equal(perturbed, points.x)
+    assert all(not m._forward_hooks and not m._backward_hooks for m in trained.model.modules())
+    assert all(not hasattr(p, "grad_sample") for p in trained.model.parameters())
+
+
+def test_batch_norm_is_replaced_from_scratch_and_that_is_said(job_for) -> None:
+    job = job_for("resnet8", stack=(registry.describe(DPSGD()),))
+    model, notes = network(job, None)
+    assert notes == {"batch_norm": "7 layers replaced by group normalisation"}
+    kinds = {type(m).__name__ for m in model.modules()}
+    assert "GroupNorm" in kinds
+    assert "BatchNorm2d" not in kinds
+
+
+def test_batch_norm_is_frozen_in_fine_tuning(job_for, digits) -> None:
+    plain = job_for("resnet8", recipe=Recipe(lr=3e-3, epochs=1))
+    trained = train_alone(plain, digits.all.take(plain.index), None).model
+    base = trained.net.state_dict()
+    private = replace(plain, stack=(registry.describe(DPSGD(epochs=1)),), base="sha")
+    model, notes = network(private, base)
+    assert notes == {"batch_norm": "7 layers frozen at their published statistics"}
+    # Before any step, the frozen network is the published one.
+    torch.testing.assert_close(model.eval()(digits.x[:9]), trained(digits.x[:9]))
+    tuned = train_alone(private, digits.all.take(plain.index), base)
+    torch.testing.assert_close(
+        tuned.model.net.bn1.running_mean, trained.net.bn1.running_mean, rtol=0, atol=0
+    )
+    assert not torch.equal(tuned.model.net.conv1.weight, trained.net.conv1.weight)
+
+
+def test_batch_norm_is_refused_by_name_if_so_wished(job_for) -> None:
+    job = job_for("resnet8", stack=(registry.describe(DPSGD(batch_norm="refuse")),))
+    with pytest.raises(NotApplicableError, match=r"layer 'net\.bn1' is batch normalisation"):
+        network(job, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"noise_multiplier": 1.0, "dp_epsilon": 2.0}, "not both"),
+        ({"noise_multiplier": -1.0}, "noise_multiplier above 0"),
+        ({"dp_epsilon": 0.0}, "dp_epsilon above 0"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm above 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message) -> None:
+    with pytest.raises(ZooError, match=message):
+        DPSGD(**settings)
+
+
+def test_a_delta_that_gives_away_an_example_is_refused() -> None:
+    with pytest.raises(ZooError, match=r"below 1/n = 0\.01 for 100"):
+        DPSGD(dp_delta=0.01).check(100, RECIPE)
+
+
+def test_an_unreachable_budget_is_refused() -> None:
+    with pytest.raises(ZooError, match="cannot reach dp_epsilon=1e-07"):
+        DPSGD(dp_epsilon=1e-7).check(100, RECIPE)

@@ -1,0 +1,123 @@
+"""Metrics on numbers worked by hand, and against scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from harness.metrics.classification import accuracy
+from harness.metrics.extraction import extraction
+from harness.metrics.membership import balanced_accuracy, membership, tpr_at_fpr
+from harness.metrics.robustness import robustness
+from harness.susceptibility import PRIMARY, susceptibility
+from harness.types import Risk
+
+Y = torch.tensor([0, 1, 2, 0, 1])
+
+
+def test_accuracy_is_the_share_of_equal_labels() -> None:
+    assert accuracy(torch.tensor([0, 1, 2, 2, 2]), Y) == pytest.approx(0.6)
+
+
+def test_accuracy_of_nothing_is_an_error() -> None:
+    with pytest.raises(ValueError, match="found 0 and 0"):
+        accuracy(torch.tensor([]), torch.tensor([]))
+
+
+def test_an_attack_that_repairs_a_mistake_does_not_count_for_the_model() -> None:
+    clean, after = torch.tensor([0, 1, 2, 1, 1]), torch.tensor([0, 0, 2, 0, 1])
+    delta = torch.zeros(5, 1, 1, 2)
+    delta[1] = torch.tensor([0.3, 0.4])
+    found = robustness(clean, after, Y, delta)
+    # Right on both: examples 0, 2, 4. The fourth is wrong on the clean input.
+    assert found == pytest.approx(
+        {"robust_accuracy": 0.6, "clean_accuracy": 0.8, "mean_linf": 0.08, "mean_l2": 0.1}
+    )
+    assert susceptibility(Risk.EVASION, found) == pytest.approx(1 - 0.6 / 0.8)
+
+
+def test_evasion_of_a_model_that_is_never_right_is_not_defined() -> None:
+    assert susceptibility(Risk.EVASION, {"clean_accuracy": 0.0, "robust_accuracy": 0.0}) is None
+
+
+def test_extraction_by_hand() -> None:
+    target, surrogate = torch.tensor([0, 1, 0, 0, 0]), torch.tensor([0, 1, 0, 1, 1])
+    found = extraction(surrogate, target, Y)
+    assert found == pytest.approx(
+        {
+            "fidelity": 0.6,  # examples 0, 1, 2
+            "correct_fidelity": 2 / 3,  # the target is right on 0, 1, 3
+            "surrogate_accuracy": 0.6,  # examples 0, 1, 4
+            "target_accuracy": 0.6,
+            "majority_agreement": 0.8,  # the target says 0 four times
+        }
+    )
+    assert susceptibility(Risk.EXTRACTION, found) == pytest.approx((0.6 - 0.8) / 0.2)
+
+
+def test_a_perfect_copy_is_total_and_the_majority_answer_is_chance() -> None:
+    target = torch.tensor([0, 1, 0, 0, 0])
+    assert susceptibility(Risk.EXTRACTION, extraction(target, target, Y)) == 1
+    constant = extraction(torch.zeros(5, dtype=torch.long), target, Y)
+    assert susceptibility(Risk.EXTRACTION, constant) == pytest.approx(0)
+
+
+def test_a_target_with_one_answer_cannot_be_judged() -> None:
+    constant = torch.zeros(5, dtype=torch.long)
+    assert susceptibility(Risk.EXTRACTION, extraction(constant, constant, Y)) is None
+
+
+def test_correct_fidelity_of_a_target_that_is_never_right_is_unknown() -> None:
+    found = extraction(Y, (Y + 1) % 3, Y)
+    assert found["correct_fidelity"] is None
+
+
+MEMBER = np.array([True, True, True, True, False, False, False, False])
+SCORES = np.array([0.9, 0.8, 0.3, 0.2, 0.7, 0.25, 0.1, 0.05])
+
+
+@pytest.mark.parametrize(("fpr", "tpr"), [(0.0, 0.5), (0.24, 0.5), (0.25, 0.75), (0.5, 1.0)])
+def test_tpr_at_fpr_by_hand(fpr, tpr) -> None:
+    assert tpr_at_fpr(SCORES, MEMBER, fpr) == tpr
+
+
+def test_ties_are_not_split_to_the_attackers_advantage() -> None:
+    assert tpr_at_fpr(np.ones(8), MEMBER, 0.01) == 0
+
+
+def test_auc_is_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    member = rng.random(500) < 0.4
+    scores = rng.normal(size=500) + member
+    found = membership(scores, member)
+    assert found["auc"] == pytest.approx(roc_auc_score(member, scores), abs=1e-12)
+    assert susceptibility(Risk.MEMBERSHIP_INFERENCE, found) == pytest.approx(2 * found["auc"] - 1)
+
+
+def test_scores_of_pure_noise_give_chance_even_with_the_threshold_chosen() -> None:
+    """The best threshold on the judged data itself would find .53 here."""
+    rng = np.random.default_rng(0)
+    member = np.arange(400) < 200
+    found = [balanced_accuracy(rng.normal(size=400), member) for _ in range(200)]
+    assert np.mean(found) == pytest.approx(0.5, abs=0.005)
+
+
+def test_scores_that_separate_perfectly_give_one() -> None:
+    assert balanced_accuracy(MEMBER.astype(float), MEMBER) == 1
+    assert membership(MEMBER.astype(float), MEMBER)["tpr_at_0.1pct_fpr"] == 1
+
+
+def test_scores_that_are_no_numbers_are_an_error() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        membership(np.array([np.nan] * 8), MEMBER)
+
+
+def test_every_primary_metric_has_a_formula() -> None:
+    everything = {
+        "robust_accuracy": 0.4, "clean_accuracy": 0.8, "fidelity": 0.9, "majority_agreement": 0.1,
+        "auc": 0.6,
+    }  # fmt: skip
+    for risk in PRIMARY:
+        assert susceptibility(risk, everything) is not None
+    with pytest.raises(ValueError, match="no formula for poisoning"):
+        susceptibility(Risk.POISONING, everything)

@@ -1,0 +1,232 @@
+"""Effects, intervals, tests and verdicts on numbers worked by hand or against other libraries."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from harness.compare import compare, interval, paired, sign_flip
+from harness.results import Cell, Evaluation, Method
+from harness.types import Access, Regime, Risk, ThreatModel
+
+MI, EVASION, EXTRACTION = Risk.MEMBERSHIP_INFERENCE, Risk.EVASION, Risk.EXTRACTION
+DP = Method("dpsgd", (("noise_multiplier", 1.0),), "dpsgd", MI)
+
+
+def _evaluation(stack, risk, seed, value, *, model="m", regime=Regime.FROM_SCRATCH, **other):
+    cell = Cell(
+        model=model,
+        model_key=model,
+        dataset="d",
+        fingerprint="f",
+        regime=regime,
+        stack=stack,
+        risk=risk,
+        attack=Method(other.pop("attack", "a")),
+        threat=ThreatModel(access=Access.SCORES),
+        seed=seed,
+    )
+    if value is None:
+        return Evaluation(cell=cell, **other)
+    return Evaluation(
+        cell=cell,
+        status="ok",
+        metrics={"raw": 2 * value},
+        primary="raw",
+        susceptibility=value,
+        utility=other.pop("utility", 0.9),
+        **other,
+    )
+
+
+def _both(risk, before, after, **other):
+    found = [_evaluation((), risk, s, v, **other) for s, v in enumerate(before)]
+    return found + [_evaluation((DP,), risk, s, v, **other) for s, v in enumerate(after)]
+
+
+RNG = np.random.default_rng(1)
+FLAT = (0.5 + 0.001 * RNG.normal(size=12)).tolist()
+NOISE = (0.005 * RNG.normal(size=12)).tolist()
+
+
+def _shifted(by):
+    return [v + by + n for v, n in zip(FLAT, NOISE, strict=True)]
+
+
+def test_the_effect_is_the_mean_of_the_differences_of_the_same_seed() -> None:
+    (row,) = compare(_both(EVASION, [0.1, 0.2, 0.6], [0.3, 0.2, 0.9]))
+    assert row.effect == pytest.approx(0.5 / 3)
+    assert (row.n_seeds, row.seeds) == (3, (0, 1, 2))
+    assert (row.baseline, row.defended) == pytest.approx((0.6, 2 * 1.4 / 3))
+    assert row.baseline_susceptibility == pytest.approx(0.3)
+    assert row.metrics == {"raw": (row.baseline, row.defended)}
+
+
+def test_only_seeds_with_both_sides_count() -> None:
+    evaluations = _both(EVASION, [0.1, 0.2, 0.6], [0.3, 0.2, 0.9])
+    (row,) = compare([e for e in evaluations if not (e.cell.stack and e.cell.seed == 0)])
+    assert row.seeds == (1, 2)
+    assert row.effect == pytest.approx(0.15)
+
+
+def test_sign_flips_are_counted_exactly() -> None:
+    d = np.array([0.3, -0.1, 0.4, 0.25, 0.05])
+    flips = [np.mean(d * s) for s in itertools.product([1, -1], repeat=5)]
+    expected = np.mean(np.abs(flips) >= abs(d.mean()) - 1e-12)
+    assert sign_flip(d) == pytest.approx(expected)
+
+
+def test_twelve_seeds_of_one_sign_have_the_smallest_p_there_is() -> None:
+    assert sign_flip(np.linspace(0.1, 0.3, 12)) == pytest.approx(2 / 2**12)
+
+
+def test_the_interval_is_bca_from_ten_pairs_and_t_below() -> None:
+    d = np.array([0.1, 0.3, 0.2, 0.15, 0.6, 0.25, 0.1, 0.2, 0.35, 0.3, 0.2, 0.9])
+    few = d[:6]
+    half = stats.t.ppf(0.975, 5) * few.std(ddof=1) / 6**0.5
+    assert interval(few) == pytest.approx((few.mean() - half, few.mean() + half))
+    low, high = interval(d)
+    other = stats.bootstrap(
+        (d,), np.mean, method="BCa", n_resamples=9999, rng=np.random.default_rng(5)
+    )
+    assert low == pytest.approx(other.confidence_interval.low, abs=0.01)
+    assert high == pytest.approx(other.confidence_interval.high, abs=0.015)
+    # Skewed data: the interval reaches further up than down, which Student's does not.
+    assert high - d.mean() > d.mean() - low
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(300):
+        low, high = interval(rng.normal(0.1, 0.05, size=8))
+        hits += low <= 0.1 <= high
+    assert 0.92 <= hits / 300 <= 0.98
+
+
+def test_the_equivalence_test_is_two_t_tests() -> None:
+    before, after = np.array(FLAT), np.array(_shifted(0.004))
+    d = after - before
+    lower = stats.ttest_1samp(d, -0.02, alternative="greater").pvalue
+    upper = stats.ttest_1samp(d, 0.02, alternative="less").pvalue
+    assert paired(before, after).p_equivalence == pytest.approx(max(lower, upper))
+
+
+def test_an_identity_has_exactly_no_effect() -> None:
+    (row,) = compare(_both(EXTRACTION, FLAT, FLAT))
+    assert (row.effect, row.ci_low, row.ci_high, row.p, row.verdict) == (0, 0, 0, 1, "no effect")
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"), [(0.1, "increases"), (-0.1, "decreases"), (0.003, "no effect")]
+)
+def test_verdicts(shift, verdict) -> None:
+    (row,) = compare(_both(EVASION, FLAT, _shifted(shift)))
+    assert row.verdict == verdict
+
+
+def test_a_large_effect_with_larger_noise_is_unresolved() -> None:
+    after = [v + (0.3 if i % 2 else -0.25) for i, v in enumerate(FLAT)]
+    (row,) = compare(_both(EVASION, FLAT, after))
+    assert row.verdict == "unresolved"
+    assert row.ci_low < 0 < row.ci_high
+
+
+def test_too_few_seeds_are_never_called_an_effect() -> None:
+    (row,) = compare(_both(EVASION, [0.1] * 4, [0.9, 0.91, 0.9, 0.92]))
+    assert row.p == pytest.approx(0.125)
+    assert row.verdict == "unresolved"
+    (single,) = compare(_both(EVASION, [0.1], [0.9]))
+    assert (single.effect, single.ci_low, single.p, single.verdict) == (
+        pytest.approx(0.8), None, None, "unresolved",
+    )  # fmt: skip
+
+
+def test_q_is_benjamini_hochberg_with_intended_effects_apart() -> None:
+    evaluations = _both(MI, FLAT, _shifted(-0.1))
+    shifts = {"x": 0.004, "y": 0.02, "z": 0.002}
+    for name, shift in shifts.items():
+        evaluations += _both(
+            EVASION, FLAT, [v + shift * (1 + i % 3 - 1) for i, v in enumerate(FLAT)], attack=name
+        )
+    rows = compare(evaluations)
+    intended = [r for r in rows if r.intended]
+    assert [r.q for r in intended] == [r.p for r in intended]
+    others = [r for r in rows if not r.intended]
+    expected = multipletests([r.p for r in others], method="fdr_bh")[1]
+    assert [r.q for r in others] == pytest.approx(list(expected))
+
+
+def test_q_does_not_depend_on_other_models() -> None:
+    one = _both(EVASION, FLAT, _shifted(0.1))
+    (alone,) = compare(one)
+    rows = compare(one + _both(EVASION, FLAT, FLAT, model="other"))
+    assert next(r for r in rows if r.model == "m").q == alone.q
+
+
+def test_regimes_are_never_compared_with_each_other() -> None:
+    evaluations = [
+        *(_evaluation((), EVASION, s, 0.1, regime=Regime.PUBLISHED) for s in range(3)),
+        *(_evaluation((DP,), EVASION, s, 0.5, regime=Regime.FINE_TUNED) for s in range(3)),
+    ]
+    (row,) = compare(evaluations)
+    assert (row.regime, row.effect, row.verdict_note) == (
+        "fine-tuned", None, "no baseline was measured",
+    )  # fmt: skip
+
+
+def test_a_stack_that_does_not_lower_its_own_risk_is_not_effective() -> None:
+    rows = compare(_both(MI, FLAT, _shifted(0.0)) + _both(EVASION, FLAT, _shifted(0.1)))
+    assert [r.verdict for r in rows] == ["defense not effective"] * 2
+    evasion = next(r for r in rows if r.risk is EVASION)
+    assert evasion.verdict_note == (
+        "the stack does not lower membership-inference (a: no effect); this effect by itself: increases"
+    )
+
+
+def test_an_effective_stack_is_judged_by_the_strongest_attack_on_its_risk() -> None:
+    weak = [v - 0.4 for v in FLAT]
+    rows = compare(
+        _both(MI, FLAT, _shifted(-0.1), attack="strong")
+        + _both(MI, weak, weak, attack="weak")
+        + _both(EVASION, FLAT, _shifted(0.1))
+    )
+    assert {r.attack: r.verdict for r in rows} == {
+        "strong": "decreases", "weak": "no effect", "a": "increases",
+    }  # fmt: skip
+
+
+def test_without_a_check_of_its_own_risk_that_is_said() -> None:
+    (row,) = compare(_both(EVASION, FLAT, _shifted(0.1)))
+    assert row.verdict == "increases"
+    assert row.verdict_note == "not checked whether the stack lowers membership-inference"
+
+
+@pytest.mark.parametrize("status", ["failed", "not applicable"])
+def test_what_could_not_be_measured_is_shown_with_its_reason(status) -> None:
+    evaluations = [_evaluation((), EVASION, 0, 0.5)]
+    evaluations.append(_evaluation((DP,), EVASION, 0, None, status=status, reason="layer bn1"))
+    (row,) = compare(evaluations)
+    assert (row.verdict, row.verdict_note, row.effect, row.baseline) == (
+        status,
+        "layer bn1",
+        None,
+        None,
+    )
+
+
+def test_the_utility_stands_beside_every_effect() -> None:
+    evaluations = [_evaluation((), EVASION, s, 0.5, utility=0.95) for s in range(3)]
+    evaluations += [_evaluation((DP,), EVASION, s, 0.5, utility=0.7) for s in range(3)]
+    (row,) = compare(evaluations)
+    assert row.utility_delta == pytest.approx(-0.25)
+
+
+def test_the_order_of_the_evaluations_does_not_matter() -> None:
+    evaluations = _both(MI, FLAT, _shifted(-0.1)) + _both(EVASION, FLAT, _shifted(0.1))
+    shuffled = evaluations[:]
+    random.Random(0).shuffle(shuffled)
+    assert compare(shuffled) == compare(evaluations)

@@ -1,0 +1,156 @@
+"""What holds for every registered attack and defense."""
+
+import copy
+import re
+from dataclasses import fields, is_dataclass
+
+import pytest
+import torch
+
+from harness import registry
+from harness.attacks.protocol import AttackerData, Resolves
+from harness.stack import Adapts, Cleans, Edits, Guards, TrainsOnGradients
+from harness.target import BlackBox
+from harness.types import Access, Part
+from zoo import nets
+from zoo.errors import UnknownNameError, ZooError
+
+# Small settings, so that one run takes a fraction of a second.
+TINY = {
+    "correctness": {},
+    "distillation": {"epochs": 1},
+    "fgsm": {},
+    "loss-threshold": {},
+    "modified-entropy": {},
+    "pgd": {"steps": 2},
+}
+
+
+def test_every_attack_is_here() -> None:
+    assert TINY.keys() == registry.known("attack").keys()
+
+
+def _result(found):
+    return found if isinstance(found, torch.Tensor) else dict(found.state_dict())
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_an_attack_depends_on_the_seed_and_nothing_else(name, tiny) -> None:
+    attack = registry.make("attack", name, TINY[name])
+    if isinstance(attack, Resolves):
+        attack = attack.resolve(tiny)
+    torch.manual_seed(0)
+    model = nets.build("mlp-128", (1, 4, 4), 3)
+    data = AttackerData(
+        points=tiny.all, aux=tiny.all, num_classes=3, architecture="mlp-128", input_shape=(1, 4, 4)
+    )
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    first = attack.run(BlackBox(model, Access.WEIGHTS), data, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(1)  # move the global generator: the attack must not notice
+    again = attack.run(BlackBox(model, Access.WEIGHTS), data, seed=1)
+    torch.testing.assert_close(_result(first), _result(again), rtol=0, atol=0)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in ("attack", "defense") for name in registry.known(kind)],
+)
+def test_a_method_is_a_frozen_dataclass_with_facts_and_words(kind, name) -> None:
+    method = registry.get(kind, name)
+    assert method.name == name
+    assert is_dataclass(method)
+    assert method.__dataclass_params__.frozen
+    assert all(f.kw_only for f in fields(method))
+    assert re.search(r"\(\d{4}\), https://arxiv\.org/abs/\d{4}\.\d{4,5}", method.reference)
+    assert all(f.name in method.__doc__ for f in fields(method)), "an undocumented setting"
+    assert registry.make(kind, name, dict(registry.describe(method()).params)) == method()
+
+
+def test_a_defense_has_the_methods_of_the_parts_it_acts_on() -> None:
+    protocols = {
+        Part.DATA: Cleans,
+        Part.GRADIENTS: TrainsOnGradients,
+        Part.MODEL: Edits,
+        Part.OUTPUT: Guards,
+    }
+    for defense in registry.known("defense").values():
+        for part in defense.acts_on:
+            assert isinstance(defense(), protocols[part])
+        if isinstance(defense(), Adapts):
+            assert defense.acts_on - {Part.OUTPUT}
+
+
+def test_an_unknown_name_shows_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"No attack 'distilation'. Nearest: distillation"):
+        registry.get("attack", "distilation")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("pgd", {"step": "3"}, "No setting of pgd 'step'. Nearest: steps"),
+        ("pgd", {"steps": "many"}, "pgd.steps wants int, found 'many'"),
+        ("pgd", {"norm": "l1"}, r"pgd.norm wants linf\|l2, found 'l1'"),
+        ("pgd", {"random_start": "yes"}, "pgd.random_start wants bool, found 'yes'"),
+        ("fgsm", {"epsilon": "a"}, "fgsm.epsilon wants float or none, found 'a'"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named(name, settings, message) -> None:
+    with pytest.raises(ZooError, match=message):
+        registry.make("attack", name, settings)
+
+
+def test_texts_become_the_fields_types() -> None:
+    found = registry.make(
+        "attack",
+        "pgd",
+        {"epsilon": "0.25", "steps": "7", "random_start": "false", "step_size": "none"},
+    )
+    assert (found.epsilon, found.steps, found.random_start, found.step_size) == (
+        0.25,
+        7,
+        False,
+        None,
+    )
+
+
+def test_a_label_shows_what_was_changed_and_nothing_else() -> None:
+    assert registry.describe(registry.make("attack", "pgd", {})).label == "pgd"
+    changed = registry.make("attack", "pgd", {"steps": "7"})
+    assert registry.describe(changed).label == "pgd(steps=7)"
+
+
+def test_a_broken_plugin_warns_and_is_left_out(monkeypatch) -> None:
+    class Point:
+        name = "broken"
+
+        def load(self):
+            raise ImportError("no such module")
+
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Point()])
+    registry._known.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="plugin attack 'broken' is left out: no such module"):
+            assert "broken" not in registry.known("attack")
+        assert "pgd" in registry.known("attack")
+    finally:
+        registry._known.cache_clear()
+
+
+def test_a_plugin_is_known_by_its_name(monkeypatch) -> None:
+    from harness.attacks.pgd import PGD
+
+    class Point:
+        name = "mine"
+
+        def load(self):
+            return PGD
+
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Point()])
+    registry._known.cache_clear()
+    try:
+        assert registry.get("attack", "mine") is PGD
+    finally:
+        registry._known.cache_clear()

@@ -1,0 +1,262 @@
+"""A request becomes exactly the cells it asks for, or one line that says why not."""
+
+from dataclasses import replace
+
+import pytest
+
+from harness import registry, request
+from harness.datasets import quarters
+from harness.plan import FINE_TUNING, Request, plan
+from harness.types import Access, Aux, Regime, Risk
+from zoo.entry import Artifact, ModelEntry
+from zoo.errors import UnknownNameError, ZooError
+from zoo.recipe import Recipe
+
+SCRATCH = ModelEntry(
+    name="own", source="selftrained", purpose="benchmark", dataset="digits",
+    architecture="mlp-128", input_shape=(1, 8, 8), num_classes=10, mean=(0.0,), std=(1.0,),
+    licence=None, backdoored=False, artifact=None, recipe=Recipe(epochs=1),
+)  # fmt: skip
+PUBLISHED = replace(
+    SCRATCH, name="public", source="published", dataset="tiny", input_shape=(1, 4, 4),
+    num_classes=3, recipe=None,
+    artifact=Artifact(sha256="s", size=1, mirror_path=None, url=None),
+)  # fmt: skip
+
+
+@pytest.fixture
+def make(digits, tiny):
+    def run(models=(SCRATCH,), stacks="none", risks="all", *, done=(), trained=(), **other):
+        asked = Request(
+            models=models,
+            stacks=request.stacks([stacks]),
+            risks=request.risks([risks]),
+            seeds=other.pop("seeds", 2),
+            **other,
+        )
+        return plan(
+            asked,
+            {"digits": digits, "tiny": tiny},
+            {"public": "s"},
+            is_done=lambda key: key in done,
+            is_trained=lambda job: job.key in trained,
+        )
+
+    return run
+
+
+def test_all_attacks_on_all_risks_for_every_seed(make) -> None:
+    found = make(stacks="none,dpsgd")
+    seen = {(i.cell.defense, i.cell.attack.name, i.cell.seed) for i in found.wanted}
+    attacks = registry.known("attack")
+    assert seen == {(d, a, s) for d in ("none", "dpsgd") for a in attacks for s in (0, 1)}
+    assert len(found.wanted) == len(seen)
+    assert len(found.jobs) == 4
+
+
+def test_a_defense_brings_its_baseline(make) -> None:
+    found = make(stacks="dpsgd", risks="extraction")
+    assert [i.cell.defense for i in found.wanted] == ["none", "none", "dpsgd", "dpsgd"]
+
+
+def test_what_is_done_is_not_asked_for_again(make) -> None:
+    first = make(risks="extraction")
+    key = first.wanted[0].cell.key
+    again = make(risks="extraction", done={key})
+    assert [i.cell.seed for i in again.missing] == [1]
+    assert [job.seed for job in again.jobs] == [1]
+    assert len(again.wanted) == 2
+    trained = make(risks="extraction", trained={job.key for job in first.jobs})
+    assert (len(trained.missing), len(trained.jobs)) == (2, 0)
+
+
+def test_more_seeds_only_add_cells(make) -> None:
+    few = {i.cell.key for i in make(seeds=2).wanted}
+    many = {i.cell.key for i in make(seeds=3).wanted}
+    assert few < many
+
+
+def test_a_published_model_is_attacked_as_downloaded(make) -> None:
+    found = make(models=(PUBLISHED,), risks="evasion")
+    assert {i.cell.regime for i in found.wanted} == {Regime.PUBLISHED}
+    assert all(i.job is None for i in found.wanted)
+    assert found.jobs == ()
+
+
+def test_a_defended_published_model_is_fine_tuned_and_so_is_its_baseline(make, tiny) -> None:
+    found = make(models=(PUBLISHED,), stacks="none,dpsgd", risks="evasion")
+    seen = {(str(i.cell.regime), i.cell.defense) for i in found.wanted}
+    assert seen == {("published", "none"), ("fine-tuned", "none"), ("fine-tuned", "dpsgd")}
+    for item in found.wanted:
+        if item.job:
+            assert (item.job.base, item.job.recipe) == ("s", FINE_TUNING)
+            split = quarters(tiny, item.cell.seed, Regime.FINE_TUNED)
+            assert item.job.index.tolist() == split.target_train.tolist()
+
+
+def test_threat_models_grant_no_more_than_an_attack_uses(make) -> None:
+    access = {i.cell.attack.name: i.cell.threat.access for i in make().wanted}
+    assert access["correctness"] is Access.LABELS
+    assert access["distillation"] is Access.SCORES
+    assert access["pgd"] is Access.WEIGHTS
+    by_labels = make(risks="extraction", access=Access.LABELS)
+    assert {i.cell.threat.access for i in by_labels.wanted} == {Access.LABELS}
+
+
+def test_an_attack_that_needs_more_than_granted_is_refused(make) -> None:
+    with pytest.raises(ZooError, match="'pgd' wants access to weights, but scores is granted"):
+        make(risks="evasion", attacks=("pgd",), access=Access.SCORES)
+
+
+def test_a_budget_over_what_the_attacker_holds_is_refused(make) -> None:
+    assert make(risks="extraction", queries=898).wanted
+    with pytest.raises(ZooError, match="budget is 899, but the attacker's shadow data holds 898"):
+        make(risks="extraction", queries=899)
+    with pytest.raises(ZooError, match="partial data holds 224"):
+        make(risks="extraction", queries=225, aux=Aux.PARTIAL)
+    with pytest.raises(ZooError, match="tiny data holds 64"):
+        make(risks="extraction", queries=65, aux=Aux.OOD, ood="tiny")
+
+
+def test_a_budget_under_the_number_of_candidates_is_refused(make) -> None:
+    with pytest.raises(ZooError, match="membership of 898 candidates"):
+        make(risks="membership-inference", queries=897)
+
+
+def test_auxiliary_data_that_an_attack_cannot_use_is_refused(make) -> None:
+    with pytest.raises(ZooError, match="uses auxiliary data of kind none, not partial"):
+        make(risks="evasion", attacks=("pgd",), aux=Aux.PARTIAL)
+
+
+def test_an_attack_on_another_risk_is_refused(make) -> None:
+    with pytest.raises(ZooError, match="'pgd' is on evasion, which is not among"):
+        make(risks="extraction", attacks=("pgd",))
+
+
+def test_a_risk_without_attacks_is_refused(make) -> None:
+    with pytest.raises(ZooError, match="No attack on poisoning is available"):
+        make(risks="poisoning")
+
+
+def test_bare_settings_find_their_method(make) -> None:
+    found = make(
+        stacks="dpsgd", risks="evasion", attacks=("pgd",),
+        settings={"noise_multiplier": "2", "steps": "3"},
+    )  # fmt: skip
+    defended = [i.cell for i in found.wanted if i.cell.stack]
+    assert {c.defense for c in defended} == {"dpsgd(noise_multiplier=2.0)"}
+    assert dict(defended[0].attack.params)["steps"] == 3
+
+
+def test_a_setting_of_two_kinds_of_method_has_to_say_which(make) -> None:
+    with pytest.raises(
+        ZooError, match=r"field of dpsgd, distillation. Write which: dpsgd.epochs=3"
+    ):
+        make(stacks="dpsgd", risks="extraction", settings={"epochs": "3"})
+    found = make(stacks="dpsgd", risks="extraction", settings={"dpsgd.epochs": "3"})
+    assert dict(found.wanted[-1].cell.stack[0].params)["epochs"] == 3
+    assert dict(found.wanted[-1].cell.attack.params)["epochs"] == 40
+
+
+def test_a_setting_shared_by_attacks_goes_to_all_of_them(make) -> None:
+    found = make(risks="evasion", settings={"epsilon": "0.2"})
+    assert {(i.cell.attack.name, dict(i.cell.attack.params)["epsilon"]) for i in found.wanted} == {
+        ("fgsm", 0.2), ("pgd", 0.2),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["stepz", "pgd.stepz", "recipe.epoch"])
+def test_an_unknown_setting_shows_the_nearest(make, key) -> None:
+    with pytest.raises(UnknownNameError, match="No setting .* Nearest: "):
+        make(risks="evasion", settings={key: "1"})
+
+
+def test_a_changed_recipe_is_another_model_and_says_so(make) -> None:
+    plain = make(risks="evasion", attacks=("pgd",))
+    changed = make(risks="evasion", attacks=("pgd",), settings={"recipe.epochs": "5"})
+    assert {i.cell.model for i in changed.wanted} == {"own(epochs=5)"}
+    assert {i.cell.model_key for i in changed.wanted}.isdisjoint(
+        {i.cell.model_key for i in plain.wanted}
+    )
+    same = make(risks="evasion", attacks=("pgd",), settings={"recipe.epochs": "1"})
+    assert {i.cell.key for i in same.wanted} == {i.cell.key for i in plain.wanted}
+
+
+def test_everything_that_matters_is_in_the_cells_key(make) -> None:
+    variants = [
+        make(risks="extraction"),
+        make(risks="extraction", access=Access.LABELS),
+        make(risks="extraction", aux=Aux.PARTIAL),
+        make(risks="extraction", queries=100),
+        make(risks="extraction", settings={"distillation.epochs": "2"}),
+        make(risks="extraction", stacks="dpsgd"),
+        make(models=(replace(SCRATCH, architecture="cnn-small"),), risks="extraction"),
+        make(models=(replace(SCRATCH, recipe=Recipe(epochs=2)),), risks="extraction"),
+    ]
+    last = [v.wanted[-1].cell.key for v in variants]
+    assert len(set(last)) == len(last)
+
+
+def test_a_stack_that_cannot_be_is_planned_as_refused(make, monkeypatch) -> None:
+    from dataclasses import dataclass
+    from typing import ClassVar
+
+    from harness.defenses.dpsgd import DPSGD
+
+    @dataclass(frozen=True, kw_only=True)
+    class Rival(DPSGD):
+        name: ClassVar[str] = "rival"
+
+    known = {**registry.known("attack"), "dpsgd": DPSGD, "rival": Rival}
+    monkeypatch.setattr(registry, "_known", lambda kind: known if kind == "defense" else real)
+    real = {k: v for k, v in known.items() if k in registry.ATTACKS}
+    found = make(stacks="dpsgd+rival", risks="evasion", attacks=("pgd",))
+    refused = [i.refused for i in found.wanted]
+    assert refused[:2] == [None, None]
+    assert set(refused[2:]) == {"dpsgd and rival both change the gradients of a training step."}
+    assert {job.stack for job in found.jobs} == {()}
+
+
+def test_output_defenses_share_the_undefended_training(make, monkeypatch) -> None:
+    from dataclasses import dataclass
+    from typing import ClassVar
+
+    from harness.types import Part
+
+    @dataclass(frozen=True, kw_only=True)
+    class Quiet:
+        name: ClassVar[str] = "quiet"
+        guards: ClassVar[Risk] = Risk.EXTRACTION
+        acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
+
+    attacks = dict(registry.known("attack"))
+    monkeypatch.setattr(
+        registry, "_known", lambda kind: {"quiet": Quiet} if kind == "defense" else attacks
+    )
+    found = make(stacks="none,quiet", risks="evasion", attacks=("pgd",))
+    assert (len(found.wanted), len(found.jobs)) == (4, 2)
+    public = make(models=(PUBLISHED,), stacks="quiet", risks="evasion", attacks=("pgd",))
+    assert {i.cell.regime for i in public.wanted} == {Regime.PUBLISHED}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: request.stacks(["dpgsd"]), "No defense 'dpgsd'. Nearest: dpsgd"),
+        (lambda: request.risks(["evasoin"]), "No risk 'evasoin'. Nearest: evasion"),
+        (lambda: request.auxiliary("shaddow"), "No auxiliary data 'shaddow'. Nearest: shadow"),
+        (lambda: request.auxiliary("shadow:x"), "No auxiliary data 'shadow:x'"),
+        (lambda: request.settings(["epsilon"]), "wants field=value, found 'epsilon'"),
+    ],
+)
+def test_wrong_words_are_refused(call, message) -> None:
+    with pytest.raises(ZooError, match=message):
+        call()
+
+
+def test_words_become_a_request() -> None:
+    assert request.stacks(["none,dpsgd", "dpsgd"]) == ((), ("dpsgd",))
+    assert request.risks(["extraction", "evasion"]) == (Risk.EVASION, Risk.EXTRACTION)
+    assert request.auxiliary("ood") == (Aux.OOD, "photo-patches")
+    assert request.auxiliary("ood:mnist") == (Aux.OOD, "mnist")
+    assert request.settings(["a=1", "b.c = x=y"]) == {"a": "1", "b.c": "x=y"}

@@ -1,0 +1,163 @@
+"""What is stored comes back whole, and the index follows the files."""
+
+import json
+import math
+import os
+import shutil
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.results import Cell, Evaluation, Method
+from harness.store import Store
+from harness.types import Access, Aux, Regime, Risk, ThreatModel
+from zoo.home import Home
+
+NAMES = st.text("abc-é\"'", min_size=1, max_size=6)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(-5, 5), NUMBERS, NAMES)
+METHODS = st.builds(
+    lambda name, params, label, guards: Method(name, tuple(sorted(params.items())), label, guards),
+    NAMES,
+    st.dictionaries(NAMES, VALUES, max_size=3),
+    NAMES,
+    st.one_of(st.none(), st.sampled_from(Risk)),
+)
+CELLS = st.builds(
+    Cell,
+    model=NAMES,
+    model_key=NAMES,
+    dataset=NAMES,
+    fingerprint=NAMES,
+    regime=st.sampled_from(Regime),
+    stack=st.lists(METHODS, max_size=2).map(tuple),
+    risk=st.sampled_from(Risk),
+    attack=METHODS,
+    threat=st.builds(
+        ThreatModel,
+        access=st.sampled_from(Access),
+        aux=st.sampled_from(Aux),
+        ood=st.one_of(st.none(), NAMES),
+        queries=st.one_of(st.none(), st.integers(1, 9)),
+        adaptive=st.booleans(),
+    ),
+    seed=st.integers(0, 99),
+)
+EVALUATIONS = st.builds(
+    Evaluation,
+    cell=CELLS,
+    status=st.sampled_from(["ok", "failed", "not applicable"]),
+    reason=st.one_of(st.none(), NAMES),
+    metrics=st.dictionaries(NAMES, st.one_of(st.none(), NUMBERS), max_size=3),
+    primary=st.one_of(st.none(), NAMES),
+    susceptibility=st.one_of(st.none(), NUMBERS),
+    utility=st.one_of(st.none(), NUMBERS),
+    evidence=st.dictionaries(NAMES, VALUES, max_size=2),
+    provenance=st.dictionaries(NAMES, VALUES, max_size=2),
+    seconds=st.floats(0, 1e6),
+    peak_memory_mb=st.one_of(st.none(), st.floats(0, 1e6)),
+)
+
+
+@given(evaluation=EVALUATIONS)
+@settings(max_examples=100, deadline=None)
+def test_an_evaluation_survives_its_file(evaluation, tmp_path_factory) -> None:
+    store = Store(Home.open(tmp_path_factory.mktemp("home")))
+    store.put(evaluation)
+    found = store.get(evaluation.cell.key)
+    assert found == evaluation
+    assert found.cell.attack.label == evaluation.cell.attack.label
+    assert store.is_done(evaluation.cell.key) == (evaluation.status != "failed")
+
+
+@given(one=CELLS, two=CELLS)
+@settings(max_examples=100, deadline=None)
+def test_cells_share_a_key_exactly_if_nothing_differs(one, two) -> None:
+    assert (one.key == two.key) == (one == two)
+    assert Cell.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+
+
+def test_words_for_people_do_not_change_the_key() -> None:
+    one = _cell()
+    other = Cell.from_dict({**one.to_dict(), "attack": {**one.to_dict()["attack"], "label": "x"}})
+    assert other.key == one.key
+
+
+def _cell(seed: int = 0) -> Cell:
+    return Cell(
+        model="m", model_key="k", dataset="d", fingerprint="f", regime=Regime.FROM_SCRATCH,
+        stack=(), risk=Risk.EVASION, attack=Method("pgd", (("steps", 3),), "pgd"),
+        threat=ThreatModel(access=Access.WEIGHTS), seed=seed,
+    )  # fmt: skip
+
+
+def _evaluation(seed: int = 0, value: float = 0.5) -> Evaluation:
+    return Evaluation(
+        cell=_cell(seed), status="ok", metrics={"robust_accuracy": value}, primary="robust_accuracy",
+        susceptibility=value, utility=0.9, seconds=1.0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(Home.open(tmp_path / "home"))
+
+
+def test_samples_are_kept_as_columns_that_anything_can_read(store) -> None:
+    columns = {"index": np.arange(4), "score": np.array([0.1, 0.2, math.pi, -1.0])}
+    store.put(_evaluation(), columns)
+    path = store.home.cells / _cell().key / "samples.parquet"
+    found = duckdb.sql(f"SELECT * FROM '{path}'").fetchnumpy()
+    assert np.array_equal(found["index"], columns["index"])
+    assert np.array_equal(found["score"], columns["score"])
+
+
+def test_the_index_follows_the_files(store) -> None:
+    for seed in range(3):
+        store.put(_evaluation(seed))
+    assert store.sync() == 3
+    assert store.sync() == 0
+    assert store.evaluations() == sorted(
+        (_evaluation(s) for s in range(3)), key=lambda e: e.cell.key
+    )
+    store.put(_evaluation(1, value=0.25))
+    assert store.sync() == 1
+    assert {e.susceptibility for e in store.evaluations()} == {0.5, 0.25}
+    shutil.rmtree(store.home.cells / _cell(2).key)
+    assert store.sync() == 1
+    assert len(store.evaluations()) == 2
+
+
+def test_the_index_is_rebuilt_from_the_files_alone(store) -> None:
+    store.put(_evaluation())
+    store.sync()
+    store.home.database.unlink()
+    assert store.evaluations() == [_evaluation()]
+
+
+def test_a_cell_that_was_being_written_when_its_writer_died_is_not_seen(store, monkeypatch) -> None:
+    def die(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", die)
+    with pytest.raises(KeyboardInterrupt):
+        store.put(_evaluation())
+    monkeypatch.undo()
+    assert store.get(_cell().key) is None
+    assert list(store.home.cells.iterdir()) == []
+    (store.home.cells / ".half").mkdir()
+    assert store.evaluations() == []
+
+
+def test_the_database_can_be_asked_in_sql(store) -> None:
+    from zoo.catalog import open_catalog
+
+    store.put(_evaluation())
+    store.sync()
+    _, rows = open_catalog(store.home).sql(
+        "SELECT model, risk, seed, metrics->>'robust_accuracy' FROM evaluations"
+    )
+    assert rows == [("m", "evasion", 0, "0.5")]
