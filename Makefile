@@ -1,0 +1,52 @@
+# make demo: the whole flow on scikit-learn's digits.  make test: everything that CI checks.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(abspath $(VENV))/bin
+SEEDS ?= 12
+
+# Small models on few cores: two threads on one core lose to one, so processes are used instead.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: install demo test lint bench clean
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml
+	@echo "\$$ $(PYTHON) -m venv $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is wanted; found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+	@echo "\$$ $(VENV)/bin/pip install -e '.[dev,ray]'   (about 6 GB with torch; some minutes)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,ray]'
+	@touch $@
+
+# Steps print the command they run, so that it can be repeated by hand.
+define step
+	@echo; echo "\$$ $(1)"; PATH="$(BIN):$$PATH" $(1)
+endef
+
+demo: install
+	$(call step,zoo fetch digits-cnn)
+	$(call step,harness eval --model digits-cnn --defense dpsgd --risk extraction --seeds $(SEEDS))
+	$(call step,harness eval --model digits-cnn --defense none$(comma)dpsgd --risk evasion$(comma)membership-inference --seeds $(SEEDS))
+	$(call step,harness compare)
+	$(call step,leaderboard build --out site)
+
+comma := ,
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/pyright
+
+bench: install
+	@for script in tests/benchmarks/*.py; do echo; echo "\$$ python $$script"; $(BIN)/python $$script; done
+
+clean:
+	rm -rf $(VENV) site build dist
