@@ -36,7 +36,7 @@ class Scale:
                 ends += [max(one.ci_low, one.effect - REACH)] if one.ci_low is not None else []
                 ends += [min(one.ci_high, one.effect + REACH)] if one.ci_high is not None else []
         width = max(ends) - min(ends)
-        step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if width <= 8 * s or s == 1)
+        step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if width <= 6 * s or s == 1)
         return cls(
             low=round(step * math.floor(round(min(ends) / step, 9)), 9),
             high=round(step * math.ceil(round(max(ends) / step, 9)), 9),
