@@ -9,7 +9,7 @@ from typing import Any
 from annotations.load import load_taxonomy
 from harness import datasets, registry
 from harness.registry import Kind
-from harness.susceptibility import PRIMARY, susceptibility
+from harness.susceptibility import DIRECTIONS, PRIMARY, susceptibility
 from harness.types import Risk
 
 Rows = tuple[list[str], list[tuple[Any, ...]]]
@@ -81,8 +81,11 @@ def _metrics() -> Rows:
     ]
     words = {name.lower().replace(" ", "-"): text for name, _, text in formulas}
     return (
-        ["risk", "primary metric", "susceptibility"],
-        [(str(risk), metric, words.get(risk)) for risk, metric in PRIMARY.items()],
+        ["risk", "primary metric", "direction", "susceptibility"],
+        [
+            (str(risk), metric, DIRECTIONS[metric], words.get(risk))
+            for risk, metric in PRIMARY.items()
+        ],
     )
 
 

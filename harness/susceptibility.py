@@ -17,6 +17,13 @@ PRIMARY = {
 }
 """The metric that stands for each risk."""
 
+DIRECTIONS = {
+    "robust_accuracy": "higher is safer",
+    "fidelity": "higher is worse",
+    "auc": "higher is worse",
+}
+"""Which way each of them points; susceptibility is always worse when higher."""
+
 
 def rescale(value: float, chance: float, ceiling: float) -> float | None:
     """(value - chance) / (ceiling - chance); None if there is no room between the two."""

@@ -6,6 +6,7 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness.compare import MARGIN
+from harness.susceptibility import DIRECTIONS
 from leaderboard import words
 from leaderboard.exports import as_csv, as_json
 from leaderboard.tables import Site
@@ -56,7 +57,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "count": words.count,
         "interval": words.interval,
-        "DIRECTIONS": words.DIRECTIONS,
+        "DIRECTIONS": DIRECTIONS,
         "MARGIN": MARGIN,
         "MISSING": words.MISSING,
         "REGIME_WORDS": words.REGIME_WORDS,

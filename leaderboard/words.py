@@ -29,13 +29,6 @@ REGIME_WORDS: dict[Regime, str] = {
     Regime.PUBLISHED: "Every model has its published weights; only defenses that do not train.",
 }
 
-DIRECTIONS = {
-    "robust_accuracy": "higher is safer",
-    "fidelity": "higher is worse",
-    "auc": "higher is worse",
-}
-"""Which way a raw metric points; susceptibility is always worse when higher."""
-
 
 def points(value: float | None) -> str:
     """A difference of two values in [0, 1], in points: ``+3.1``. Nothing is rounded to ``-0.0``."""

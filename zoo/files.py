@@ -66,6 +66,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield part
+        part.chmod(0o755)  # mkdtemp gives 0700, and a store may be read by others
         for file in part.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())

@@ -22,7 +22,6 @@ WeightFormat = Literal["torch-zip", "torch-legacy", "safetensors"]
 
 # A pickle of torch's magic number, with which every checkpoint of torch < 1.6 begins.
 _TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-_COUNTER = ".num_batches_tracked"
 
 
 def sniff(path: Path) -> WeightFormat:
@@ -122,7 +121,7 @@ def fit(entry: ModelEntry, state: Mapping[str, Tensor]) -> nn.Module:
     wanted = net.state_dict()
     state = dict(state)
     for key in wanted.keys() - state.keys():
-        if key.endswith(_COUNTER) and key.removesuffix(_COUNTER) + ".running_var" in state:
+        if key.endswith(".num_batches_tracked"):
             state[key] = torch.zeros_like(wanted[key])
     problems = []
     if missing := sorted(wanted.keys() - state.keys()):

@@ -183,7 +183,7 @@ def test_a_stack_that_does_not_lower_its_own_risk_is_not_effective() -> None:
     assert [r.verdict for r in rows] == ["defense not effective"] * 2
     evasion = next(r for r in rows if r.risk is EVASION)
     assert evasion.verdict_note == (
-        "the stack does not lower membership-inference (a: no effect); this effect by itself: increases"
+        "the stack was not shown to lower membership-inference (a: no effect); this effect by itself: increases"
     )
 
 

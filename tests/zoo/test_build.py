@@ -10,7 +10,7 @@ import pytest
 from annotations.load import FOLDER, load_codebook
 from zoo.build import build, built_from, refresh
 from zoo.catalog import open_catalog
-from zoo.database import CATALOG_TABLES, connect, publish
+from zoo.database import CATALOG_TABLES, connect, content_hash, publish
 from zoo.errors import ZooError
 from zoo.home import Home
 
@@ -43,6 +43,26 @@ def test_the_order_of_columns_does_not_matter(home: Home, folder: Path) -> None:
     before = build(home, folder)
     swap_columns(folder / "families.csv", "name", "paper")
     assert build(home, folder) == before
+
+
+def test_the_order_in_which_rows_were_inserted_does_not_matter(home: Home) -> None:
+    content = build(home)
+    with publish(home.database, edit=True) as con:
+        con.execute("CREATE TEMP TABLE kept AS FROM metrics")
+        con.execute("DELETE FROM metrics")
+        con.execute("INSERT INTO metrics FROM kept ORDER BY value")
+    with connect(home.database) as con:
+        assert content_hash(con) == content
+
+
+def test_accuracy_on_training_images_is_never_a_models_accuracy(home: Home) -> None:
+    build(home)
+    with publish(home.database, edit=True) as con:
+        con.execute("DELETE FROM metrics WHERE split <> 'train1000'")
+    catalog = open_catalog(home)
+    name = "akamaster/resnet20-cifar10"
+    assert [a["split"] for a in catalog.accuracy(name)] == ["train1000"]
+    assert catalog.list(["accuracy", "accuracy_by"], f"name = '{name}'")[1] == [(None, None)]
 
 
 def test_any_changed_value_changes_the_hash(home: Home, folder: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pytest
 
 from zoo.database import connect, publish
@@ -133,13 +134,13 @@ def test_the_file_can_be_read_by_the_oldest_supported_duckdb(path: Path) -> None
 def test_a_read_only_connection_reaches_nothing_else(path: Path, statement: str) -> None:
     folder = path.parent
     (folder / "secret.txt").write_text("secret\n")
-    secret = [("a Python variable",)]
+    secret = pd.DataFrame({"a": ["a Python variable"]})
     before = {file.name for file in folder.iterdir()}
     with connect(path) as con, pytest.raises(duckdb.Error):
         con.execute(statement.format(folder=folder))
     assert {file.name for file in folder.iterdir()} == before
     assert number(path) == 1
-    assert secret
+    assert len(secret) == 1
 
 
 def test_a_missing_or_foreign_file_says_what_to_do(tmp_path: Path) -> None:
