@@ -1,0 +1,161 @@
+"""Fetching a self-trained model trains it: the same bytes every time, and checked afterwards."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.selftrained import SelfTrained
+from harness.verify import compatible, interval, verify
+from zoo.catalog import open_catalog
+from zoo.fetch import fetch
+from zoo.home import Home
+from zoo.loading import load
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.open(tmp_path / "home")
+
+
+def test_two_machines_of_one_kind_train_the_same_bytes(tmp_path: Path) -> None:
+    found = []
+    for name in ("one", "two"):
+        environment = {**os.environ, "ZOO_HOME": str(tmp_path / name), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [BIN / "zoo", "fetch", "digits-cnn", "--format", "json"],
+            capture_output=True, text=True, env=environment, timeout=200,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout)[0])
+    assert found[0]["sha256"] == found[1]["sha256"]
+    assert found[0]["accuracy"] == found[1]["accuracy"] > 0.9
+
+
+def test_the_second_time_nothing_is_trained_but_the_hash_is_checked(home, monkeypatch) -> None:
+    entry = open_catalog(home).entry("digits-mlp")
+    first = fetch(entry, home)
+    assert not first.cached
+    steps = []
+    again = SelfTrained().fetch(entry, home, progress=lambda done, total: steps.append(done))
+    assert again.cached
+    assert again.accuracy == first.accuracy
+    assert steps == []
+    content = bytearray(first.path.read_bytes())
+    content[-1] ^= 1
+    first.path.write_bytes(bytes(content))
+    repaired = fetch(entry, home)
+    assert not repaired.cached
+    assert repaired.sha256 == first.sha256
+
+
+def test_a_fetched_model_loads_and_has_the_recorded_accuracy(home) -> None:
+    entry = open_catalog(home).entry("digits-mlp")
+    fetched = fetch(entry, home)
+    assert not load(entry, fetched.path).training
+    found = verify(entry, home, [])
+    assert found.sha256_ok
+    assert found.measured == pytest.approx(fetched.accuracy)
+    assert (found.n, found.annotated_by, found.verdict) == (449, "recipe", "agrees")
+    assert found.ci_low < found.measured < found.ci_high
+
+
+def test_a_claim_that_the_measurement_contradicts_differs(home) -> None:
+    entry = open_catalog(home).entry("digits-mlp")
+    claim = {"split": "test", "value": 0.7, "n": 10_000, "evaluator": "source"}
+    found = verify(entry, home, [claim])
+    assert (found.annotated, found.annotated_by, found.verdict) == (0.7, "source", "differs")
+
+
+def test_the_publishers_claim_goes_before_others(home) -> None:
+    entry = open_catalog(home).entry("digits-mlp")
+    claims = [
+        {"split": "test", "value": 0.5, "n": 1000, "evaluator": "mirror"},
+        {"split": "train", "value": 1.0, "n": 1000, "evaluator": "source"},
+        {"split": "test", "value": 0.95, "n": 1000, "evaluator": "source"},
+    ]
+    assert verify(entry, home, claims).annotated == 0.95
+
+
+def test_the_interval_is_clopper_pearson() -> None:
+    # Tabulated: 95 % interval of 8 out of 10.
+    assert interval(8, 10) == pytest.approx((0.4439, 0.9748), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "claim", "claim_n", "agrees"),
+    [
+        (915, 1000, 0.9173, 10_000, True),
+        (844, 1000, 0.8565, 10_000, True),
+        (800, 1000, 0.9173, 10_000, False),
+        (950, 1000, 0.9173, None, False),
+        (915, 1000, 0.9173, None, True),
+    ],
+)
+def test_two_shares_are_compatible_or_not(right, n, claim, claim_n, agrees) -> None:
+    assert compatible(right, n, claim, claim_n) is agrees
+
+
+@pytest.mark.mirror
+def test_published_models_are_fine_tuned_with_a_baseline_of_their_own(
+    mirror: Path, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "ZOO_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [
+            BIN / "harness", "eval", "--model", "locuslab/convex-adversarial-fashion-mnist",
+            "--defense", "none,dpsgd", "--risk", "evasion", "--attack", "fgsm", "--seeds", "1",
+            "--set", "recipe.epochs=1", "--mirror", mirror, "--format", "json",
+        ],
+        capture_output=True, text=True, env=environment, timeout=400,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = {(r["regime"], r["defense"]): r for r in json.loads(done.stdout)}
+    assert set(rows) == {("published", "none"), ("fine-tuned", "none"), ("fine-tuned", "dpsgd")}
+    # Certified at radius .1, and measured so on the mirror; fine-tuning forgets it.
+    assert rows["published", "none"]["mean"] > 0.6
+    assert rows["fine-tuned", "none"]["mean"] < rows["published", "none"]["mean"]
+    compared = subprocess.run(
+        [BIN / "harness", "compare", "--format", "json"],
+        capture_output=True, text=True, env=environment, timeout=100,
+    )  # fmt: skip
+    (row,) = json.loads(compared.stdout)
+    assert row["regime"] == "fine-tuned"
+    assert row["baseline"] == pytest.approx(rows["fine-tuned", "none"]["mean"])
+    assert row["evidence"]["dp_epsilon"] > 0
+
+
+@pytest.mark.mirror
+def test_pgd_breaks_published_models_as_much_as_was_measured_on_them(
+    mirror: Path, home: Home
+) -> None:
+    """PGD-40 with the manifest's radius on the first 1,000 test images, its own step size."""
+    import torch
+
+    from harness import datasets
+    from harness.attacks.pgd import PGD
+    from harness.attacks.protocol import AttackerData
+    from harness.target import BlackBox
+    from harness.types import Access
+
+    data = datasets.load("mnist", datasets.Source(mirror=mirror))
+    test = data.all.take(torch.arange(data.n_train, data.n_train + 500))
+    for name, epsilon, measured in (
+        ("locuslab/fast-adversarial-pgd-mnist", 0.3, 0.895),
+        ("borealisai/advertorch-lenet5-clean-mnist", 0.3, 0.0),
+    ):
+        entry = open_catalog(home).entry(name)
+        model = load(entry, fetch(entry, home, mirror=mirror).path)
+        points = AttackerData(
+            points=test, num_classes=10, architecture=entry.architecture, input_shape=(1, 28, 28)
+        )
+        attack = PGD(epsilon=epsilon, steps=40, step_size=0.01)
+        found = attack.run(BlackBox(model, Access.WEIGHTS), points, seed=0)
+        with torch.no_grad():
+            robust = (model(found).argmax(1) == test.y).float().mean().item()
+        assert robust == pytest.approx(measured, abs=0.03)
