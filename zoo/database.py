@@ -35,7 +35,6 @@ _NO_EXTENSIONS: _Settings = {
 # A query may come from anybody: no files, no network, no variables of this program.
 _SANDBOX: _Settings = _NO_EXTENSIONS | {
     "enable_external_access": False,
-    "python_enable_replacements": False,
     "lock_configuration": True,
 }
 _DISK_FULL = ("No space left on device", "Disk quota exceeded", "File too large")

@@ -173,8 +173,12 @@ def test_a_reader_that_goes_away_is_no_problem(tmp_path: Path, lines: int) -> No
         f"def command() -> None:\n    print('line\\n' * {lines})\n"
         "run(app)\n"
     )
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     with subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=buffered,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
