@@ -1,0 +1,38 @@
+"""The README's commands exist, with the options it shows."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+
+
+def _commands() -> list[tuple[str, str, tuple[str, ...]]]:
+    found = set()
+    for line in (ROOT / "README.md").read_text().splitlines():
+        match = re.match(r"(?:    |\$ )(zoo|harness|leaderboard) (\w+)(.*)", line)
+        if match:
+            options = tuple(re.findall(r"(--[a-z-]+)", match[3].split("#")[0]))
+            found.add((match[1], match[2], options))
+    return sorted(found)
+
+
+def test_the_readme_shows_commands() -> None:
+    assert len(_commands()) > 10
+
+
+@pytest.mark.parametrize(("program", "command", "options"), _commands())
+def test_a_command_of_the_readme_exists_with_its_options(program, command, options) -> None:
+    done = subprocess.run([BIN / program, command, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for option in options:
+        assert option in done.stdout
+
+
+def test_the_linked_files_exist() -> None:
+    for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
+        assert (ROOT / link).exists(), link
