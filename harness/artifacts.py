@@ -13,7 +13,8 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from harness.training import Job, Trained, network, train
+from harness.cohort import train
+from harness.training import Job, Trained, network
 from harness.types import Split
 from zoo.errors import ZooError
 from zoo.files import new_folder, sha256_file, write_json

@@ -1,4 +1,6 @@
-"""Many small models at once: parameters stacked, one vmapped step for all.
+"""Training many models: every model of the project goes through `train`.
+
+Many small models are trained at once, parameters stacked, one vmapped step for all.
 
 A cohort's members share architecture, recipe, number of examples and stage of the pipeline; each
 has its own initialisation, data and batch order, drawn exactly as if it were trained alone.
@@ -15,12 +17,46 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from harness.seeds import derive
-from harness.training import Job, batches, fit, make_optimizer, network, num_steps, set_lr
+from harness.training import (
+    Job,
+    Trained,
+    batches,
+    fit,
+    make_optimizer,
+    network,
+    num_steps,
+    set_lr,
+    train_alone,
+)
 from harness.types import Split
 from zoo.recipe import Recipe
 
 WIDTH = 4
 """Models in the measurement that decides whether a cohort pays."""
+
+
+def train(jobs: list[Job], pool: Split, bases: dict[str, dict[str, Tensor]]) -> list[Trained]:
+    """Train all jobs and return the models in their order.
+
+    Jobs that may share their steps do so where that was measured to be faster.
+
+    Args:
+        jobs: All on the dataset that ``pool`` holds.
+        pool: The whole dataset, on the device to train on.
+        bases: Starting weights by sha256, for jobs that fine-tune.
+    """
+    results: dict[int, Trained] = {}
+    for group in groups(jobs):
+        members = [jobs[i] for i in group]
+        if len(members) > 1 and pays(members, pool):
+            for i, model in zip(group, train_together(members, pool, bases), strict=True):
+                results[i] = Trained(model, {})
+        else:
+            for i in group:
+                job = jobs[i]
+                base = bases[job.base] if job.base else None
+                results[i] = train_alone(job, pool.take(job.index.to(pool.x.device)), base)
+    return [results[i] for i in range(len(jobs))]
 
 
 def groups(jobs: list[Job]) -> list[list[int]]:

@@ -227,15 +227,10 @@ def _for_model(
             split = quarters(dataset, seed, regime)
             job = None
             if regime is not Regime.PUBLISHED:
-                job = Job(
-                    dataset=dataset.name,
-                    fingerprint=dataset.fingerprint,
-                    index=split.target_train,
-                    architecture=entry.architecture,
-                    input_shape=entry.input_shape,
-                    num_classes=entry.num_classes,
-                    mean=entry.mean,
-                    std=entry.std,
+                job = Job.of(
+                    entry,
+                    dataset,
+                    split.target_train,
                     recipe=recipe,
                     stack=trained_with,
                     seed=seed,

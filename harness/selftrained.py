@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import safetensors.torch
+import torch
+
+from harness import datasets
+from harness.datasets import Dataset, Quarters
+from harness.metrics.classification import accuracy
+from harness.target import BlackBox
+from harness.training import Job, train_alone
+from harness.types import Access, Regime
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
+from zoo.fetch import Fetched
 from zoo.files import sha256_file, write_atomic, write_json
 from zoo.home import Home
-
-if TYPE_CHECKING:
-    from harness.datasets import Dataset, Quarters
-    from harness.training import Job
-    from zoo.fetch import Fetched
 
 SEED = 0
 """The catalog's own instance of a self-trained model is the one of this seed."""
@@ -43,14 +48,6 @@ class SelfTrained:
         Returns:
             The weights, and the accuracy on the ``target_test`` quarter.
         """
-        import safetensors.torch
-
-        from harness.metrics.classification import accuracy
-        from harness.target import BlackBox
-        from harness.training import train_alone
-        from harness.types import Access
-        from zoo.fetch import Fetched
-
         dataset, split = _data(entry)
         job = _job(entry, dataset, split)
         record = home.model(entry.name) / "fetched.json"
@@ -59,7 +56,8 @@ class SelfTrained:
             path = home.blobs / found["sha256"]
             if found["job"] == job.key and path.exists() and sha256_file(path) == path.name:
                 return Fetched(entry.name, path, path.name, True, found["accuracy"])
-        model = train_alone(job, dataset.all.take(job.index), None, progress=progress).model
+        with _one_thread():
+            model = train_alone(job, dataset.all.take(job.index), None, progress=progress).model
         test = dataset.all.take(split.target_test)
         measured = accuracy(BlackBox(model, Access.LABELS).labels(test.x), test.y)
         state = {k.removeprefix("net."): v.contiguous() for k, v in model.state_dict().items()}
@@ -80,28 +78,23 @@ class SelfTrained:
         return Fetched(entry.name, path, path.name, False, measured)
 
 
-def _data(entry: ModelEntry) -> tuple[Dataset, Quarters]:
-    from harness import datasets
-    from harness.types import Regime
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The same number of threads everywhere: with another, sums are rounded in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
+
+def _data(entry: ModelEntry) -> tuple[Dataset, Quarters]:
     dataset = datasets.load(entry.dataset, datasets.Source.resolve())
     return dataset, datasets.quarters(dataset, SEED, Regime.FROM_SCRATCH)
 
 
 def _job(entry: ModelEntry, dataset: Dataset, split: Quarters) -> Job:
-    from harness.training import Job
-
     if entry.recipe is None:
         raise ZooError(f"Model {entry.name!r} has no recipe to train it from.")
-    return Job(
-        dataset=dataset.name,
-        fingerprint=dataset.fingerprint,
-        index=split.target_train,
-        architecture=entry.architecture,
-        input_shape=entry.input_shape,
-        num_classes=entry.num_classes,
-        mean=entry.mean,
-        std=entry.std,
-        recipe=entry.recipe,
-        seed=SEED,
-    )
+    return Job.of(entry, dataset, split.target_train, recipe=entry.recipe, seed=SEED)

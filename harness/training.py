@@ -1,4 +1,4 @@
-"""Training: every model of the project is trained here, from a job that says everything about it.
+"""Training one model from a job that says everything about it.
 
 A model is determined by its job alone. Whether it was trained by itself or in a cohort of others
 (`harness.cohort`), the result agrees to floating point tolerance.
@@ -16,11 +16,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness import registry
+from harness.datasets import Dataset
 from harness.results import Method
 from harness.seeds import derive, generator, seeded
 from harness.stack import Stack
 from harness.types import Split
 from zoo import nets
+from zoo.entry import ModelEntry
 from zoo.files import digest
 from zoo.recipe import Recipe
 
@@ -59,6 +61,34 @@ class Job:
     stack: tuple[Method, ...] = ()
     seed: int = 0
     base: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        entry: ModelEntry,
+        dataset: Dataset,
+        index: Tensor,
+        *,
+        recipe: Recipe,
+        seed: int,
+        stack: tuple[Method, ...] = (),
+        base: str | None = None,
+    ) -> Job:
+        """The job that trains a model of the catalog on some examples of its dataset."""
+        return cls(
+            dataset=dataset.name,
+            fingerprint=dataset.fingerprint,
+            index=index,
+            architecture=entry.architecture,
+            input_shape=entry.input_shape,
+            num_classes=entry.num_classes,
+            mean=entry.mean,
+            std=entry.std,
+            recipe=recipe,
+            stack=stack,
+            seed=seed,
+            base=base,
+        )
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -194,29 +224,3 @@ def train_alone(
     else:
         evidence |= stack.gradients.fit(model, data, job.recipe, seed=seed)
     return Trained(stack.edit(model, data, seed=seed).eval(), evidence)
-
-
-def train(jobs: list[Job], pool: Split, bases: dict[str, dict[str, Tensor]]) -> list[Trained]:
-    """Train all jobs and return the models in their order.
-
-    Jobs that may share their steps do so where that was measured to be faster.
-
-    Args:
-        jobs: All on the dataset that ``pool`` holds.
-        pool: The whole dataset, on the device to train on.
-        bases: Starting weights by sha256, for jobs that fine-tune.
-    """
-    from harness import cohort
-
-    results: dict[int, Trained] = {}
-    for group in cohort.groups(jobs):
-        members = [jobs[i] for i in group]
-        if len(members) > 1 and cohort.pays(members, pool):
-            for i, model in zip(group, cohort.train_together(members, pool, bases), strict=True):
-                results[i] = Trained(model, {})
-        else:
-            for i in group:
-                job = jobs[i]
-                base = bases[job.base] if job.base else None
-                results[i] = train_alone(job, pool.take(job.index.to(pool.x.device)), base)
-    return [results[i] for i in range(len(jobs))]

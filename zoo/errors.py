@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class ZooError(Exception):
-    """A user's problem; the text says what was wanted, what was found and what to do, in one line."""
+    """A user's problem: what was wanted, what was found and what to do, in one line."""
 
 
 class UnknownNameError(ZooError):

@@ -11,7 +11,7 @@ from zoo.errors import ZooError
 from zoo.files import slug, write_json
 
 FORMAT = 1
-"""Version of the folder's layout. A folder written by a newer version is refused, not guessed at."""
+"""Version of the folder's layout; a folder of a newer one is refused, not guessed at."""
 
 
 @dataclass(frozen=True)

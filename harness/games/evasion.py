@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from harness.attacks.protocol import Attack, AttackerData
+from harness.attacks.protocol import Attack
 from harness.datasets import Quarters
 from harness.games.game import Outcome, Table
 from harness.metrics.robustness import robustness
@@ -28,12 +28,7 @@ def play(attack: Attack, table: Table) -> Outcome:
     points = table.hold(table.quarters.target_test)
     perturbed = attack.run(
         table.target(),
-        AttackerData(
-            points=points,
-            num_classes=table.dataset.num_classes,
-            architecture=table.architecture,
-            input_shape=table.dataset.input_shape,
-        ),
+        table.attacker(points=points),
         seed=table.seed,
     )
     delta = perturbed - points.x

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from harness.attacks.protocol import Attack, AttackerData
+from harness.attacks.protocol import Attack
 from harness.datasets import Quarters
 from harness.games.game import Outcome, Table
 from harness.metrics.extraction import extraction
@@ -54,12 +54,7 @@ def play(attack: Attack, table: Table) -> Outcome:
     target = table.target()
     surrogate = attack.run(
         target,
-        AttackerData(
-            aux=aux,
-            num_classes=table.dataset.num_classes,
-            architecture=table.architecture,
-            input_shape=table.dataset.input_shape,
-        ),
+        table.attacker(aux=aux),
         seed=table.seed,
     )
     test = table.hold(table.quarters.target_test)

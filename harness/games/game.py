@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import nn
 
-from harness.attacks.protocol import Attack
+from harness.attacks.protocol import Attack, AttackerData
 from harness.datasets import Dataset, Quarters
 from harness.target import BlackBox
 from harness.types import Split, ThreatModel
@@ -43,6 +43,16 @@ class Table:
         """The examples at ``index``, on the device."""
         split = self.dataset.all.take(index)
         return Split(split.x.to(self.device), split.y.to(self.device))
+
+    def attacker(self, *, points: Split | None = None, aux: Split | None = None) -> AttackerData:
+        """What the attacker is handed."""
+        return AttackerData(
+            points=points,
+            aux=aux,
+            num_classes=self.dataset.num_classes,
+            architecture=self.architecture,
+            input_shape=self.dataset.input_shape,
+        )
 
     def target(self) -> BlackBox:
         """The target as this threat model shows it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from harness.attacks.protocol import Attack, AttackerData
+from harness.attacks.protocol import Attack
 from harness.datasets import Quarters
 from harness.games.game import Outcome, Table
 from harness.metrics.membership import membership
@@ -44,12 +44,7 @@ def play(attack: Attack, table: Table) -> Outcome:
     target = table.target()
     scores = attack.run(
         target,
-        AttackerData(
-            points=table.hold(index),
-            num_classes=table.dataset.num_classes,
-            architecture=table.architecture,
-            input_shape=table.dataset.input_shape,
-        ),
+        table.attacker(points=table.hold(index)),
         seed=table.seed,
     )
     values = np.asarray(scores.double().cpu())

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import cohort
+from harness.cohort import train
 from harness.results import Method
-from harness.training import Job, batches, fit, num_steps, set_lr, train, train_alone
+from harness.training import Job, batches, fit, num_steps, set_lr, train_alone
 from harness.types import Split
 from zoo.recipe import Recipe
 
