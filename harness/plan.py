@@ -129,7 +129,9 @@ def plan(
 def _attack_names(request: Request) -> list[str]:
     """The attacks on the requested risks, or those named; each risk has to have one."""
     known = registry.known("attack")
-    names = list(request.attacks) or [n for n, kind in known.items() if kind.risk in request.risks]
+    names = list(request.attacks) or [
+        name for risk in request.risks for name, kind in known.items() if kind.risk is risk
+    ]
     for name in names:
         risk = registry.get("attack", name).risk
         if risk not in request.risks:

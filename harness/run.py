@@ -77,7 +77,7 @@ def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[E
     store = Store(context.home)
     for item in plan.missing:
         if item.refused:
-            store.put(Evaluation(cell=item.cell, status="not applicable", reason=item.refused))
+            _put(store, Evaluation(cell=item.cell, status="not applicable", reason=item.refused))
             yield Event("not applicable", 1, item.refused)
     with pool(min(workers, max(len(plan.jobs), len(plan.missing)))) as map_unordered:
         problems: dict[str, tuple[Status, str]] = {}
@@ -89,7 +89,7 @@ def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[E
         for item in plan.missing:
             if item.job and item.job.key in problems:
                 status, reason = problems[item.job.key]
-                store.put(Evaluation(cell=item.cell, status=status, reason=reason))
+                _put(store, Evaluation(cell=item.cell, status=status, reason=reason))
                 yield Event(status, 1, f"{item.cell.defense} on {item.cell.model}: {reason}")
             elif not item.refused:
                 cells.append(item)
@@ -104,6 +104,11 @@ def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[E
         with store.lock(item.cell.key):
             pass
         yield _measure(item, context=context)[1]
+
+
+def _put(store: Store, evaluation: Evaluation) -> None:
+    with store.lock(evaluation.cell.key):
+        store.put(evaluation)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class Store:
     def put(self, evaluation: Evaluation, samples: Mapping[str, np.ndarray] | None = None) -> None:
         """Store an evaluation, replacing an earlier one of the same cell.
 
+        Call it with the cell's lock held.
+
         Args:
             evaluation: What was measured.
             samples: Per-example columns of one length.

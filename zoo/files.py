@@ -1,5 +1,6 @@
 """Files that are either whole or not there: hashing and atomic writes."""
 
+import glob
 import hashlib
 import json
 import os
@@ -60,9 +61,12 @@ def write_json(path: Path, value: Any) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes ``path`` when the block ends well, and vanishes otherwise.
 
-    An older folder of that name is replaced.
+    An older folder of that name is replaced. The caller holds a lock on ``path``, so what an
+    earlier writer left unfinished is its writer's remains, and is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for remains in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        shutil.rmtree(remains, ignore_errors=True)
     part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield part
@@ -71,7 +75,7 @@ def new_folder(path: Path) -> Iterator[Path]:
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=".old."))
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
             os.rename(path, old / path.name)
             os.rename(part, path)
             shutil.rmtree(old)

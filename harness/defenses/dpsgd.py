@@ -144,7 +144,7 @@ class DPSGD:
             make_optimizer([p for p in model.parameters() if p.requires_grad], recipe),
             noise_multiplier=noise,
             max_grad_norm=self.max_grad_norm,
-            expected_batch_size=recipe.batch_size,
+            expected_batch_size=round(rate * n),
             generator=torch.Generator(device).manual_seed(generator("noise", seed).initial_seed()),
         )
         accountant = create_accountant(self.accountant)

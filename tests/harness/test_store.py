@@ -152,6 +152,17 @@ def test_a_cell_that_was_being_written_when_its_writer_died_is_not_seen(store, m
     assert store.evaluations() == []
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next_one(store) -> None:
+    remains = store.home.cells / f".{_cell().key}.abcdefgh"
+    remains.mkdir(parents=True)
+    (remains / "spec.json").write_text("{")
+    other = store.home.cells / f".{_cell(1).key}.abcdefgh"
+    other.mkdir()
+    store.put(_evaluation())
+    assert not remains.exists()
+    assert other.exists(), "another cell's writer may still be alive"
+
+
 def test_the_database_can_be_asked_in_sql(store) -> None:
     from zoo.catalog import open_catalog
 

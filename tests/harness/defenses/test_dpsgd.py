@@ -72,6 +72,18 @@ def test_one_step_is_the_clipped_noised_gradient_by_hand() -> None:
     assert not torch.equal(before["weight"], model.weight)
 
 
+def test_a_batch_size_over_n_is_the_whole_data_not_a_smaller_step() -> None:
+    """Dividing the sum by 1000 instead of by the 8 examples there are would hardly move."""
+    found = []
+    for batch_size in (8, 1000):
+        torch.manual_seed(1)
+        model = nn.Linear(3, 2)
+        recipe = Recipe(optimizer="sgd", lr=0.5, epochs=1, batch_size=batch_size)
+        DPSGD().fit(model, _data(8), recipe, seed=3)
+        found.append(model.weight.detach())
+    torch.testing.assert_close(found[0], found[1])
+
+
 def test_a_step_that_drew_nobody_is_noise_alone_and_is_accounted() -> None:
     model, data = nn.Linear(3, 2), _data(50)
     before = model.weight.detach().clone()
