@@ -4,8 +4,8 @@ import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,21 +40,27 @@ def write_atomic(path: Path, content: bytes) -> None:
         OSError: The disk is full or not writable; the old file is untouched and nothing is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = _beside(path)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(part, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as readable JSON, atomically."""
-    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+    """Write ``value`` as readable JSON, atomically.
+
+    Raises:
+        ValueError: It holds a number that is not finite, which is no JSON; nothing is written.
+        OSError: As of `write_atomic`.
+    """
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
+    write_atomic(path, f"{text}\n".encode())
 
 
 @contextmanager
@@ -67,16 +73,16 @@ def new_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     for remains in path.parent.glob(f".{glob.escape(path.name)}.*"):
         shutil.rmtree(remains, ignore_errors=True)
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    part = _beside(path)
+    part.mkdir()
     try:
         yield part
-        part.chmod(0o755)  # mkdtemp gives 0700, and a store may be read by others
         for file in part.iterdir():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-            os.rename(path, old / path.name)
+            old = _beside(path)
+            os.rename(path, old)
             os.rename(part, path)
             shutil.rmtree(old)
         else:
@@ -88,3 +94,11 @@ def new_folder(path: Path) -> Iterator[Path]:
             os.close(parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """A new name in the folder of ``path``.
+
+    Unlike `tempfile`, which makes what only its owner can read, this leaves the mode to the umask.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")

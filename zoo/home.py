@@ -25,13 +25,16 @@ class Home:
         """The store at ``root``, at ``$ZOO_HOME``, or at the platform's user data folder.
 
         Raises:
-            ZooError: The folder was written by a newer version of this program.
+            ZooError: It is no folder, or a newer version of this program wrote it, or its
+                ``format.json`` is damaged.
         """
         if root is None:
             root = Path(os.environ.get("ZOO_HOME") or platformdirs.user_data_dir("zoo"))
+        if root.exists() and not root.is_dir():
+            raise ZooError(f"{root} is not a folder. Choose one with ZOO_HOME.")
         marker = root / "format.json"
         if marker.exists():
-            found = json.loads(marker.read_text())["format"]
+            found = _read_format(marker)
             if found > FORMAT:
                 raise ZooError(
                     f"{root} was written by a newer version (format {found}; this one reads up to "
@@ -69,3 +72,16 @@ class Home:
     def model(self, name: str) -> Path:
         """What this store holds about one model: ``models/<slug>/``."""
         return self.root / "models" / slug(name)
+
+
+def _read_format(marker: Path) -> int:
+    try:
+        found = json.loads(marker.read_text(encoding="utf-8"))["format"]
+    except (ValueError, KeyError, TypeError):
+        found = None
+    if type(found) is not int:
+        raise ZooError(
+            f'{marker} is damaged: it should say {{"format": {FORMAT}}}. Delete it if no newer '
+            "version of this program has used the folder, or else choose another with ZOO_HOME."
+        )
+    return found
