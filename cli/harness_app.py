@@ -114,7 +114,7 @@ def evaluate(
 
     home, made, context = _plan(
         model, where, defense, risk, attack, access, aux, queries, seeds, settings, mirror,
-        data_dir, device,
+        data_dir, device, fetching=True,
     )  # fmt: skip
     begin = time.perf_counter()
     counts: Counter[str] = Counter()
@@ -174,26 +174,34 @@ def plan(
     """
     from harness.estimate import estimate
 
-    home, made, _ = _plan(
+    home, made, context = _plan(
         model, where, defense, risk, attack, access, aux, queries, seeds, settings, mirror,
-        data_dir, device,
+        data_dir, device, fetching=False,
     )  # fmt: skip
     processes = _workers(workers, device)
     guess = estimate(made, home, workers=processes)
     missing = {item.cell.key for item in made.missing}
-    groups: dict[tuple[str, ...], list[bool]] = {}
+    groups: dict[tuple[str | None, ...], list[bool]] = {}
     for item in made.wanted:
         cell = item.cell
         key = (cell.model, str(cell.regime), cell.defense, str(cell.risk), str(cell.attack),
-               str(cell.threat), item.refused or "")  # fmt: skip
+               str(cell.threat), item.refused)  # fmt: skip
         groups.setdefault(key, []).append(cell.key in missing)
     header = ["model", "regime", "defense", "risk", "attack", "threat_model", "refused", "cells",
               "missing"]  # fmt: skip
     rows = [(*key, len(flags), sum(flags)) for key, flags in groups.items()]
+    unfetched = sorted(
+        {
+            i.entry.name
+            for i in made.wanted
+            if context.weights.get(i.entry.name, "").startswith("to ")
+        }
+    )
     summary = {
         "cells": len(made.wanted),
         "cells_missing": len(made.missing),
         "trainings_missing": len(made.jobs),
+        "models_to_fetch": unfetched,
         "workers": processes,
         "estimated_seconds": guess.seconds,
         "without_estimate": guess.unknown,
@@ -211,7 +219,7 @@ def plan(
         time_text += f", without {guess.unknown} steps that were never run here"
     typer.echo(
         f"{len(made.wanted)} cells, {len(made.missing)} missing; {len(made.jobs)} trainings "
-        f"needed; {time_text}",
+        f"needed; {time_text}" + (f"; to fetch first: {', '.join(unfetched)}" if unfetched else ""),
         err=True,
     )
 
@@ -262,6 +270,8 @@ def compare(
         for key in same:
             if key not in vary:
                 typer.echo(f"{key}: {getattr(kept[0], key)}")
+        if len({(r.model, r.model_key) for r in kept}) > len({r.model for r in kept}):
+            vary.append("model_key")  # a name that stood for several recipes or weights
         header = vary + COLUMNS
         table(header, [[_text(row, name) for name in header] for row in kept])
         return
@@ -309,6 +319,8 @@ def _plan(
     mirror: Path | None,
     data_dir: Path | None,
     device: str,
+    *,
+    fetching: bool,
 ) -> tuple[Home, Plan, Context]:
     from harness import registry, request
     from harness.artifacts import Artifacts, check_device
@@ -342,7 +354,7 @@ def _plan(
         settings=request.settings(settings or []),
     )
     source = Source.resolve(data_dir, mirror)
-    loaded = request.load(asked, home, source, mirror)
+    loaded = request.load(asked, home, source, mirror, fetching=fetching)
     made = make_plan(
         asked,
         loaded.datasets,
@@ -359,7 +371,11 @@ def _workers(workers: int | None, device: str) -> int:
 
     if workers is not None:
         return workers
-    return len(os.sched_getaffinity(0)) if device == "cpu" else 1
+    if device != "cpu":
+        return 1
+    if hasattr(os, "sched_getaffinity"):  # only what this process may use; not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _report(store: Any, made: Plan, format: Format) -> None:
@@ -397,6 +413,8 @@ def _report(store: Any, made: Plan, format: Format) -> None:
 
 def _text(row: Any, name: str) -> Any:
     value = getattr(row, name)
+    if name == "model_key":
+        return value[:8]
     if name in ("effect", "ci_low", "ci_high", "utility_delta") and value is not None:
         return f"{100 * value:+.1f}"
     return f"{value:.3f}" if isinstance(value, float) and name != "q" else value

@@ -6,6 +6,7 @@ import json
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
@@ -23,6 +24,19 @@ from zoo.home import Home
 WEIGHTS, SPEC = "weights.safetensors", "spec.json"
 
 
+class AlteredError(ZooError):
+    """A stored model is not what its record says."""
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None if the file is missing or damaged, as if it had never been written."""
+    try:
+        record = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
 @dataclass(frozen=True)
 class Artifacts:
     """The trained models of one store: ``artifacts/<key>/{weights.safetensors, spec.json}``."""
@@ -30,26 +44,35 @@ class Artifacts:
     home: Home
 
     def has(self, job: Job) -> bool:
-        """Whether the job's model is there."""
-        return (self.home.artifacts / job.key / SPEC).exists()
+        """Whether the job's model is there, as far as that can be told without hashing it."""
+        folder = self.home.artifacts / job.key
+        return read_record(folder / SPEC) is not None and (folder / WEIGHTS).exists()
 
     def spec(self, job: Job) -> dict[str, Any]:
-        """The record of a trained job: its spec, evidence, weights' sha256 and training seconds."""
-        return json.loads((self.home.artifacts / job.key / SPEC).read_text())
+        """The record of a trained job: its spec, evidence, weights' sha256 and training seconds.
+
+        Raises:
+            AlteredError: The record is missing or cannot be read.
+        """
+        path = self.home.artifacts / job.key / SPEC
+        record = read_record(path)
+        if record is None:
+            raise AlteredError(f"The record {path} of a trained model is missing or damaged.")
+        return record
 
     def load(self, job: Job, device: str) -> Trained:
         """The model of a trained job, its weights checked against their recorded sha256.
 
         Raises:
-            ZooError: The weights were altered; they are removed, so that a new run trains them.
+            AlteredError: The weights are missing or were altered; `obtain` trains them again.
         """
         folder, spec = self.home.artifacts / job.key, self.spec(job)
-        found = sha256_file(folder / WEIGHTS)
+        found = sha256_file(folder / WEIGHTS) if (folder / WEIGHTS).exists() else "missing"
         if found != spec["sha256"]:
             (folder / SPEC).unlink()
-            raise ZooError(
+            raise AlteredError(
                 f"The trained weights {folder / WEIGHTS} were altered (sha256 {found[:12]}, "
-                f"recorded {spec['sha256'][:12]}); they are dropped, run the same command again."
+                f"recorded {spec['sha256'][:12]})."
             )
         model, _ = network(job, self._bases([job])[job.base] if job.base else None)
         model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
@@ -104,13 +127,14 @@ class Artifacts:
                     self._train([job], pool)
 
     def _train(self, jobs: list[Job], pool: Split) -> None:
-        if not jobs:
-            return
-        begin = time.perf_counter()
-        models = train(jobs, pool, self._bases(jobs))
-        seconds = (time.perf_counter() - begin) / len(jobs)
-        for job, trained in zip(jobs, models, strict=True):
-            self.save(job, trained, seconds=seconds, together=len(jobs))
+        begin, seconds, waiting = time.perf_counter(), 0.0, 0
+        for job, trained, together in train(jobs, pool, self._bases(jobs)):
+            # A cohort's models come all at once: its seconds are shared out among them.
+            if waiting == 0:
+                now = time.perf_counter()
+                seconds, begin, waiting = (now - begin) / together, now, together
+            waiting -= 1
+            self.save(job, trained, seconds=seconds, together=together)
 
     def _bases(self, jobs: list[Job]) -> dict[str, dict[str, Tensor]]:
         found = {}
@@ -135,8 +159,8 @@ def check_device(device: str) -> None:
         ZooError: The name is no device's, or there is no such one.
     """
     try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        (torch.ones(1, device=device) + 1).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ZooError(f"No device {device!r} here ({reason}). Use --device cpu.") from None
 

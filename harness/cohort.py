@@ -9,6 +9,7 @@ has its own initialisation, data and batch order, drawn exactly as if it were tr
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from functools import cache
 
 import torch
@@ -29,14 +30,17 @@ from harness.training import (
     train_alone,
 )
 from harness.types import Split
+from zoo import nets
 from zoo.recipe import Recipe
 
 WIDTH = 4
 """Models in the measurement that decides whether a cohort pays."""
 
 
-def train(jobs: list[Job], pool: Split, bases: dict[str, dict[str, Tensor]]) -> list[Trained]:
-    """Train all jobs and return the models in their order.
+def train(
+    jobs: list[Job], pool: Split, bases: dict[str, dict[str, Tensor]]
+) -> Iterator[tuple[Job, Trained, int]]:
+    """Train all jobs and give each model as soon as it is finished, in any order.
 
     Jobs that may share their steps do so where that was measured to be faster.
 
@@ -44,24 +48,23 @@ def train(jobs: list[Job], pool: Split, bases: dict[str, dict[str, Tensor]]) -> 
         jobs: All on the dataset that ``pool`` holds.
         pool: The whole dataset, on the device to train on.
         bases: Starting weights by sha256, for jobs that fine-tune.
+
+    Yields:
+        The job, its model, and how many models were trained with it.
     """
-    results: dict[int, Trained] = {}
     for group in groups(jobs):
-        members = [jobs[i] for i in group]
-        if len(members) > 1 and pays(members, pool):
-            for i, model in zip(group, train_together(members, pool, bases), strict=True):
-                results[i] = Trained(model, {})
+        if len(group) > 1 and pays(group, pool):
+            for job, model in zip(group, train_together(group, pool, bases), strict=True):
+                yield job, Trained(model, {}), len(group)
         else:
-            for i in group:
-                job = jobs[i]
+            for job in group:
                 base = bases[job.base] if job.base else None
-                results[i] = train_alone(job, pool.take(job.index.to(pool.x.device)), base)
-    return [results[i] for i in range(len(jobs))]
+                yield job, train_alone(job, pool.take(job.index.to(pool.x.device)), base), 1
 
 
-def groups(jobs: list[Job]) -> list[list[int]]:
-    """Positions of the jobs that could be trained together, first come first."""
-    found: dict[tuple[object, ...], list[int]] = {}
+def groups(jobs: list[Job]) -> list[list[Job]]:
+    """The jobs, with those side by side that could be trained together; first come first."""
+    found: dict[tuple[object, ...], list[Job]] = {}
     for position, job in enumerate(jobs):
         alike = (
             job.architecture,
@@ -73,10 +76,24 @@ def groups(jobs: list[Job]) -> list[list[int]]:
             len(job.index),
             job.base is None,
         )
-        # Any defense may make a member's data, steps or network differ from the others'.
-        key = (position,) if job.stack else alike
-        found.setdefault(key, []).append(position)
+        found.setdefault(alike if may_share(job) else (position,), []).append(job)
     return list(found.values())
+
+
+def may_share(job: Job) -> bool:
+    """Whether this job gives the same model in a cohort as alone, up to rounding.
+
+    Any defense may make its data, steps or network differ from the others'. Batch norm makes
+    training chaotic: the rounding of a shared step, 1e-7, is another model after ten epochs.
+    """
+    return not job.stack and not _has_batch_norm(job.architecture, job.input_shape, job.num_classes)
+
+
+@cache
+def _has_batch_norm(architecture: str, input_shape: tuple[int, int, int], num_classes: int) -> bool:
+    with torch.device("meta"):
+        net = nets.build(architecture, input_shape, num_classes)
+    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in net.modules())
 
 
 def pays(jobs: list[Job], pool: Split) -> bool:

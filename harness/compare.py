@@ -137,8 +137,8 @@ def compare(evaluations: Iterable[Evaluation]) -> list[Interaction]:
     return sorted(
         rows,
         key=lambda r: (
-            r.dataset, r.regime, r.model, r.defense, list(Risk).index(r.risk), r.attack,
-            r.threat_model, repr(r.attack_params), repr(r.defense_params),
+            r.dataset, r.regime, r.model, r.model_key, r.defense, list(Risk).index(r.risk),
+            r.attack, r.threat_model, repr(r.attack_params), repr(r.defense_params),
         ),
     )  # fmt: skip
 
@@ -204,6 +204,8 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
         metrics=metrics,
         seeds=seeds,
         evidence=pairs[0][1].evidence if pairs else {},
+        model_key=cell.model_key,
+        n_failed=len({e.cell.seed for e in (*baseline, *defended) if e.status == "failed"}),
     )
 
 
@@ -225,15 +227,21 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _with_q(rows: list[Interaction]) -> list[Interaction]:
+    """Both p-values corrected within the family, each by itself."""
     families: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for position, row in enumerate(rows):
         if row.p is not None:
-            families[row.model, row.dataset, row.regime, row.intended].append(position)
+            families[*_model(row), row.intended].append(position)
     for members in families.values():
-        p = [rows[i].p for i in members]
-        for i, q in zip(members, stats.false_discovery_control(p, method="bh"), strict=True):
-            rows[i] = replace(rows[i], q=float(q))
+        q = stats.false_discovery_control([rows[i].p for i in members], method="bh")
+        same = stats.false_discovery_control([rows[i].p_equivalence for i in members], method="bh")
+        for i, one, other in zip(members, q, same, strict=True):
+            rows[i] = replace(rows[i], q=float(one), q_equivalence=float(other))
     return rows
+
+
+def _model(row: Interaction) -> tuple[object, ...]:
+    return row.model, row.model_key, row.dataset, row.regime
 
 
 def _judged(rows: list[Interaction]) -> list[Interaction]:
@@ -250,6 +258,10 @@ def _judged(rows: list[Interaction]) -> list[Interaction]:
             own[_stack_key(row)].append(row)
     judged = []
     for row in rows:
+        if row.n_failed and row.effect is not None:
+            note = f"{row.n_failed} seeds failed, so the {row.n_seeds} others say nothing for sure"
+            judged.append(replace(row, verdict_note=note))
+            continue
         measured = own.get(_stack_key(row), [])
         if row.effect is None or not row.guards:
             judged.append(row)
@@ -271,11 +283,13 @@ def _judged(rows: list[Interaction]) -> list[Interaction]:
 
 
 def _stack_key(row: Interaction) -> tuple[object, ...]:
-    return row.model, row.dataset, row.regime, row.defense, repr(row.defense_params)
+    return *_model(row), row.defense, repr(row.defense_params)
 
 
 def _verdict(row: Interaction) -> Verdict:
-    if row.p_equivalence is not None and row.p_equivalence < ALPHA:
+    if row.n_failed:
+        return "unresolved"  # seeds that fail are not a random choice of seeds
+    if row.q_equivalence is not None and row.q_equivalence < ALPHA:
         return "no effect"
     if row.q is not None and row.effect is not None and row.q <= ALPHA:
         return "increases" if row.effect > 0 else "decreases"

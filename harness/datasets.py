@@ -87,28 +87,30 @@ def quarters(dataset: Dataset, seed: int, regime: Regime) -> Quarters:
     """The split of ``dataset`` for one seed.
 
     From scratch, all examples are shuffled and cut into four equal quarters (Liu et al. 2022,
-    ML-Doctor). A published model has already seen the official training data, so there the members
-    are official training examples and everybody else shares the official test data: half for
-    ``target_test``, a quarter for each shadow part.
+    ML-Doctor). A published model has already seen the official training data. To fine-tune it, the
+    official *test* data is cut into four quarters, so that the members are examples that the
+    published weights know nothing of. As downloaded, its members are official training examples,
+    and everybody else shares the official test data: half for ``target_test``, a quarter for each
+    shadow part; without an official split nobody knows the members, and there are none.
 
     Raises:
-        ZooError: A published model's dataset has no official split.
+        ZooError: A model is to be fine-tuned on a dataset without an official split.
     """
     rng = np.random.default_rng(derive("split", dataset.fingerprint, regime, seed))
-    if regime is Regime.FROM_SCRATCH:
-        order = rng.permutation(len(dataset))
-        size = len(dataset) // 4
-        parts = [order[i * size : (i + 1) * size] for i in range(4)]
-    else:
-        if not 0 < dataset.n_train < len(dataset):
-            raise ZooError(
-                f"A published model needs a dataset with an official split; {dataset.name!r} has "
-                f"none, so members and non-members cannot be told apart."
-            )
-        order = dataset.n_train + rng.permutation(len(dataset) - dataset.n_train)
+    if regime is Regime.FINE_TUNED and not 0 < dataset.n_train < len(dataset):
+        raise ZooError(
+            f"Fine-tuning a published model needs examples that it has not seen, but "
+            f"{dataset.name} has no official split to tell which those are."
+        )
+    start = 0 if regime is Regime.FROM_SCRATCH else dataset.n_train
+    order = start + rng.permutation(len(dataset) - start)
+    if regime is Regime.PUBLISHED:
         half, three = len(order) // 2, 3 * len(order) // 4
         members = rng.permutation(dataset.n_train)
         parts = [members, order[:half], order[half:three], order[three:]]
+    else:
+        size = len(order) // 4
+        parts = [order[i * size : (i + 1) * size] for i in range(4)]
     train, test, shadow_train, shadow_test = (torch.from_numpy(part) for part in parts)
     return Quarters(
         target_train=train, target_test=test, shadow_train=shadow_train, shadow_test=shadow_test

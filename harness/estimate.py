@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TypeVar
 
-from harness.artifacts import SPEC
+from harness.artifacts import SPEC, read_record
 from harness.plan import Plan
 from harness.store import Store
 from zoo.home import Home
@@ -56,8 +56,9 @@ def _training_kind(spec: dict[str, object]) -> str:
 def _trainings(home: Home) -> dict[str, float]:
     found: dict[str, list[float]] = defaultdict(list)
     for path in home.artifacts.glob(f"[!.]*/{SPEC}"):
-        spec = json.loads(path.read_text())
-        found[_training_kind(spec)].append(spec["seconds"])
+        spec = read_record(path)
+        if spec is not None:
+            found[_training_kind(spec)].append(spec["seconds"])
     return _means(found.items())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 import time
@@ -73,12 +74,13 @@ def evaluate(
     outcome = GAMES[cell.risk].play(registry.attack(cell.attack), table)
     test = table.hold(table.quarters.target_test)
     utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
+    metrics = {name: _known(value) for name, value in outcome.metrics.items()}
     evaluation = Evaluation(
         cell=cell,
         status="ok",
-        metrics=outcome.metrics,
+        metrics=metrics,
         primary=PRIMARY[cell.risk],
-        susceptibility=susceptibility(cell.risk, outcome.metrics),
+        susceptibility=susceptibility(cell.risk, metrics),
         utility=utility,
         evidence={**trained.evidence, **outcome.notes},
         provenance={**environment(device), **provenance},
@@ -86,6 +88,11 @@ def evaluate(
         peak_memory_mb=peak_memory_mb(device),
     )
     return evaluation, outcome.samples
+
+
+def _known(value: float | None) -> float | None:
+    """None for what is no number: a model that gives NaN has no such metric."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def environment(device: str) -> dict[str, Any]:

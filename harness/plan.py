@@ -108,7 +108,7 @@ def plan(
         ZooError: The request cannot be carried out as a whole; nothing was started.
     """
     settings = _route(request)
-    attacks = [_attack(name, request, settings) for name in _attack_names(request)]
+    attacks = _attacks(request, settings)
     stacks = [
         tuple(registry.make("defense", name, settings.get(name, {})) for name in names)
         for names in request.stacks
@@ -176,29 +176,51 @@ def _route(request: Request) -> dict[str, dict[str, str]]:
     return routed
 
 
-def _attack(
-    name: str, request: Request, settings: Mapping[str, Mapping[str, str]]
-) -> tuple[Attack, ThreatModel]:
-    """An attack and its threat model: no more than is granted, no more than it uses."""
-    attack = registry.make("attack", name, settings.get(name, {}))
+def _attacks(
+    request: Request, settings: Mapping[str, Mapping[str, str]]
+) -> list[tuple[Attack, ThreatModel]]:
+    """The attacks that what is granted suffices for, each with its threat model.
+
+    Raises:
+        ZooError: It does not suffice for an attack that was named, or for any on some risk.
+    """
+    found, refused = [], {}
+    for name in _attack_names(request):
+        attack = registry.make("attack", name, settings.get(name, {}))
+        try:
+            found.append((attack, _threat(attack, request)))
+        except ZooError as error:
+            if request.attacks:
+                raise
+            refused[attack.risk] = error
+    for risk in request.risks:
+        if not any(attack.risk is risk for attack, _ in found):
+            raise refused[risk]
+    return found
+
+
+def _threat(attack: Attack, request: Request) -> ThreatModel:
+    """No more than is granted, and no more than the attack uses."""
     granted = request.access or Access.WEIGHTS
     usable = [level for level in attack.access if granted.grants(level)]
     if not usable:
         raise ZooError(
-            f"Attack {name!r} wants access to {attack.access[0]}, but {granted} is granted. "
+            f"Attack {attack.name!r} wants access to {attack.access[0]}, but {granted} is granted. "
             f"Grant more with --access, or choose another attack with --attack."
         )
     aux = attack.aux[0] if request.aux is None else request.aux
     if aux not in attack.aux:
-        if request.attacks:
+        if Aux.NONE not in attack.aux or request.attacks:
             raise ZooError(
-                f"Attack {name!r} uses auxiliary data of kind {' or '.join(attack.aux)}, not {aux}."
+                f"Attack {attack.name!r} uses auxiliary data of kind {' or '.join(attack.aux)}, "
+                f"but {aux} is granted with --aux."
             )
-        aux = attack.aux[0]
-    return attack, ThreatModel(
+        aux = Aux.NONE
+    return ThreatModel(
         access=usable[-1],
         aux=aux,
         ood=request.ood if aux is Aux.OOD else None,
+        # Whoever has the weights asks nobody.
         queries=None if usable[-1] is Access.WEIGHTS else request.queries,
     )
 

@@ -6,6 +6,7 @@ packages add theirs with the entry point groups ``harness.attacks`` and ``harnes
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 import warnings
@@ -123,9 +124,11 @@ def parse(value: Any, hint: Any, name: str) -> Value:
                 return value.lower() == "true"
         else:
             try:
-                return option(value)
+                found = option(value)
             except ValueError:
                 continue
+            if not isinstance(found, float) or math.isfinite(found):
+                return found
     wanted = " or ".join(
         "|".join(get_args(o)) if get_origin(o) is Literal else getattr(o, "__name__", str(o))
         for o in options

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import datasets, registry
+from harness.artifacts import read_record
 from harness.datasets import Dataset, Source
 from harness.plan import Request
 from harness.types import Aux, Risk
@@ -33,6 +34,8 @@ def stacks(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         UnknownNameError: A defense is unknown.
     """
     found = []
+    if not words(texts):
+        raise ZooError(f"--defense names no stack. Write {registry.NONE} for the undefended model.")
     for word in words(texts):
         names = tuple(sorted({n.strip() for n in word.split("+")} - {registry.NONE}))
         for name in names:
@@ -49,7 +52,9 @@ def risks(texts: Sequence[str]) -> tuple[Risk, ...]:
     """
     names = words(texts)
     available = {kind.risk for kind in registry.known("attack").values()}
-    if names == [ALL]:
+    if not names:
+        raise ZooError(f"--risk names no risk. Known: {', '.join(available)}, or {ALL}.")
+    if ALL in names:
         return tuple(risk for risk in Risk if risk in available)
     for name in names:
         if name not in set(Risk):
@@ -118,15 +123,28 @@ class Loaded:
     bases: dict[str, str]
 
 
-def load(request: Request, home: Home, source: Source, mirror: Path | None) -> Loaded:
-    """Read the datasets and fetch the published weights that a request needs."""
+def load(
+    request: Request, home: Home, source: Source, mirror: Path | None, *, fetching: bool
+) -> Loaded:
+    """Read the datasets and find the published weights that a request needs.
+
+    Args:
+        request: What the user asks for.
+        home: The store.
+        source: Where dataset files are.
+        mirror: Where published weights may be.
+        fetching: Whether to fetch and check the weights; if not, weights that are not here stand
+            in the plan as such.
+    """
     from zoo.fetch import fetch
+
+    def weights(entry: ModelEntry) -> str:
+        if fetching:
+            return fetch(entry, home, mirror=mirror).sha256
+        record = read_record(home.model(entry.name) / "fetched.json")
+        return record["sha256"] if record else f"to be fetched: {entry.name}"
 
     names = {entry.dataset for entry in request.models} | ({request.ood} if request.ood else set())
     found = {name: datasets.load(name, source) for name in sorted(names)}
-    bases = {
-        entry.name: fetch(entry, home, mirror=mirror).sha256
-        for entry in request.models
-        if entry.recipe is None
-    }
+    bases = {entry.name: weights(entry) for entry in request.models if entry.recipe is None}
     return Loaded(found, bases)

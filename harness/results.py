@@ -202,6 +202,9 @@ class Interaction:
         metrics: For every raw metric its mean without and with the stack.
         seeds: The seeds that were paired.
         evidence: What the defense says for itself, from the first seed.
+        model_key: Digest of recipe or weights: models of one name may differ in it.
+        n_failed: Seeds whose measurement failed on either side, and which are not in the means.
+        q_equivalence: ``p_equivalence``, corrected like ``q``.
     """
 
     model: str
@@ -235,3 +238,6 @@ class Interaction:
     metrics: Mapping[str, tuple[float | None, float | None]]
     seeds: tuple[int, ...]
     evidence: Mapping[str, Any]
+    model_key: str = ""
+    n_failed: int = 0
+    q_equivalence: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import torch.nn.functional as F  # noqa: N812
 from filelock import Timeout
 
 from harness import datasets
-from harness.artifacts import Artifacts, on_device
+from harness.artifacts import AlteredError, Artifacts, on_device
+from harness.cohort import may_share
 from harness.datasets import Dataset, Source
 from harness.evaluate import evaluate
 from harness.plan import Plan, Planned
@@ -26,6 +28,9 @@ from harness.types import Split
 from zoo.errors import ZooError
 from zoo.files import sha256_file
 from zoo.home import Home
+
+LARGEST_COHORT = 16
+"""Models trained in one task: what a kill may lose, and a step of the progress bar."""
 
 Pool = Callable[[int], AbstractContextManager[Callable[..., Iterator[Any]]]]
 
@@ -118,17 +123,17 @@ class _TrainedChunk:
 
 
 def _chunks(jobs: Iterable[Job], workers: int) -> list[list[Job]]:
-    """Undefended jobs in one share per worker, so that cohorts can form; the others one by one."""
+    """One share per worker of jobs that may form a cohort; the others one by one."""
     shares: dict[tuple[Any, ...], list[Job]] = {}
     single = []
     for job in jobs:
-        if job.stack:
-            single.append([job])
-        else:
+        if may_share(job):
             shares.setdefault((job.dataset, job.architecture, len(job.index)), []).append(job)
+        else:
+            single.append([job])
     found = []
     for share in shares.values():
-        size = -(-len(share) // max(1, workers))
+        size = min(LARGEST_COHORT, -(-len(share) // max(1, workers)))
         found += [share[i : i + size] for i in range(0, len(share), size)]
     return found + single
 
@@ -178,8 +183,13 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Any]:
     dataset = datasets.load(cell.dataset, context.source)
     if item.job is not None:
         artifacts = Artifacts(context.home)
+        try:
+            trained = artifacts.load(item.job, context.device)
+        except AlteredError as error:
+            warnings.warn(f"{error} The model is trained again.", stacklevel=2)
+            artifacts.obtain([item.job], on_device(dataset.all, context.device))
+            trained = artifacts.load(item.job, context.device)
         spec = artifacts.spec(item.job)
-        trained = artifacts.load(item.job, context.device)
         origin = {
             "weights": spec["sha256"],
             "artifact": item.job.key,

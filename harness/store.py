@@ -7,18 +7,23 @@ at all. Workers write files only; one process indexes.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.results import Cell, Evaluation
+from harness.results import RESULT_FORMAT, Cell, Evaluation
 from zoo.files import canonical_json, new_folder, write_json
 from zoo.home import Home
 
 if TYPE_CHECKING:
     import numpy as np
+    from duckdb import DuckDBPyConnection
     from filelock import FileLock
+
+ROWS = 200
+"""Inserted by one statement: DuckDB takes as long for one row as for many."""
 
 SPEC, RESULT, SAMPLES = "spec.json", "result.json", "samples.parquet"
 
@@ -41,26 +46,32 @@ class Store:
         with new_folder(self.home.cells / evaluation.cell.key) as folder:
             if samples:
                 _write_parquet(folder / SAMPLES, samples)
-            write_json(folder / SPEC, evaluation.cell.to_dict())
+            write_json(folder / SPEC, {"format": RESULT_FORMAT, **evaluation.cell.to_dict()})
             write_json(folder / RESULT, evaluation.to_dict())
 
     def get(self, key: str) -> Evaluation | None:
-        """The evaluation of the cell with this key; None if there is none."""
+        """The evaluation of the cell with this key.
+
+        None if there is none, if its files are damaged, or if their numbers have another meaning
+        than today's: such a cell is measured again.
+        """
         folder = self.home.cells / key
         try:
             spec = json.loads((folder / SPEC).read_text())
+            if spec.pop("format") != RESULT_FORMAT:
+                return None
             result = json.loads((folder / RESULT).read_text())
+            return Evaluation.from_dict(Cell.from_dict(spec), result)
         except FileNotFoundError:
             return None
-        return Evaluation.from_dict(Cell.from_dict(spec), result)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            warnings.warn(f"The cell {folder} is damaged and left out.", stacklevel=2)
+            return None
 
     def is_done(self, key: str) -> bool:
         """Whether the cell was measured or found not applicable; a failed one is not done."""
-        try:
-            result = json.loads((self.home.cells / key / RESULT).read_text())
-        except FileNotFoundError:
-            return False
-        return result["status"] != "failed"
+        found = self.get(key)
+        return found is not None and found.status != "failed"
 
     def lock(self, key: str) -> FileLock:
         """The lock that whoever measures this cell holds; a dead process's lock is free."""
@@ -78,19 +89,14 @@ class Store:
         from zoo.database import connect, publish
 
         open_catalog(self.home)
-        present = {}
-        if self.home.cells.exists():
-            for folder in self.home.cells.iterdir():
-                with suppress(FileNotFoundError):
-                    if not folder.name.startswith("."):
-                        present[folder.name] = (folder / RESULT).stat().st_mtime_ns
         with connect(self.home.database) as database:
-            indexed = dict(database.execute("SELECT key, mtime_ns FROM evaluations").fetchall())
-        changed = sorted(key for key, when in present.items() if indexed.get(key) != when)
-        gone = sorted(indexed.keys() - present.keys())
-        if not changed and not gone:
-            return 0
+            if self._present() == _indexed(database):
+                return 0
         with publish(self.home.database, edit=True) as database:
+            # Compared again: while this waited, another process may have indexed.
+            present, indexed = self._present(), _indexed(database)
+            changed = sorted(key for key, when in present.items() if indexed.get(key) != when)
+            gone = sorted(indexed.keys() - present.keys())
             database.execute(
                 "DELETE FROM evaluations WHERE list_contains(?, key)", [changed + gone]
             )
@@ -99,10 +105,22 @@ class Store:
                 evaluation = self.get(key)
                 if evaluation is not None:
                     rows.append(_row(key, present[key], evaluation))
-            if rows:
-                marks = ", ".join("?" * len(rows[0]))
-                database.executemany(f"INSERT INTO evaluations VALUES ({marks})", rows)
-        return len(changed) + len(gone)
+            for start in range(0, len(rows), ROWS):
+                part = rows[start : start + ROWS]
+                marks = ", ".join(["(" + ", ".join("?" * len(part[0])) + ")"] * len(part))
+                values = [value for row in part for value in row]
+                database.execute(f"INSERT INTO evaluations VALUES {marks}", values)
+        return len(rows) + len(gone)
+
+    def _present(self) -> dict[str, int]:
+        """When each stored cell's result was written, in nanoseconds, by key."""
+        found = {}
+        if self.home.cells.exists():
+            for folder in self.home.cells.iterdir():
+                with suppress(FileNotFoundError):
+                    if not folder.name.startswith("."):
+                        found[folder.name] = (folder / RESULT).stat().st_mtime_ns
+        return found
 
     def evaluations(self) -> list[Evaluation]:
         """Every stored evaluation, ordered by cell."""
@@ -115,6 +133,10 @@ class Store:
             Evaluation.from_dict(Cell.from_dict(json.loads(spec)), json.loads(result))
             for spec, result in rows
         ]
+
+
+def _indexed(database: DuckDBPyConnection) -> dict[str, int]:
+    return dict(database.execute("SELECT key, mtime_ns FROM evaluations").fetchall())
 
 
 def _row(key: str, mtime_ns: int, evaluation: Evaluation) -> list[Any]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from zoo.errors import ZooError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -25,3 +27,15 @@ class Recipe:
     momentum: float = 0.0
     weight_decay: float = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
+
+    def __post_init__(self) -> None:
+        for name, value, low in (
+            ("epochs", self.epochs, 1),
+            ("batch_size", self.batch_size, 1),
+            ("momentum", self.momentum, 0),
+            ("weight_decay", self.weight_decay, 0),
+        ):
+            if not value >= low:
+                raise ZooError(f"A training recipe wants {name} of at least {low}, found {value}.")
+        if not 0 < self.lr < float("inf"):
+            raise ZooError(f"A training recipe wants lr above 0, found {self.lr}.")

@@ -11,17 +11,19 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import nn
 
 from harness.attacks.protocol import AttackerData
+from harness.datasets import Dataset
 from harness.seeds import derive, generator, seeded
 from harness.target import BlackBox
 from harness.training import fit
 from harness.types import Access, Aux, Risk, Split
 from zoo import nets
+from zoo.errors import unknown
 from zoo.recipe import Recipe
 
 
@@ -50,6 +52,22 @@ class Distillation:
     lr: float = 1e-3
     batch_size: int = 64
 
+    @property
+    def recipe(self) -> Recipe:
+        """How the surrogate is trained."""
+        return Recipe(lr=self.lr, epochs=self.epochs, batch_size=self.batch_size)
+
+    def resolve(self, dataset: Dataset) -> Self:
+        """Refuse settings that could not be carried out.
+
+        Raises:
+            ZooError: The surrogate is unknown, or it cannot be trained like this.
+        """
+        if self.surrogate is not None and self.surrogate not in nets.names():
+            raise unknown("architecture", self.surrogate, nets.names())
+        _ = self.recipe
+        return self
+
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> nn.Module:
         """Steal ``target`` and return the surrogate, in eval mode."""
         assert data.aux is not None
@@ -62,7 +80,5 @@ class Distillation:
             surrogate = nets.build(
                 self.surrogate or data.architecture, data.input_shape, data.num_classes
             )
-        recipe = Recipe(lr=self.lr, epochs=self.epochs, batch_size=self.batch_size)
-        return fit(
-            surrogate.to(x.device), Split(x, answers), recipe, seed=derive("surrogate", seed)
-        )
+        surrogate = surrogate.to(x.device)
+        return fit(surrogate, Split(x, answers), self.recipe, seed=derive("surrogate", seed))

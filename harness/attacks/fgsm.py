@@ -17,6 +17,7 @@ from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
+from zoo.errors import ZooError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,10 @@ class FGSM:
     epsilon: float | None = None
     norm: perturbation.Norm = "linf"
     batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ZooError(f"fgsm wants batch_size of at least 1, found {self.batch_size}.")
 
     def resolve(self, dataset: Dataset) -> Self:
         """Fill in the dataset's customary radius."""

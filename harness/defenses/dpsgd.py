@@ -30,6 +30,7 @@ from zoo.recipe import Recipe
 # Opacus and torchvision are imported where they are used: a plan needs this class, not them.
 
 DEFAULT_NOISE_MULTIPLIER = 1.0
+SMALLEST_NOISE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ class DPSGD:
 
     Choose the noise or the budget, not both. Batch normalisation mixes the examples of a batch, so
     it is replaced: from scratch by group normalisation, in fine-tuning by the published statistics,
-    frozen. When fine-tuning, the guarantee covers the fine-tuning data only.
+    frozen. When fine-tuning, the guarantee is for the fine-tuning examples, which the published
+    weights have not seen; it is not for the data that those were made from.
 
     Attributes:
         noise_multiplier: Standard deviation of the noise, as a multiple of ``max_grad_norm``;
@@ -77,6 +79,12 @@ class DPSGD:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ZooError(f"dpsgd wants {name} above 0, found {value}.")
+        if self.noise_multiplier is not None and self.noise_multiplier < SMALLEST_NOISE:
+            raise ZooError(
+                f"dpsgd wants noise_multiplier of at least {SMALLEST_NOISE}, found "
+                f"{self.noise_multiplier}: with less, no accountant gives a guarantee."
+            )
+        self._recipe(Recipe())
 
     def check(self, n: int, recipe: Recipe) -> None:
         """Refuse a budget that ``n`` training examples cannot give.
@@ -168,8 +176,10 @@ class DPSGD:
                 optimizer.step()
         # Opacus's hooks would break every attack that differentiates the model in eval mode.
         private.to_standard_module().eval()
+        spent = accountant.get_epsilon(self.dp_delta)
         return {
-            "dp_epsilon": accountant.get_epsilon(self.dp_delta),
+            # So little noise that the accountant gives up is no guarantee at all.
+            "dp_epsilon": spent if math.isfinite(spent) else None,
             "dp_delta": self.dp_delta,
             "accountant": self.accountant,
             "noise_multiplier": noise,

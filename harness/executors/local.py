@@ -22,7 +22,15 @@ def pool(workers: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]
         workers: Processes; with one, everything happens in this process.
     """
     if workers <= 1:
-        yield map
+        import torch
+
+        # As in the workers below: with more threads, sums are rounded in another order.
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield map
+        finally:
+            torch.set_num_threads(before)
         return
     context = multiprocessing.get_context("forkserver")
     # Imported once, in the server that the workers are forked from.

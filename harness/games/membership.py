@@ -23,8 +23,13 @@ def check(threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
     """Refuse a query budget that does not reach for one question about every candidate.
 
     Raises:
-        ZooError: The budget is smaller than the number of candidates.
+        ZooError: The budget is smaller than the number of candidates, or nobody knows the members.
     """
+    if size_of(quarters) == 0:
+        raise ZooError(
+            "Membership inference needs to know what the model was trained on; its dataset has no "
+            "official split that would tell. Choose other risks with --risk."
+        )
     candidates = 2 * size_of(quarters)
     if threat.queries is not None and threat.queries < candidates:
         raise ZooError(

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -216,6 +217,39 @@ def test_what_could_not_be_measured_is_shown_with_its_reason(status) -> None:
         None,
         None,
     )
+
+
+def test_seeds_that_failed_are_counted_and_forbid_a_verdict() -> None:
+    evaluations = _both(EVASION, FLAT, _shifted(0.1))
+    (row,) = compare(evaluations)
+    assert (row.verdict, row.n_failed) == ("increases", 0)
+    broken = _evaluation((DP,), EVASION, 3, None, status="failed", reason="diverged")
+    (row,) = compare([e for e in evaluations if not (e.cell.stack and e.cell.seed == 3)] + [broken])
+    assert (row.n_seeds, row.n_failed, row.verdict) == (11, 1, "unresolved")
+    assert row.verdict_note == "1 seeds failed, so the 11 others say nothing for sure"
+
+
+def test_models_of_one_name_but_another_recipe_are_kept_apart() -> None:
+    one = _both(EVASION, FLAT, _shifted(0.1))
+    other = [
+        replace(e, cell=replace(e.cell, model_key="other")) for e in _both(EVASION, FLAT, FLAT)
+    ]
+    rows = compare(one + other)
+    assert [(r.model, r.model_key, r.verdict) for r in rows] == [
+        ("m", "m", "increases"), ("m", "other", "no effect"),
+    ]  # fmt: skip
+    assert rows[0].q == compare(one)[0].q
+
+
+def test_equivalence_is_corrected_for_how_often_it_was_tried() -> None:
+    evaluations = _both(EVASION, FLAT, _shifted(0.012), attack="b0")
+    (alone,) = compare(evaluations)
+    wide = [v + (0.3 if i % 2 else -0.3) for i, v in enumerate(FLAT)]
+    for i in range(20):
+        evaluations += _both(EVASION, FLAT, wide, attack=f"x{i}")
+    row = next(r for r in compare(evaluations) if r.attack == "b0")
+    assert row.p_equivalence == alone.p_equivalence == alone.q_equivalence
+    assert row.q_equivalence == pytest.approx(min(1, 21 * row.p_equivalence))
 
 
 def test_the_utility_stands_beside_every_effect() -> None:

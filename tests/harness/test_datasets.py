@@ -60,9 +60,25 @@ def test_seeds_give_different_splits(digits: Dataset) -> None:
     assert len(np.intersect1d(one, two)) < 0.5 * len(one)
 
 
-def test_a_published_model_needs_an_official_split(digits: Dataset) -> None:
-    with pytest.raises(ZooError, match="'digits' has none"):
-        quarters(digits, 0, Regime.PUBLISHED)
+@given(n=st.integers(12, 300), share=st.floats(0.1, 0.6), seed=st.integers(0, 1000))
+@settings(max_examples=60, deadline=None)
+def test_fine_tuning_sees_only_what_the_published_weights_have_not(
+    n: int, share: float, seed: int
+) -> None:
+    n_train = max(1, int(n * share))
+    split = quarters(_dataset(n, n_train), seed, Regime.FINE_TUNED)
+    parts = [split.target_train, split.target_test, split.shadow_train, split.shadow_test]
+    together = torch.cat(parts)
+    assert len(together.unique()) == len(together) == (n - n_train) // 4 * 4
+    assert together.min() >= n_train
+
+
+def test_without_an_official_split_nobody_is_a_member(digits: Dataset) -> None:
+    split = quarters(digits, 0, Regime.PUBLISHED)
+    assert len(split.target_train) == 0
+    assert (len(split.target_test), len(split.shadow_train)) == (898, 449)
+    with pytest.raises(ZooError, match="digits has no official split"):
+        quarters(digits, 0, Regime.FINE_TUNED)
 
 
 def test_digits_are_scikit_learns_in_unit_range(digits: Dataset) -> None:

@@ -124,8 +124,31 @@ def test_a_budget_under_the_number_of_candidates_is_refused(make) -> None:
 
 
 def test_auxiliary_data_that_an_attack_cannot_use_is_refused(make) -> None:
-    with pytest.raises(ZooError, match="uses auxiliary data of kind none, not partial"):
+    with pytest.raises(ZooError, match="uses auxiliary data of kind none, but partial is granted"):
         make(risks="evasion", attacks=("pgd",), aux=Aux.PARTIAL)
+
+
+def test_no_attack_is_given_data_that_was_not_granted(make) -> None:
+    with pytest.raises(ZooError, match="'distillation' uses auxiliary data .* but none is granted"):
+        make(risks="extraction", aux=Aux.NONE)
+    found = make(risks="evasion,extraction", aux=Aux.PARTIAL)
+    assert {(i.cell.attack.name, str(i.cell.threat.aux)) for i in found.wanted} == {
+        ("fgsm", "none"), ("pgd", "none"), ("distillation", "partial"),
+    }  # fmt: skip
+
+
+def test_of_all_attacks_those_remain_that_the_granted_access_suffices_for(make) -> None:
+    found = make(risks="membership-inference", access=Access.LABELS)
+    assert {i.cell.attack.name for i in found.wanted} == {"correctness"}
+    with pytest.raises(ZooError, match="wants access to weights, but scores is granted"):
+        make(risks="evasion", access=Access.SCORES)
+
+
+def test_a_model_whose_members_nobody_knows_can_be_evaded_but_not_audited(make) -> None:
+    own = replace(PUBLISHED, name="public", dataset="digits", input_shape=(1, 8, 8), num_classes=10)
+    assert make(models=(own,), risks="evasion").wanted
+    with pytest.raises(ZooError, match="no official split that would tell"):
+        make(models=(own,), risks="membership-inference")
 
 
 def test_an_attack_on_another_risk_is_refused(make) -> None:
@@ -163,6 +186,26 @@ def test_a_setting_shared_by_attacks_goes_to_all_of_them(make) -> None:
     assert {(i.cell.attack.name, dict(i.cell.attack.params)["epsilon"]) for i in found.wanted} == {
         ("fgsm", 0.2), ("pgd", 0.2),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("recipe.lr=nan", "recipe.lr wants float, found 'nan'"),
+        ("recipe.lr=-1", "recipe wants lr above 0, found -1.0"),
+        ("recipe.epochs=0", "recipe wants epochs of at least 1, found 0"),
+        ("recipe.batch_size=0", "recipe wants batch_size of at least 1"),
+        ("pgd.epsilon=inf", "pgd.epsilon wants float or none, found 'inf'"),
+        ("fgsm.batch_size=0", "fgsm wants batch_size of at least 1"),
+        ("dpsgd.batch_size=0", "recipe wants batch_size of at least 1"),
+        ("noise_multiplier=1e-200", "noise_multiplier of at least 0.01"),
+        ("distillation.epochs=0", "recipe wants epochs of at least 1"),
+        ("surrogate=cnn-smal", "No architecture 'cnn-smal'. Nearest: cnn-small"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_before_any_work(make, setting, message) -> None:
+    with pytest.raises(ZooError, match=message):
+        make(stacks="dpsgd", risks="all", settings=request.settings([setting]))
 
 
 @pytest.mark.parametrize("key", ["stepz", "pgd.stepz", "recipe.epoch"])
@@ -247,6 +290,8 @@ def test_output_defenses_share_the_undefended_training(make, monkeypatch) -> Non
         (lambda: request.auxiliary("shaddow"), "No auxiliary data 'shaddow'. Nearest: shadow"),
         (lambda: request.auxiliary("shadow:x"), "No auxiliary data 'shadow:x'"),
         (lambda: request.settings(["epsilon"]), "wants field=value, found 'epsilon'"),
+        (lambda: request.stacks([","]), "--defense names no stack"),
+        (lambda: request.risks([""]), "--risk names no risk"),
     ],
 )
 def test_wrong_words_are_refused(call, message) -> None:
@@ -256,6 +301,7 @@ def test_wrong_words_are_refused(call, message) -> None:
 
 def test_words_become_a_request() -> None:
     assert request.stacks(["none,dpsgd", "dpsgd"]) == ((), ("dpsgd",))
+    assert request.risks(["all", "evasion"]) == request.risks(["all"])
     assert request.risks(["extraction", "evasion"]) == (Risk.EVASION, Risk.EXTRACTION)
     assert request.auxiliary("ood") == (Aux.OOD, "photo-patches")
     assert request.auxiliary("ood:mnist") == (Aux.OOD, "mnist")

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import warnings
 
 import duckdb
 import numpy as np
@@ -161,6 +162,37 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one(store) -> None:
     store.put(_evaluation())
     assert not remains.exists()
     assert other.exists(), "another cell's writer may still be alive"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "unknown field", "other format"])
+def test_a_damaged_cell_is_left_out_and_measured_again(store, damage) -> None:
+    store.put(_evaluation(0))
+    store.put(_evaluation(1))
+    folder = store.home.cells / _cell(0).key
+    if damage == "truncated":
+        (folder / "result.json").write_text('{"status": "o')
+    else:
+        spec = json.loads((folder / "spec.json").read_text())
+        spec["format" if damage == "other format" else "novelty"] = 99
+        (folder / "spec.json").write_text(json.dumps(spec))
+    expected = (
+        warnings.catch_warnings()
+        if damage == "other format"
+        else pytest.warns(UserWarning, match="damaged")
+    )
+    with expected:
+        assert store.evaluations() == [_evaluation(1)]
+        assert not store.is_done(_cell(0).key)
+    store.put(_evaluation(0))
+    assert store.is_done(_cell(0).key)
+    assert len(store.evaluations()) == 2
+
+
+def test_a_thousand_cells_are_indexed_with_few_statements(store) -> None:
+    for seed in range(450):
+        store.put(_evaluation(seed))
+    assert store.sync() == 450
+    assert len(store.evaluations()) == 450
 
 
 def test_the_database_can_be_asked_in_sql(store) -> None:

@@ -45,7 +45,7 @@ def test_the_surrogate_copies_a_linear_target(data, access) -> None:
 
 
 def test_without_training_the_surrogate_knows_nothing(data) -> None:
-    idle = Distillation(epochs=0)
+    idle = Distillation(epochs=1, lr=1e-12)
     found = [
         _agreement(idle.run(BlackBox(Linear(), Access.SCORES), data, seed=s)) for s in range(30)
     ]
