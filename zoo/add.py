@@ -105,7 +105,7 @@ def add(
     with locked(home, name):
         if record.exists():
             raise ZooError(f"Another command has just added {name!r}. Choose another name.")
-        with new_blob(home) as part:
+        with new_blob(home, name) as part:
             shutil.copyfile(path, part)
             if sha256_file(part) != artifact.sha256:
                 raise ZooError(f"{path} changed while it was read. Add it when it is finished.")

@@ -13,6 +13,7 @@ from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError, unknown
 from zoo.home import Home
 from zoo.recipe import Recipe
+from zoo.sources.blobs import recorded
 
 Table = tuple[list[str], list[tuple[Any, ...]]]
 """Column names, and rows."""
@@ -177,11 +178,10 @@ class Catalog:
         metrics = self._records(
             "SELECT * EXCLUDE model FROM metrics WHERE model = ? ORDER BY ALL", [name]
         )
-        record = self.home.model(entry.name) / "fetched.json"
         return {
             "model": model,
             "metrics": metrics,
-            "fetched": json.loads(record.read_text()) if record.exists() else None,
+            "fetched": recorded(self.home, entry.name),
             "facts": facts,
         }
 

@@ -1,5 +1,6 @@
 """Questions to the catalog, friendly and hostile."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,17 @@ def test_show_gives_every_known_value_with_its_source(catalog: Catalog) -> None:
     assert {fact["entity_id"] for fact in found["facts"] if fact["entity"] == "papers"} == {
         "li2021", "zagoruyko2016", "krizhevsky2009",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"sha256": 1}'])
+def test_a_damaged_record_is_shown_as_not_fetched(catalog: Catalog, content: str) -> None:
+    record = catalog.home.model("digits-cnn") / "fetched.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(content)
+    assert catalog.show("digits-cnn")["fetched"] is None
+    made = {"sha256": "0" * 64, "accuracy": 0.9}
+    record.write_text(json.dumps(made))
+    assert catalog.show("digits-cnn")["fetched"] == made
 
 
 def test_dataset_gives_what_a_model_of_it_needs(catalog: Catalog) -> None:

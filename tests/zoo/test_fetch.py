@@ -23,6 +23,7 @@ from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.fetch import fetch
 from zoo.home import Home
+from zoo.sources.blobs import recorded, stored_intact
 
 Serve = Callable[[Callable[[Path], object]], ModelEntry]
 
@@ -179,10 +180,21 @@ def test_a_blob_altered_in_the_store_is_replaced_and_said_so(
     assert blob.read_bytes() == content
 
 
-def test_a_blob_that_is_gone_is_fetched_again(published: ModelEntry, home: Home) -> None:
+@pytest.mark.parametrize("which", ["source", "converted", "both"])
+def test_a_blob_that_is_gone_is_had_again(
+    published: ModelEntry, home: Home, server: Any, which: str
+) -> None:
     first = fetch(published, home)
-    first.path.unlink()
+    before = blobs(home)
+    assert published.artifact is not None
+    if which != "source":
+        first.path.unlink()
+    if which != "converted":
+        (home.blobs / published.artifact.sha256).unlink()
     assert fetch(published, home) == first
+    assert blobs(home) == before
+    assert len(server.asked) == (1 if which == "converted" else 2)
+    assert fetch(published, home).cached
 
 
 def test_a_corrected_annotation_converts_the_file_again(
@@ -196,10 +208,92 @@ def test_a_corrected_annotation_converts_the_file_again(
     assert fetch(best, home).sha256 != fetch(last, home).sha256
 
 
-def test_a_damaged_record_is_made_anew(published: ModelEntry, home: Home) -> None:
+DAMAGED = [
+    b"",
+    b"{",
+    b"[]",
+    b"1",
+    b"{}",
+    b"\xff\xfe",
+    b'{"sha256": 1}',
+    b'{"sha256": ""}',
+    b'{"sha256": "../format.json"}',
+    b'{"sha256": "%s", "source_sha256": null}' % (b"0" * 64),
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_record_counts_as_none_and_is_made_anew(
+    published: ModelEntry, home: Home, content: bytes
+) -> None:
     first = fetch(published, home)
-    (home.model(published.name) / "fetched.json").write_text("{")
+    (home.model(published.name) / "fetched.json").write_bytes(content)
+    assert recorded(home, published.name) is None
+    assert stored_intact(published, home) is None
     assert fetch(published, home) == first
+    assert (home.root / "format.json").exists()
+    assert stored_intact(published, home) is True
+
+
+def test_what_was_not_fetched_is_neither_intact_nor_altered(
+    published: ModelEntry, home: Home
+) -> None:
+    assert stored_intact(published, home) is None
+
+
+@pytest.mark.parametrize("what", ["gone", "altered"])
+@pytest.mark.parametrize("which", ["source", "converted"])
+def test_a_changed_store_is_told_and_not_repaired(
+    published: ModelEntry, home: Home, which: str, what: str
+) -> None:
+    first = fetch(published, home)
+    assert published.artifact is not None
+    blob = first.path if which == "converted" else home.blobs / published.artifact.sha256
+    content = blob.read_bytes()
+    blob.unlink()
+    if what == "altered":
+        blob.write_bytes(altered(content))
+    before = blobs(home)
+    assert stored_intact(published, home) is False
+    assert blobs(home) == before
+
+
+def test_a_record_without_a_source_file_can_be_intact(published: ModelEntry, home: Home) -> None:
+    path = fetch(published, home).path
+    assert published.artifact is not None
+    (home.blobs / published.artifact.sha256).unlink()
+    record = home.model(published.name) / "fetched.json"
+    record.write_text(json.dumps({"sha256": path.name, "accuracy": 0.9}))  # as of a trained model
+    assert stored_intact(published, home) is True
+    path.write_bytes(b"altered")
+    assert stored_intact(published, home) is False
+
+
+@pytest.mark.parametrize("moment", ["download", "conversion"])
+def test_what_a_killed_fetch_left_is_swept_by_the_next(
+    published: ModelEntry, home: Home, tmp_path: Path, moment: str
+) -> None:
+    (tmp_path / "entry").write_bytes(pickle.dumps(published))
+    code = (
+        "import os, pickle, signal, sys; from pathlib import Path; from zoo.fetch import fetch; "
+        "from zoo.home import Home; entry = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
+        "def die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "def progress(done, total):\n"
+        "    if sys.argv[3] == 'download': die()\n"
+        "    import zoo.files; zoo.files.os.fsync = lambda _: "
+        "len(os.listdir(sys.argv[2] + '/blobs')) > 1 and die()\n"
+        "fetch(entry, Home.open(Path(sys.argv[2])), progress=progress)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "entry"), str(home.root), moment]
+    assert subprocess.run(command, check=False).returncode == -9
+    left = blobs(home)
+    other = home.blobs / "of another model.part"
+    other.write_bytes(b"")
+
+    found = fetch(published, home)
+    assert published.artifact is not None
+    assert left - blobs(home) != set()
+    assert blobs(home) == {found.sha256, published.artifact.sha256, other.name}
 
 
 def test_an_answer_that_is_an_error_names_url_and_code(published: ModelEntry, home: Home) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import os
-import secrets
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -19,17 +20,25 @@ from zoo.sources.base import Fetched
 
 @contextmanager
 def locked(home: Home, name: str) -> Iterator[None]:
-    """Work on one model's files; another process that wants to waits."""
+    """Work on one model's files; another process that wants to waits.
+
+    What a process that was killed had begun to write of this model is removed.
+    """
     home.locks.mkdir(parents=True, exist_ok=True)
     with FileLock(home.locks / f"model-{slug(name)}.lock"):
+        for remains in home.blobs.glob(f"*{_part(name)}*"):
+            remains.unlink()
         yield
 
 
 @contextmanager
-def new_blob(home: Home) -> Iterator[Path]:
-    """A path in the store to write a file to; whatever is left there at the end is removed."""
+def new_blob(home: Home, name: str) -> Iterator[Path]:
+    """A path in the store to write a file of a model to; what is left there at the end is removed.
+
+    Use it in `locked`, one at a time.
+    """
     home.blobs.mkdir(parents=True, exist_ok=True)
-    part = home.blobs / f"{secrets.token_hex(8)}.part"
+    part = home.blobs / _part(name)
     try:
         yield part
     finally:
@@ -60,15 +69,43 @@ def intact(blob: Path) -> bool:
     return False
 
 
+def recorded(home: Home, name: str) -> dict[str, Any] | None:
+    """What ``fetched.json`` says of a model; None if it was not fetched, or the file is damaged.
+
+    Its ``sha256``, and its ``source_sha256`` if it has one, are names of blobs.
+    """
+    try:
+        made = json.loads(_record(home, name).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    if not isinstance(made, dict):
+        return None
+    names = [made.get("sha256"), made.get("source_sha256", "0" * 64)]
+    # Anything else could lead to a file outside the folder of blobs.
+    return made if all(re.fullmatch("[0-9a-f]{64}", str(name)) for name in names) else None
+
+
+def stored_intact(entry: ModelEntry, home: Home) -> bool | None:
+    """Whether what was fetched of a model is in the store as it was; nothing is repaired.
+
+    Returns:
+        None if nothing was fetched, or its record is damaged. False if a file is missing or its
+        bytes do not have the recorded sha256.
+    """
+    made = recorded(home, entry.name)
+    if made is None:
+        return None
+    blobs = [home.blobs / made[key] for key in ("sha256", "source_sha256") if key in made]
+    return all(blob.is_file() and sha256_file(blob) == blob.name for blob in blobs)
+
+
 def converted(entry: ModelEntry, artifact: Artifact, home: Home) -> Fetched | None:
     """What `convert` made before, if it and the file that it was made from are unchanged."""
-    record = _record(home, entry)
-    try:
-        made = json.loads(record.read_text())
-        fits = made["made_from"] == _determines(entry, artifact)
-        weights = home.blobs / made["sha256"]
-    except (FileNotFoundError, ValueError, KeyError):
+    made = recorded(home, entry.name)
+    if made is None:
         return None
+    fits = made.get("made_from") == _determines(entry, artifact)
+    weights = home.blobs / made["sha256"]
     intact_both = [intact(home.blobs / artifact.sha256), intact(weights)]
     if not (fits and all(intact_both)):
         return None
@@ -84,12 +121,12 @@ def convert(entry: ModelEntry, artifact: Artifact, home: Home) -> Fetched:
     from zoo.loading import fit, read_state_dict, to_safetensors
 
     net = fit(entry, read_state_dict(home.blobs / artifact.sha256, artifact))
-    with new_blob(home) as part:
+    with new_blob(home, entry.name) as part:
         to_safetensors(net.state_dict(), part)
         sha256, size = sha256_file(part), part.stat().st_size
         weights = keep(home, part, sha256)
     write_json(
-        _record(home, entry),
+        _record(home, entry.name),
         {
             "name": entry.name,
             "sha256": sha256,
@@ -101,8 +138,13 @@ def convert(entry: ModelEntry, artifact: Artifact, home: Home) -> Fetched:
     return Fetched(entry.name, weights, sha256, cached=False, accuracy=None)
 
 
-def _record(home: Home, entry: ModelEntry) -> Path:
-    return home.model(entry.name) / "fetched.json"
+def _record(home: Home, name: str) -> Path:
+    return home.model(name) / "fetched.json"
+
+
+def _part(name: str) -> str:
+    """Name of a model's unfinished file, which is no part of another model's."""
+    return f"{digest(name)}.part"
 
 
 def _determines(entry: ModelEntry, artifact: Artifact) -> str:

@@ -51,7 +51,7 @@ class Published:
     def _obtain(self, name: str, artifact: Artifact, home: Home, progress: Progress | None) -> None:
         origin, chunks = self._open(name, artifact)
         sha, size = hashlib.sha256(), 0
-        with new_blob(home) as part, part.open("wb") as file, closing(chunks):
+        with new_blob(home, name) as part, part.open("wb") as file, closing(chunks):
             for chunk in chunks:
                 if size == 0:
                     _refuse_web_page(chunk, origin)
