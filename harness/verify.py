@@ -17,8 +17,10 @@ from harness.selftrained import SEED
 from harness.target import BlackBox
 from harness.types import Access, Regime, Split
 from zoo.entry import ModelEntry
-from zoo.files import sha256_file
+from zoo.fetch import fetch
 from zoo.home import Home
+from zoo.loading import load
+from zoo.sources.blobs import stored_intact
 
 CONFIDENCE = 0.95
 
@@ -32,7 +34,8 @@ class Verified:
         dataset: What it was measured on.
         split: Which part of it.
         n: Number of examples.
-        sha256_ok: Whether the weights on disk have the recorded hash.
+        sha256_ok: Whether what an earlier fetch left on disk still had the recorded hashes. If
+            not, the weights were fetched anew, and the accuracy is theirs.
         measured: Accuracy in [0, 1].
         ci_low: Lower end of the exact (Clopper-Pearson) 95 % interval of the accuracy.
         ci_high: Upper end.
@@ -40,7 +43,7 @@ class Verified:
         annotated_by: Who measured that: ``source`` is the publisher.
         annotated_n: On how many examples; None if unknown.
         verdict: ``agrees`` if the annotated accuracy is compatible with the measured one,
-            ``differs``, ``not annotated``, or ``altered``.
+            ``differs``, ``not annotated``, or ``was altered``.
     """
 
     name: str
@@ -102,11 +105,8 @@ def verify(
         limit: Measure on the first so many examples only.
         progress: Called with examples done and in all.
     """
-    from zoo.fetch import fetch
-    from zoo.loading import load
-
+    sha256_ok = stored_intact(entry, home) is not False
     fetched = fetch(entry, home, mirror=mirror)
-    sha256_ok = sha256_file(fetched.path) == fetched.sha256
     model = load(entry, fetched.path).to(device)
     dataset = datasets.load(entry.dataset, Source.resolve(data_dir, mirror))
     split, test = _test_part(entry, dataset)
@@ -122,7 +122,7 @@ def verify(
             progress(done, len(test))
     low, high = interval(right, len(test))
     known = sorted(
-        (a for a in accuracies if a["split"].startswith("test")),
+        (a for a in accuracies if split != "all" and a["split"].startswith("test")),
         key=lambda a: a["evaluator"] != "source",
     )
     stated = known[0] if known else None
@@ -130,7 +130,7 @@ def verify(
     by = stated["evaluator"] if stated else ("recipe" if fetched.accuracy is not None else None)
     annotated_n = stated["n"] if stated else (len(test) if by and limit is None else None)
     if not sha256_ok:
-        verdict = "altered"
+        verdict = "was altered"
     elif annotated is None:
         verdict = "not annotated"
     else:
@@ -153,8 +153,13 @@ def verify(
 
 
 def _test_part(entry: ModelEntry, dataset: Dataset) -> tuple[str, Split]:
-    """What the model was not trained on: the official test data, or the quarter held back."""
+    """What the model was not trained on: the official test data, or the quarter held back.
+
+    Without an official split nobody knows, and all the data is measured.
+    """
     if entry.recipe is not None:
         held = quarters(dataset, SEED, Regime.FROM_SCRATCH).target_test
         return f"target-test quarter, seed {SEED}", dataset.all.take(held)
+    if dataset.n_train == 0:
+        return "all", dataset.all
     return "test", Split(dataset.x[dataset.n_train :], dataset.y[dataset.n_train :])

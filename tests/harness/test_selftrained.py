@@ -65,6 +65,74 @@ def test_a_fetched_model_loads_and_has_the_recorded_accuracy(home) -> None:
     assert found.ci_low < found.measured < found.ci_high
 
 
+def test_altered_weights_are_told_before_they_are_repaired(home) -> None:
+    entry = open_catalog(home).entry("digits-mlp")
+    path = fetch(entry, home).path
+    path.write_bytes(path.read_bytes() + b"x")
+    found = verify(entry, home, [])
+    assert (found.sha256_ok, found.verdict) == (False, "was altered")
+    again = verify(entry, home, [])
+    assert (again.sha256_ok, again.verdict) == (True, "agrees")
+
+
+def test_a_users_own_checkpoint_is_verified_and_evaluated(tmp_path: Path) -> None:
+    """What the README shows: add a file, measure it on all the data, and attack it."""
+    source = Home.open(tmp_path / "source")
+    weights = fetch(open_catalog(source).entry("digits-cnn"), source).path
+    own = tmp_path / "my.safetensors"
+    own.write_bytes(weights.read_bytes())
+    environment = {**os.environ, "ZOO_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+
+    def call(*command: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [BIN / command[0], *command[1:]], capture_output=True, text=True, env=environment,
+            timeout=200,
+        )  # fmt: skip
+        return done
+
+    added = call("zoo", "add", str(own), "--name", "me/net", "--dataset", "digits",
+                 "--architecture", "cnn-small")  # fmt: skip
+    assert added.returncode == 0, added.stderr
+    (verified,) = json.loads(call("zoo", "verify", "me/net", "--format", "json").stdout)
+    assert (verified["split"], verified["n"], verified["verdict"]) == ("all", 1797, "not annotated")
+    assert verified["measured"] > 0.95
+    attacked = call("harness", "eval", "--model", "me/net", "--risk", "evasion", "--attack",
+                    "fgsm", "--seeds", "2", "--format", "json")  # fmt: skip
+    assert attacked.returncode == 0, attacked.stderr
+    (row,) = json.loads(attacked.stdout)
+    assert (row["regime"], row["seeds"], row["status"]) == ("published", 2, "ok")
+    refused = call("harness", "eval", "--model", "me/net", "--risk", "membership-inference")
+    assert refused.returncode == 2
+    assert "no official split" in refused.stderr
+
+
+def test_planning_fetches_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "ZOO_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    environment.pop("ZOO_MIRROR", None)
+    data = tmp_path / "data" / "FashionMNIST" / "raw"
+    data.mkdir(parents=True)
+    for part, n in (("train", 8), ("t10k", 8)):
+        (data / f"{part}-images-idx3-ubyte").write_bytes(
+            (2051).to_bytes(4, "big") + n.to_bytes(4, "big") + 2 * (28).to_bytes(4, "big")
+            + bytes(28 * 28 * n)
+        )  # fmt: skip
+        (data / f"{part}-labels-idx1-ubyte").write_bytes(
+            (2049).to_bytes(4, "big") + n.to_bytes(4, "big") + bytes(n)
+        )
+    done = subprocess.run(
+        [
+            BIN / "harness", "plan", "--model", "locuslab/convex-adversarial-fashion-mnist",
+            "--risk", "evasion", "--seeds", "2", "--data-dir", tmp_path / "data", "--format", "json",
+        ],
+        capture_output=True, text=True, env=environment, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    planned = json.loads(done.stdout)
+    assert planned["models_to_fetch"] == ["locuslab/convex-adversarial-fashion-mnist"]
+    assert planned["cells_missing"] == 4
+    assert not (tmp_path / "blobs").exists()
+
+
 def test_a_claim_that_the_measurement_contradicts_differs(home) -> None:
     entry = open_catalog(home).entry("digits-mlp")
     claim = {"split": "test", "value": 0.7, "n": 10_000, "evaluator": "source"}
