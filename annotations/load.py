@@ -147,6 +147,17 @@ def read_cell(field: Field, text: str) -> Value:
     return value
 
 
+def write_cell(value: Value) -> str:
+    """The cell that stands for a value: `read_cell` the other way round."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return ";".join(map(write_cell, value))
+    return str(value)
+
+
 def _integer(text: str) -> int:
     if not re.fullmatch(r"-?[0-9]+", text):
         raise ValueError(f"{text!r} is not a whole number")
@@ -154,7 +165,7 @@ def _integer(text: str) -> int:
 
 
 def _number(text: str) -> float:
-    if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?", text):
+    if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", text):
         raise ValueError(f"{text!r} is not a number")
     value = float(text)
     if not math.isfinite(value):

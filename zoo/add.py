@@ -1,12 +1,15 @@
 """Enter a user's own checkpoint into the catalog."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from annotations.load import load_codebook, read_cell
+from zoo.added import checked
+from zoo.build import refresh
 from zoo.catalog import PURPOSES, Purpose, open_catalog
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError, unknown
@@ -32,7 +35,8 @@ def add(
 ) -> ModelEntry:
     """Copy a checkpoint into the store and enter it into the catalog.
 
-    Nothing is recorded before the file has been read safely and fits its architecture.
+    Nothing is recorded before the file has been read safely and fits its architecture, nor if the
+    catalog cannot be built with it.
 
     Args:
         home: The store.
@@ -52,8 +56,9 @@ def add(
             than such a network's weights.
     """
     catalog = open_catalog(home)
+    codebook = load_codebook()
     try:
-        read_cell(load_codebook().tables["published"].fields["name"], name)
+        read_cell(codebook.tables["published"].fields["name"], name)
     except ValueError as problem:
         raise ZooError(
             f"--name {problem}: use lower-case letters, digits, hyphens and dots, like "
@@ -69,10 +74,12 @@ def add(
     channels, height, width = facts["input_shape"]
     means = (0.0,) * channels if mean is None else tuple(mean)
     stds = (1.0,) * channels if std is None else tuple(std)
-    if not len(means) == len(stds) == channels or min(stds) <= 0:
+    finite = all(map(math.isfinite, (*means, *stds)))
+    if not (len(means) == len(stds) == channels and finite and min(stds) > 0):
         raise ZooError(
             f"Images of {dataset} have {channels} channel{'s' * (channels > 1)}: --mean and --std "
-            f"need {channels} comma-separated number{'s' * (channels > 1)}, those of --std above 0."
+            f"need {channels} comma-separated finite number{'s' * (channels > 1)}, those of --std "
+            "above 0."
         )
     if not path.is_file():
         raise ZooError(f"There is no file {path}.")
@@ -101,7 +108,34 @@ def add(
         recipe=None,
     )
     net = fit(entry, read_state_dict(path, artifact))
-    record = home.model(name) / "entry.json"
+    values: dict[str, Any] = {
+        "name": name,
+        "purpose": purpose,
+        "dataset": dataset,
+        "architecture": architecture,
+        "input_shape": entry.input_shape,
+        "num_classes": entry.num_classes,
+        "mean": entry.mean,
+        "std": entry.std,
+        "parameters": sum(weight.numel() for weight in net.parameters()),
+        "licence": licence,
+        "paper": None,
+        "backdoored": False,
+        "notes": None,
+        **asdict(artifact),
+    }
+    try:
+        checked(values, codebook)
+    except ValueError as problem:
+        raise ZooError(f"{name} cannot be added: {problem}.") from problem
+    provenance = {
+        "coder": "user",
+        "method": "manual",
+        "confidence": "medium",
+        "evidence": "added with zoo add",
+    }
+    folder = home.model(name)
+    record = folder / "entry.json"
     with locked(home, name):
         if record.exists():
             raise ZooError(f"Another command has just added {name!r}. Choose another name.")
@@ -110,32 +144,11 @@ def add(
             if sha256_file(part) != artifact.sha256:
                 raise ZooError(f"{path} changed while it was read. Add it when it is finished.")
             keep(home, part, artifact.sha256)
-        convert(entry, artifact, home)
-        write_json(
-            record,
-            {
-                "values": {
-                    "name": name,
-                    "purpose": purpose,
-                    "dataset": dataset,
-                    "architecture": architecture,
-                    "input_shape": entry.input_shape,
-                    "num_classes": entry.num_classes,
-                    "mean": entry.mean,
-                    "std": entry.std,
-                    "parameters": sum(weight.numel() for weight in net.parameters()),
-                    "licence": licence,
-                    "paper": None,
-                    "backdoored": False,
-                    "notes": None,
-                    **asdict(artifact),
-                },
-                "provenance": {
-                    "coder": "user",
-                    "method": "manual",
-                    "confidence": "medium",
-                    "evidence": "added with zoo add",
-                },
-            },
-        )
+        try:
+            convert(entry, artifact, home)
+            write_json(record, {"values": values, "provenance": provenance})
+            refresh(home)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # its blobs may be another model's as well
+            raise
     return entry

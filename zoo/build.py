@@ -1,15 +1,15 @@
 """Build the catalog from the annotation files and the user's own entries."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from annotations.load import FOLDER, load
-from annotations.record import AnnotationError, Annotations, Provenance, Row, Value
+from annotations.load import FOLDER, load, write_cell
+from annotations.record import AnnotationError, Annotations, Row
+from zoo.added import entry_files, read_added
 from zoo.database import CATALOG_TABLES, connect, content_hash, one_line, publish
 from zoo.errors import ZooError
 from zoo.files import canonical_json
@@ -44,7 +44,7 @@ def build(home: Home, annotations_dir: Path | None = None) -> str:
             f"The annotations in {folder} cannot be read: {problem}. `zoo build` alone goes back "
             "to those that come with this program."
         ) from problem
-    tables = _tables(annotations, _added(home))
+    tables = _tables(annotations, read_added(home, annotations))
     try:
         with publish(home.database) as con:
             con.execute(_SCHEMA.read_text(encoding="utf-8"))
@@ -91,39 +91,11 @@ def inputs_hash(home: Home, folder: Path) -> str:
     files = [*folder.rglob("*.csv"), *folder.rglob("*.toml")]
     named = [(path.relative_to(folder).as_posix(), path) for path in files]
     named += [(path.name, path) for path in (_SCHEMA, Path(__file__))]
-    named += [(path.relative_to(home.root).as_posix(), path) for path in _entry_files(home)]
+    named += [(path.relative_to(home.root).as_posix(), path) for path in entry_files(home)]
     sha = hashlib.sha256()
     for name, path in sorted(named):
         sha.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return sha.hexdigest()
-
-
-def _entry_files(home: Home) -> list[Path]:
-    return sorted((home.root / "models").glob("*/entry.json"))
-
-
-def _added(home: Home) -> list[Row]:
-    """The models that the user added."""
-    rows: list[Row] = []
-    for path in _entry_files(home):
-        try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
-            rows.append(
-                Row(
-                    table="added",
-                    key=entry["values"]["name"],
-                    values=entry["values"],
-                    provenance=Provenance(**entry["provenance"]),
-                    file=path.relative_to(home.root).as_posix(),
-                    line=1,
-                )
-            )
-        except (ValueError, KeyError, TypeError) as problem:
-            raise ZooError(
-                f"{path} is not an entry that `zoo add` wrote ({problem}). Remove it and add the "
-                "model again."
-            ) from problem
-    return rows
 
 
 def _tables(annotations: Annotations, added: Sequence[Row]) -> dict[str, list[dict[str, Any]]]:
@@ -153,7 +125,7 @@ def _tables(annotations: Annotations, added: Sequence[Row]) -> dict[str, list[di
                     "entity": entities.get(table, "models"),
                     "entity_id": row.key,
                     "field": field,
-                    "value": _text(value),
+                    "value": write_cell(value),
                     **vars(row.provenance),
                     "codebook_version": annotations.codebook.version,
                     "file": row.file,
@@ -163,14 +135,6 @@ def _tables(annotations: Annotations, added: Sequence[Row]) -> dict[str, list[di
                 if value is not None
             ]
     return tables
-
-
-def _text(value: Value) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple | list):
-        return ";".join(map(str, value))
-    return str(value)
 
 
 def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:

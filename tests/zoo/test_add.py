@@ -1,6 +1,7 @@
 """A user's own checkpoint becomes a model like any other, if it is what it is said to be."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.add import add
-from zoo.catalog import open_catalog
+from zoo.catalog import Catalog, open_catalog
 from zoo.errors import ZooError
 from zoo.fetch import fetch
 from zoo.home import Home
@@ -75,6 +76,14 @@ def test_wrapped_and_prefixed_weights_can_be_added(
         ({"purpose": "fun"}, "No purpose 'fun'"),
         ({"mean": [0.1, 0.2, 0.3]}, "Images of digits have 1 channel: --mean and --std need 1"),
         ({"std": [0.0]}, "those of --std above 0"),
+        ({"mean": [math.nan]}, "need 1 comma-separated finite number"),
+        ({"mean": [math.inf]}, "need 1 comma-separated finite number"),
+        ({"std": [math.nan]}, "need 1 comma-separated finite number"),
+        ({"std": [math.inf]}, "need 1 comma-separated finite number"),
+        ({"std": [-1.0]}, "those of --std above 0"),
+        ({"mean": []}, "Images of digits have 1 channel"),
+        ({"licence": "\udcff"}, "me/mlp cannot be added: licence"),
+        ({"licence": "two\nlines"}, "me/mlp cannot be added: licence"),
         ({"state_dict": "model"}, "has nothing at 'model'"),
     ],
 )
@@ -86,6 +95,27 @@ def test_what_does_not_fit_is_refused_and_nothing_recorded(
     assert said in str(caught.value)
     assert not list(home.root.glob("models/*"))
     assert not home.blobs.exists()
+
+
+def test_an_added_model_is_in_the_catalog_when_add_returns(home: Home, checkpoint: Path) -> None:
+    add(home, checkpoint, **MINE)
+    assert Catalog(home).entry("me/mlp").mean == (0.0,)
+
+
+def test_what_the_catalog_cannot_be_built_with_is_taken_back(
+    home: Home, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(home: Home) -> bool:
+        assert (home.model("me/mlp") / "entry.json").exists()
+        raise ZooError("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("zoo.add.refresh", refuse)
+        with pytest.raises(ZooError, match="no"):
+            add(home, checkpoint, **MINE)
+    assert not list(home.root.glob("models/*"))
+    assert "me/mlp" not in open_catalog(home).names()
+    assert fetch(add(home, checkpoint, **MINE), home).cached
 
 
 def test_a_missing_file_is_named(home: Home, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The catalog depends on the annotations and on nothing else."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -174,11 +173,3 @@ def test_a_reference_that_nothing_satisfies_is_refused_by_the_database(home: Hom
     build(home)
     with pytest.raises(duckdb.ConstraintException), publish(home.database, edit=True) as con:
         con.execute("UPDATE families SET paper = 'nobody' WHERE key = 'cnn'")
-
-
-def test_an_entry_that_is_not_json_is_named(home: Home) -> None:
-    path = home.model("me/broken") / "entry.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"values": {}}))
-    with pytest.raises(ZooError, match=r"me__broken/entry\.json is not an entry"):
-        build(home)
