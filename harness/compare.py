@@ -30,8 +30,9 @@ MARGIN = 0.02
 ALPHA = 0.05
 """Level of every test and, as 1 - ALPHA, of every interval."""
 
-BCA_FROM = 10
-"""Pairs from which the interval is a BCa bootstrap."""
+BCA_FROM = 30
+"""Pairs from which the interval is a BCa bootstrap. With 12 normal differences it covers the truth
+in .87 to .91 of cases where Student's covers .95 (tests/benchmarks/coverage.py)."""
 
 EXACT_UP_TO = 14
 """With more seeds, signs are flipped at random instead of in all 2^n ways."""
@@ -77,7 +78,7 @@ def paired(baseline: Sequence[float], defended: Sequence[float]) -> Paired:
 
 
 def interval(difference: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean: BCa bootstrap; below 10 pairs, where it is short, Student's t."""
+    """95 % interval of the mean: Student's t, and from 30 pairs on a BCa bootstrap."""
     if len(difference) < BCA_FROM:
         found = stats.ttest_1samp(difference, 0).confidence_interval(1 - ALPHA)
     else:

@@ -84,10 +84,10 @@ def test_twelve_seeds_of_one_sign_have_the_smallest_p_there_is() -> None:
     assert sign_flip(np.linspace(0.1, 0.3, 12)) == pytest.approx(2 / 2**12)
 
 
-def test_the_interval_is_bca_from_ten_pairs_and_t_below() -> None:
-    d = np.array([0.1, 0.3, 0.2, 0.15, 0.6, 0.25, 0.1, 0.2, 0.35, 0.3, 0.2, 0.9])
-    few = d[:6]
-    half = stats.t.ppf(0.975, 5) * few.std(ddof=1) / 6**0.5
+def test_the_interval_is_students_below_thirty_pairs_and_bca_from_there() -> None:
+    d = np.array([0.1, 0.3, 0.2, 0.15, 0.6, 0.25, 0.1, 0.2, 0.35, 0.9] * 3)
+    few = d[:12]
+    half = stats.t.ppf(0.975, 11) * few.std(ddof=1) / 12**0.5
     assert interval(few) == pytest.approx((few.mean() - half, few.mean() + half))
     low, high = interval(d)
     other = stats.bootstrap(
@@ -103,7 +103,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(300):
-        low, high = interval(rng.normal(0.1, 0.05, size=8))
+        low, high = interval(rng.normal(0.1, 0.05, size=12))
         hits += low <= 0.1 <= high
     assert 0.92 <= hits / 300 <= 0.98
 
