@@ -98,17 +98,18 @@ def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[E
                 yield Event(status, 1, f"{item.cell.defense} on {item.cell.model}: {reason}")
             elif not item.refused:
                 cells.append(item)
-        busy = []
-        for item, event in map_unordered(partial(_measure, context=context), cells):
-            if event.kind == "busy":
-                busy.append(item)
-            else:
-                yield event
-    # What another process was measuring: wait for it, and take over what it left undone.
-    for item in busy:
-        with store.lock(item.cell.key):
-            pass
-        yield _measure(item, context=context)[1]
+        while cells:
+            busy = []
+            for item, event in map_unordered(partial(_measure, context=context), cells):
+                if event.kind == "busy":
+                    busy.append(item)
+                else:
+                    yield event
+            # What another process is measuring: wait for it, and take over what it leaves undone.
+            for item in busy:
+                with store.lock(item.cell.key):
+                    pass
+            cells = busy
 
 
 def _put(store: Store, evaluation: Evaluation) -> None:
