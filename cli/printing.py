@@ -58,13 +58,16 @@ def run(app: typer.Typer) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as problem:
-        if problem.errno not in _DISK_FULL:
+        path = problem.filename2 or problem.filename  # of a move, where to
+        if problem.errno in _DISK_FULL:
+            where = f" (writing {path})" if path else ""
+            fail(
+                f"the disk is full{where}; nothing was lost, "
+                "free some space and run the same command again"
+            )
+        if not path:
             raise
-        where = f" (writing {problem.filename})" if problem.filename else ""
-        fail(
-            f"the disk is full{where}; nothing was lost, "
-            "free some space and run the same command again"
-        )
+        fail(f"{path} cannot be used: {problem.strerror}.")
     sys.exit(0)
 
 

@@ -229,7 +229,12 @@ def _fetch(
 
 
 def _check_expression(con: duckdb.DuckDBPyConnection, where: str) -> None:
-    """Refuse a text that closes the brackets it is put in and goes on with more SQL."""
+    """Refuse an empty text, and one that closes the brackets it is put in and goes on with SQL."""
+    if all(kind is duckdb.token_type.comment for _, kind in duckdb.tokenize(where)):
+        raise ZooError(
+            f'--where {where!r}: the condition is empty. Write one, like "accuracy > 0.9", or '
+            "leave the option out."
+        )
     for opening, closing in ("()", "[]"):
         try:
             statements = con.extract_statements(f"SELECT {opening}\n{where}\n{closing}")

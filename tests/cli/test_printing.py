@@ -128,6 +128,25 @@ def test_a_full_disk_says_that_nothing_is_lost(
     )
 
 
+@pytest.mark.parametrize(
+    "code", [errno.EEXIST, errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EROFS]
+)
+def test_a_path_that_cannot_be_used_is_one_line_with_the_reason(
+    code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_of(OSError(code, os.strerror(code), "/home/me/zoo"), monkeypatch) == 2
+    said = f"error: /home/me/zoo cannot be used: {os.strerror(code)}.\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_file_that_cannot_be_moved_is_named_by_its_destination(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = OSError(errno.EXDEV, "Invalid cross-device link", "/a/.part", None, "/b/file")
+    assert exit_of(problem, monkeypatch) == 2
+    assert capsys.readouterr().err.startswith("error: /b/file cannot be used: ")
+
+
 def test_a_programmers_mistake_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["command"])
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)

@@ -1,6 +1,7 @@
 """The ``zoo`` command as a user runs it: its answers, and one line for every problem."""
 
 import csv
+import ctypes
 import io
 import json
 import os
@@ -196,6 +197,8 @@ def test_fetch_goes_on_past_a_failure_and_names_it_at_the_end(
         (["fetch", "digits-mlp", "--where", "true"], "but not both"),
         (["fetch", "--where", "false"], "No model matches --where 'false'"),
         (["fetch", RESNET, "--mirror", "/nowhere"], "mirror /nowhere is not a folder"),
+        (["list", "--where", ""], "the condition is empty"),
+        (["fetch", "--where", " "], "the condition is empty"),
         (["list", "--dataset", "cifar"], "No dataset 'cifar'. Nearest: cifar10"),
         (["list", "--purpose", "evil"], "No purpose 'evil'"),
         (["list", "--columns", "acc"], "No column 'acc'. Nearest: accuracy"),
@@ -228,6 +231,72 @@ def test_wrong_numbers_are_named(zoo: Zoo, checkpoint: Path) -> None:
     mine = ["--name", "me/mlp", "--dataset", "digits", "--architecture", "mlp-128"]
     said = problem(zoo("add", str(checkpoint), *mine, "--mean", "half"))
     assert "--mean 'half' is not numbers" in said
+
+
+def test_numbers_that_are_not_finite_leave_the_catalog_as_it_was(
+    zoo: Zoo, tmp_path: Path, checkpoint: Path
+) -> None:
+    mine = ["--name", "me/mlp", "--dataset", "digits", "--architecture", "mlp-128"]
+    for option in ("--mean", "--std"):
+        said = problem(zoo("add", str(checkpoint), *mine, option, "nan", home=tmp_path / "home"))
+        assert "need 1 comma-separated finite number" in said
+    assert "me/mlp" not in ok(zoo("list", home=tmp_path / "home"))
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["fetch", "digits-mlp"], ["build"]])
+@pytest.mark.parametrize("place", ["/dev/null", "/proc/x"])
+def test_a_place_that_cannot_be_a_store_is_named(
+    zoo: Zoo, place: str, arguments: list[str]
+) -> None:
+    assert place in problem(zoo(*arguments, home=Path(place)))
+
+
+def give_up_the_right_to_write_anywhere() -> None:
+    """In a process of root: without this, root may write to folders that are read-only."""
+    drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2
+    libc = ctypes.CDLL(None)
+    for capability in (dac_override, dac_read_search):
+        libc.prctl(drop_from_bounding_set, capability, 0, 0, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="root cannot be kept from writing")
+def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path, checkpoint: Path) -> None:
+    home, mine = tmp_path / "home", ["--dataset", "digits", "--architecture", "mlp-128"]
+
+    def zoo(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from cli.zoo_app import main; main()", *arguments],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "ZOO_HOME": str(home)},
+            preexec_fn=give_up_the_right_to_write_anywhere,
+            check=False,
+        )
+
+    ok(zoo("add", str(checkpoint), "--name", "me/mlp", *mine))
+    listed = ok(zoo("list"))
+    folders = [home, *(path for path in home.rglob("*") if path.is_dir())]
+    files = [path for path in home.rglob("*") if path.is_file()]
+    modes = {path: path.stat().st_mode for path in folders + files}
+    try:
+        for path in modes:
+            path.chmod(0o555)
+        assert ok(zoo("list")) == listed
+        for arguments in (
+            ["add", str(checkpoint), "--name", "me/other", *mine],
+            ["fetch", RESNET, "--mirror", str(tmp_path)],
+            ["fetch", "me/mlp"],
+            ["build"],
+        ):
+            said = problem(zoo(*arguments))
+            assert f"{home}/" in said
+            assert "cannot be used: Permission denied" in said
+        home.chmod(0)
+        assert "Permission denied" in problem(zoo("list"))
+    finally:
+        for path, mode in modes.items():
+            path.chmod(mode)
+    assert ok(zoo("list")) == listed
 
 
 @pytest.mark.parametrize(

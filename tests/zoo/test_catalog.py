@@ -116,6 +116,13 @@ def test_a_wrong_filter_is_one_line(catalog: Catalog, arguments: dict, said: str
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("where", ["", "  ", "\n", "-- accuracy > 0.9", "/* */"])
+def test_an_empty_condition_is_refused(catalog: Catalog, where: str) -> None:
+    for ask in (lambda: catalog.list(where=where), lambda: catalog.entries(where)):
+        with pytest.raises(ZooError, match="the condition is empty"):
+            ask()
+
+
 def test_a_comment_cannot_cut_off_the_other_filters(catalog: Catalog) -> None:
     found = catalog.entries("true -- ", dataset="digits")
     assert {entry.dataset for entry in found} == {"digits"}
