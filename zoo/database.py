@@ -58,10 +58,8 @@ def connect(path: Path, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
             str(path), read_only=read_only, config=_SANDBOX if read_only else _WRITABLE
         )
     except duckdb.Error as problem:
-        raise ZooError(
-            f"{path} cannot be opened: {one_line(problem)} "
-            "It is only an index: delete it and run `zoo build`."
-        ) from problem
+        advice = " It is only an index: delete it and run `zoo build`." if read_only else ""
+        raise ZooError(f"{path} cannot be opened: {one_line(problem)}{advice}") from problem
 
 
 @contextmanager

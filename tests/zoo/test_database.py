@@ -149,3 +149,11 @@ def test_a_missing_or_foreign_file_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "junk.duckdb").write_text("junk" * 1000)
     with pytest.raises(ZooError, match=r"junk\.duckdb cannot be opened"):
         connect(tmp_path / "junk.duckdb")
+
+
+def test_nobody_is_told_to_delete_what_could_not_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ZooError, match="cannot be opened") as caught:
+        connect(tmp_path / "nowhere/zoo.duckdb", read_only=False)
+    assert "zoo build" not in str(caught.value)
+    with pytest.raises(ZooError, match="delete it and run `zoo build`"):
+        connect(tmp_path / "nowhere/zoo.duckdb")
