@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import datasets, registry
-from harness.artifacts import read_record
 from harness.datasets import Dataset, Source
 from harness.plan import Request
 from harness.types import Aux, Risk
@@ -137,12 +136,13 @@ def load(
             in the plan as such.
     """
     from zoo.fetch import fetch
+    from zoo.sources.blobs import recorded
 
     def weights(entry: ModelEntry) -> str:
         if fetching:
             return fetch(entry, home, mirror=mirror).sha256
-        record = read_record(home.model(entry.name) / "fetched.json")
-        return record["sha256"] if record else f"to be fetched: {entry.name}"
+        made = recorded(home, entry.name)
+        return made["sha256"] if made else f"to be fetched: {entry.name}"
 
     names = {entry.dataset for entry in request.models} | ({request.ood} if request.ood else set())
     found = {name: datasets.load(name, source) for name in sorted(names)}

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import safetensors.torch
 import torch
 
 from harness import datasets
@@ -20,8 +17,10 @@ from harness.types import Access, Regime
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.fetch import Fetched
-from zoo.files import sha256_file, write_atomic, write_json
+from zoo.files import sha256_file, write_json
 from zoo.home import Home
+from zoo.loading import to_safetensors
+from zoo.sources.blobs import intact, keep, locked, new_blob, recorded
 
 SEED = 0
 """The catalog's own instance of a self-trained model is the one of this seed."""
@@ -50,32 +49,41 @@ class SelfTrained:
         """
         dataset, split = _data(entry)
         job = _job(entry, dataset, split)
-        record = home.model(entry.name) / "fetched.json"
-        if record.exists():
-            found = json.loads(record.read_text())
-            path = home.blobs / found["sha256"]
-            if found["job"] == job.key and path.exists() and sha256_file(path) == path.name:
-                return Fetched(entry.name, path, path.name, True, found["accuracy"])
-        with _one_thread():
-            model = train_alone(job, dataset.all.take(job.index), None, progress=progress).model
-        test = dataset.all.take(split.target_test)
-        measured = accuracy(BlackBox(model, Access.LABELS).labels(test.x), test.y)
-        state = {k.removeprefix("net."): v.contiguous() for k, v in model.state_dict().items()}
-        content = safetensors.torch.save(state)
-        path = home.blobs / hashlib.sha256(content).hexdigest()
-        write_atomic(path, content)
-        write_json(
-            record,
-            {
-                "sha256": path.name,
-                "size": len(content),
-                "job": job.key,
-                "seed": SEED,
-                "accuracy": measured,
-                "n": len(test),
-            },
-        )
-        return Fetched(entry.name, path, path.name, False, measured)
+        with locked(home, entry.name):
+            made = recorded(home, entry.name)
+            if (
+                made is not None
+                and made.get("job") == job.key
+                and intact(home.blobs / made["sha256"])
+            ):
+                return Fetched(
+                    entry.name,
+                    home.blobs / made["sha256"],
+                    made["sha256"],
+                    cached=True,
+                    accuracy=made["accuracy"],
+                )
+            with _one_thread():
+                model = train_alone(job, dataset.all.take(job.index), None, progress=progress).model
+            test = dataset.all.take(split.target_test)
+            measured = accuracy(BlackBox(model, Access.LABELS).labels(test.x), test.y)
+            state = {k.removeprefix("net."): v.contiguous() for k, v in model.state_dict().items()}
+            with new_blob(home, entry.name) as part:
+                to_safetensors(state, part)
+                sha256, size = sha256_file(part), part.stat().st_size
+                path = keep(home, part, sha256)
+            write_json(
+                home.model(entry.name) / "fetched.json",
+                {
+                    "sha256": sha256,
+                    "size": size,
+                    "job": job.key,
+                    "seed": SEED,
+                    "accuracy": measured,
+                    "n": len(test),
+                },
+            )
+        return Fetched(entry.name, path, sha256, cached=False, accuracy=measured)
 
 
 @contextmanager

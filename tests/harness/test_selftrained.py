@@ -65,6 +65,14 @@ def test_a_fetched_model_loads_and_has_the_recorded_accuracy(home) -> None:
     assert found.ci_low < found.measured < found.ci_high
 
 
+def test_a_damaged_record_means_training_again(home) -> None:
+    entry = open_catalog(home).entry("digits-mlp")
+    first = fetch(entry, home)
+    (home.model(entry.name) / "fetched.json").write_text("{")
+    again = fetch(entry, home)
+    assert (again.cached, again.sha256) == (False, first.sha256)
+
+
 def test_altered_weights_are_told_before_they_are_repaired(home) -> None:
     entry = open_catalog(home).entry("digits-mlp")
     path = fetch(entry, home).path
