@@ -162,6 +162,10 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
             [a.susceptibility for _, a in pairs if a.susceptibility is not None],
         )
     verdict, note = _without_numbers(baseline, defended) if not pairs else ("unresolved", "")
+    measured = [{e.cell.seed for e in side if e.status == "ok"} for side in (baseline, defended)]
+    undefined = len((measured[0] & measured[1]) - set(seeds))
+    if pairs and undefined:
+        note = f"{undefined} seeds have no susceptibility, as with a target of one answer; "
     meant = {method.guards for method in cell.stack}
     primary = pairs[0][1].primary if pairs else None
     metrics = {
@@ -261,24 +265,25 @@ def _judged(rows: list[Interaction]) -> list[Interaction]:
     for row in rows:
         if row.n_failed and row.effect is not None:
             note = f"{row.n_failed} seeds failed, so the {row.n_seeds} others say nothing for sure"
-            judged.append(replace(row, verdict_note=note))
+            judged.append(replace(row, verdict_note=row.verdict_note + note))
             continue
         measured = own.get(_stack_key(row), [])
         if row.effect is None or not row.guards:
             judged.append(row)
         elif not measured:
             note = f"not checked whether the stack lowers {' and '.join(row.guards)}"
-            judged.append(replace(row, verdict_note=note))
+            judged.append(replace(row, verdict_note=row.verdict_note + note))
         else:
             strongest = max(measured, key=lambda r: r.baseline_susceptibility or 0.0)
             if strongest.verdict == "decreases":
                 note = f"the stack lowers {strongest.risk} ({strongest.attack})"
-                judged.append(replace(row, verdict_note=note))
+                judged.append(replace(row, verdict_note=row.verdict_note + note))
             else:
                 note = (
                     f"the stack was not shown to lower {strongest.risk} ({strongest.attack}: "
                     f"{strongest.verdict}); this effect by itself: {row.verdict}"
                 )
+                note = row.verdict_note + note
                 judged.append(replace(row, verdict="defense not effective", verdict_note=note))
     return judged
 

@@ -229,6 +229,17 @@ def test_seeds_that_failed_are_counted_and_forbid_a_verdict() -> None:
     assert row.verdict_note == "1 seeds failed, so the 11 others say nothing for sure"
 
 
+def test_seeds_without_a_susceptibility_are_told() -> None:
+    evaluations = _both(EVASION, FLAT, _shifted(0.1))
+    evaluations = [
+        replace(e, susceptibility=None) if e.cell.stack and e.cell.seed < 2 else e
+        for e in evaluations
+    ]
+    (row,) = compare(evaluations)
+    assert (row.n_seeds, row.n_failed) == (10, 0)
+    assert row.verdict_note.startswith("2 seeds have no susceptibility")
+
+
 def test_models_of_one_name_but_another_recipe_are_kept_apart() -> None:
     one = _both(EVASION, FLAT, _shifted(0.1))
     other = [
