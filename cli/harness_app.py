@@ -109,6 +109,7 @@ def evaluate(
       harness eval --where "dataset = 'mnist'" --risk evasion --set epsilon=0.1 --seeds 3
     """
     from harness import run as runner
+    from harness import summary
     from harness.executors import local, on_ray
     from harness.store import Store
 
@@ -133,7 +134,7 @@ def evaluate(
         # Whatever ended the run, what it finished is found by the next command.
         store = Store(home)
         store.sync()
-    _report(store, made, format)
+    show(*summary.rows(store.get(item.cell.key) for item in made.wanted), format)
     done = len(made.wanted) - len(made.missing)
     words = [f"{counts['measured']} cells measured", f"{counts['trained']} models trained"]
     if not made.missing:
@@ -376,39 +377,6 @@ def _workers(workers: int | None, device: str) -> int:
     if hasattr(os, "sched_getaffinity"):  # only what this process may use; not on every system
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _report(store: Any, made: Plan, format: Format) -> None:
-    """The mean of what was asked for, one row per model, stack and attack."""
-    import numpy as np
-
-    groups: dict[tuple[str, ...], list[Any]] = {}
-    for item in made.wanted:
-        found = store.get(item.cell.key)
-        if found is not None:
-            cell = found.cell
-            key = (cell.model, str(cell.regime), cell.defense, str(cell.risk), str(cell.attack),
-                   str(cell.threat))  # fmt: skip
-            groups.setdefault(key, []).append(found)
-    header = ["model", "regime", "defense", "risk", "attack", "threat_model", "seeds", "metric",
-              "mean", "sd", "susceptibility", "accuracy", "status"]  # fmt: skip
-    rows = []
-    for key, found in groups.items():
-        ok = [e for e in found if e.status == "ok"]
-        values = [e.metrics[e.primary] for e in ok if e.metrics[e.primary] is not None]
-        levels = [e.susceptibility for e in ok if e.susceptibility is not None]
-        bad = Counter(e.status for e in found if e.status != "ok")
-        rows.append((
-            *key,
-            len(ok),
-            ok[0].primary if ok else None,
-            float(np.mean(values)) if values else None,
-            float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            float(np.mean(levels)) if levels else None,
-            float(np.mean([e.utility for e in ok])) if ok else None,
-            ", ".join(f"{n} {status}" for status, n in bad.items()) or "ok",
-        ))  # fmt: skip
-    show(header, rows, format)
 
 
 def _text(row: Any, name: str) -> Any:

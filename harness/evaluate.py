@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from harness import registry
-from harness.datasets import Dataset, quarters
+from harness.datasets import Dataset, Quarters, quarters
 from harness.games import evasion, extraction, membership
 from harness.games.game import Game, Table
 from harness.metrics.classification import accuracy
@@ -25,6 +25,7 @@ from harness.susceptibility import PRIMARY, susceptibility
 from harness.target import BlackBox
 from harness.training import Trained
 from harness.types import Access, Risk, Split
+from zoo.files import digest
 
 GAMES: dict[Risk, Game] = {
     Risk.EVASION: evasion,
@@ -83,7 +84,7 @@ def evaluate(
         susceptibility=susceptibility(cell.risk, metrics),
         utility=utility,
         evidence={**trained.evidence, **outcome.notes},
-        provenance={**environment(device), **provenance},
+        provenance={**environment(device), "split": _split(table.quarters), **provenance},
         seconds=time.perf_counter() - begin,
         peak_memory_mb=peak_memory_mb(device),
     )
@@ -93,6 +94,11 @@ def evaluate(
 def _known(value: float | None) -> float | None:
     """None for what is no number: a model that gives NaN has no such metric."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def _split(quarters: Quarters) -> str:
+    """Digest of who holds which examples."""
+    return digest({name: index.tolist() for name, index in vars(quarters).items()})
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from annotations.load import load_taxonomy
 from harness import datasets, registry
 from harness.registry import Kind
-from harness.susceptibility import DIRECTIONS, PRIMARY, susceptibility
+from harness.susceptibility import DIRECTIONS, FORMULAS, PRIMARY
 from harness.types import Risk
 
 Rows = tuple[list[str], list[tuple[Any, ...]]]
@@ -74,18 +74,9 @@ def _defenses() -> Rows:
 
 
 def _metrics() -> Rows:
-    formulas = [
-        line.strip().partition(": ")
-        for line in (inspect.getdoc(susceptibility) or "").splitlines()
-        if ": " in line
-    ]
-    words = {name.lower().replace(" ", "-"): text for name, _, text in formulas}
     return (
         ["risk", "primary metric", "direction", "susceptibility"],
-        [
-            (str(risk), metric, DIRECTIONS[metric], words.get(risk))
-            for risk, metric in PRIMARY.items()
-        ],
+        [(str(risk), m, DIRECTIONS[m], FORMULAS[risk]) for risk, m in PRIMARY.items()],
     )
 
 

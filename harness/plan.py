@@ -13,7 +13,7 @@ from harness.evaluate import GAMES
 from harness.results import Cell
 from harness.stack import Checks, Defense, NotApplicableError, Stack
 from harness.training import Job
-from harness.types import Access, Aux, Part, Regime, Risk, ThreatModel
+from harness.types import Access, Aux, Regime, Risk, ThreatModel
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError, unknown
 from zoo.files import digest
@@ -243,10 +243,10 @@ def _for_model(
             Stack.of(defenses)
         except NotApplicableError as error:
             refused = str(error)
-        pairs = sorted(((registry.describe(d), d) for d in defenses), key=lambda p: p[0].name)
-        methods = tuple(method for method, _ in pairs)
+        stack = Stack(tuple(sorted(defenses, key=lambda d: d.name)))
+        methods = tuple(map(registry.describe, stack.defenses))
         # Output defenses do not change the training, so such models are trained once for all.
-        trained_with = tuple(m for m, d in pairs if d.acts_on - {Part.OUTPUT})
+        trained_with = tuple(map(registry.describe, stack.trained_with))
         for seed in range(request.seeds):
             split = quarters(dataset, seed, regime)
             job = None
@@ -294,7 +294,7 @@ def _with_baselines(
     for defenses in stacks:
         if entry.recipe is not None:
             regime = Regime.FROM_SCRATCH
-        elif Stack(defenses).trains:
+        elif Stack(defenses).trained_with:
             regime = Regime.FINE_TUNED
         else:
             regime = Regime.PUBLISHED

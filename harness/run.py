@@ -141,16 +141,18 @@ def _chunks(jobs: Iterable[Job], workers: int) -> list[list[Job]]:
 
 def _train(jobs: list[Job], *, context: Context) -> _TrainedChunk:
     dataset = datasets.load(jobs[0].dataset, context.source)
+    artifacts = Artifacts(context.home)
+    problem: tuple[Status, str] | None = None
     try:
-        Artifacts(context.home).obtain(jobs, on_device(dataset.all, context.device))
+        artifacts.obtain(jobs, on_device(dataset.all, context.device))
     except NotApplicableError as error:
-        return _TrainedChunk(len(jobs), {job.key: ("not applicable", str(error)) for job in jobs})
+        problem = ("not applicable", str(error))
     except (ZooError, OSError, MemoryError):
         raise
     except Exception as error:  # one model's failure is its cells' result, not the end of the run
-        reason = f"training: {type(error).__name__}: {error}"
-        return _TrainedChunk(len(jobs), {job.key: ("failed", reason) for job in jobs})
-    return _TrainedChunk(len(jobs), {})
+        problem = ("failed", f"training: {type(error).__name__}: {error}")
+    missing = [job for job in jobs if not artifacts.has(job)] if problem else []
+    return _TrainedChunk(len(jobs) - len(missing), {job.key: problem for job in missing if problem})
 
 
 def _measure(item: Planned, *, context: Context) -> tuple[Planned, Event]:

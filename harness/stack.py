@@ -116,15 +116,9 @@ class Stack:
         return cls(tuple(sorted(defenses, key=lambda d: d.name)))
 
     @property
-    def trains(self) -> bool:
-        """Whether any defense needs the model to be trained, so a published one cannot have it."""
-        return any(d.acts_on - {Part.OUTPUT} for d in self.defenses)
-
-    @property
-    def guards(self) -> tuple[Risk, ...]:
-        """The risks the stack is meant for, in the taxonomy's order."""
-        meant = {d.guards for d in self.defenses}
-        return tuple(risk for risk in Risk if risk in meant)
+    def trained_with(self) -> tuple[Defense, ...]:
+        """The defenses that need a model trained for them; the others only guard its answers."""
+        return tuple(d for d in self.defenses if d.acts_on - {Part.OUTPUT})
 
     def clean(self, data: Split, *, seed: int) -> Split:
         """The data after every defense that acts on it."""

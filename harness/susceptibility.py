@@ -25,18 +25,21 @@ DIRECTIONS = {
 """Which way each of them points; susceptibility is always worse when higher."""
 
 
+FORMULAS = {
+    Risk.EVASION: "1 - robust / clean accuracy: the share of right answers that can be flipped",
+    Risk.EXTRACTION: "fidelity, from agreement with the majority class (0) to 1",
+    Risk.MEMBERSHIP_INFERENCE: "2 AUC - 1",
+}
+"""How `susceptibility` is made from the metrics, in words."""
+
+
 def rescale(value: float, chance: float, ceiling: float) -> float | None:
     """(value - chance) / (ceiling - chance); None if there is no room between the two."""
     return None if ceiling == chance else (value - chance) / (ceiling - chance)
 
 
 def susceptibility(risk: Risk, metrics: Mapping[str, float | None]) -> float | None:
-    """The risk's primary metric, rescaled; None where it is not defined.
-
-    Evasion: 1 - robust / clean accuracy, the share of right answers that an attacker can flip.
-    Extraction: fidelity between agreement with the majority class (0) and 1.
-    Membership inference: 2 AUC - 1.
-    """
+    """The risk's primary metric, rescaled as `FORMULAS` says; None where it is not defined."""
 
     def need(name: str) -> float:
         value = metrics[name]

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from harness.seeds import generator, seeded
+from harness.seeds import derive, generator, seeded
 from harness.stack import NotApplicableError
 from harness.training import make_optimizer, set_lr
 from harness.types import Part, Risk, Split
@@ -153,7 +153,7 @@ class DPSGD:
             noise_multiplier=noise,
             max_grad_norm=self.max_grad_norm,
             expected_batch_size=round(rate * n),
-            generator=torch.Generator(device).manual_seed(generator("noise", seed).initial_seed()),
+            generator=torch.Generator(device).manual_seed(derive("noise", seed)),
         )
         accountant = create_accountant(self.accountant)
         optimizer.attach_step_hook(accountant.get_optimizer_hook_fn(sample_rate=rate))

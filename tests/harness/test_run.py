@@ -160,6 +160,28 @@ def test_a_failed_cell_is_shown_and_tried_again(tmp_path: Path, monkeypatch) -> 
     assert {e.status for e in Store(home).evaluations()} == {"ok"}
 
 
+def test_what_was_trained_before_a_failure_in_its_share_is_kept(
+    tmp_path: Path, job_for, monkeypatch
+) -> None:
+    from harness import cohort, run
+    from harness.datasets import Source
+    from zoo.recipe import Recipe
+
+    jobs = [job_for("resnet8", seed, recipe=Recipe(epochs=1, batch_size=200)) for seed in range(3)]
+    real = cohort.train_alone
+
+    def diverges_at_seed_1(job, *rest):
+        if job.seed == 1:
+            raise RuntimeError("diverged")
+        return real(job, *rest)
+
+    monkeypatch.setattr(cohort, "train_alone", diverges_at_seed_1)
+    context = run.Context(Home.open(tmp_path), Source(), "cpu", {}, "test")
+    done = run._train(jobs, context=context)
+    reason = ("failed", "training: RuntimeError: diverged")
+    assert (done.count, done.problems) == (1, {jobs[1].key: reason, jobs[2].key: reason})
+
+
 def test_a_model_that_cannot_be_defended_is_a_result_with_its_reason(tmp_path: Path) -> None:
     home = tmp_path / "home"
     arguments = [

@@ -90,10 +90,6 @@ def test_the_order_in_which_a_stack_is_named_does_not_matter() -> None:
 
 
 def test_only_output_defenses_leave_the_training_alone() -> None:
-    assert not Stack.of([]).trains
-    assert not Stack.of([Constant()]).trains
-    assert Stack.of([Constant(), Double()]).trains
-
-
-def test_a_stack_guards_what_its_members_guard_in_the_taxonomys_order() -> None:
-    assert Stack.of([Constant(), Double()]).guards == (Risk.EVASION, Risk.EXTRACTION)
+    assert Stack.of([]).trained_with == ()
+    assert Stack.of([Constant()]).trained_with == ()
+    assert Stack.of([Constant(), Double()]).trained_with == (Double(),)

@@ -118,6 +118,23 @@ def test_a_target_answers_in_eval_mode_and_its_parameters_are_frozen() -> None:
     assert not any(p.requires_grad for p in box.model.parameters())
 
 
+def test_the_result_names_its_split(digits) -> None:
+    found = []
+    for seed in (0, 0, 1):
+        cell = Cell(
+            model="m", model_key="", dataset="digits", fingerprint=digits.fingerprint,
+            regime=Regime.FROM_SCRATCH, stack=(), risk=Risk.MEMBERSHIP_INFERENCE,
+            attack=registry.describe(LossThreshold()), threat=ThreatModel(access=Access.SCORES),
+            seed=seed,
+        )  # fmt: skip
+        trained = Trained(nets.build("mlp-128", (1, 8, 8), 10), {})
+        result, _ = evaluate(
+            cell, trained, digits, None, architecture="mlp-128", device="cpu", provenance={}
+        )
+        found.append(result.provenance["split"])
+    assert found[0] == found[1] != found[2]
+
+
 def test_a_metric_that_is_no_number_is_unknown_and_not_stored_as_one(digits) -> None:
     class Broken(nn.Module):
         def forward(self, x):

@@ -9,7 +9,7 @@ from harness.metrics.classification import accuracy
 from harness.metrics.extraction import extraction
 from harness.metrics.membership import balanced_accuracy, membership, tpr_at_fpr
 from harness.metrics.robustness import robustness
-from harness.susceptibility import PRIMARY, susceptibility
+from harness.susceptibility import DIRECTIONS, FORMULAS, PRIMARY, susceptibility
 from harness.types import Risk
 
 Y = torch.tensor([0, 1, 2, 0, 1])
@@ -117,6 +117,8 @@ def test_every_primary_metric_has_a_formula() -> None:
         "robust_accuracy": 0.4, "clean_accuracy": 0.8, "fidelity": 0.9, "majority_agreement": 0.1,
         "auc": 0.6,
     }  # fmt: skip
+    assert PRIMARY.keys() == FORMULAS.keys()
+    assert set(PRIMARY.values()) == DIRECTIONS.keys()
     for risk in PRIMARY:
         assert susceptibility(risk, everything) is not None
     with pytest.raises(ValueError, match="no formula for poisoning"):
