@@ -8,22 +8,37 @@ from zoo.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """One published weight file.
+    """One published weight file. What is None is unknown, or does not apply.
+
+    The hashes are of the weight file itself: of ``member``, if it comes in an archive.
 
     Attributes:
-        sha256: Of the file's bytes; checked after every download and on every cache hit.
+        sha256: Checked after every download and on every cache hit. None until it has been
+            fetched once, where the publisher states none; then what came is remembered.
+        sha256_prefix: First hexadecimal digits of it, as torch hub puts them into file names.
+        sha1: For publishers that state this one.
         size: In bytes.
         mirror_path: Where the file lies below a mirror folder.
-        url: Where it is published, pinned to a commit. None for a user's own file.
+        url: Where it, or the archive with it, is published.
+        member: Name of the weight file inside the zip archive at ``url``.
+        hub_repo: Repository on the Hugging Face Hub: ``timm/resnet50.a1_in1k``.
+        hub_revision: Commit of that repository, 40 hexadecimal digits.
+        hub_file: File in that repository; None for whichever file of weights it has.
         state_dict: Path inside the checkpoint to the tensors: ``"state_dict.0"``; empty if the
             checkpoint is the state dict itself.
         strip_prefix: Dropped from every key, as ``module.`` of ``nn.DataParallel``.
     """
 
-    sha256: str
-    size: int
-    mirror_path: str | None
-    url: str | None
+    sha256: str | None = None
+    sha256_prefix: str | None = None
+    sha1: str | None = None
+    size: int | None = None
+    mirror_path: str | None = None
+    url: str | None = None
+    member: str | None = None
+    hub_repo: str | None = None
+    hub_revision: str | None = None
+    hub_file: str | None = None
     state_dict: str = ""
     strip_prefix: str = ""
 
@@ -34,29 +49,30 @@ class ModelEntry:
 
     Attributes:
         name: ``akamaster/resnet20-cifar10``; never reused for another model.
-        source: ``selftrained``, ``published`` or ``local`` (a user's own file).
+        source: Key of the source: ``timm``, ``published``, ``selftrained``, or ``local`` (a user's
+            own file).
         purpose: ``benchmark``, ``security`` (from a paper on trustworthy ML) or ``other``.
         dataset: What it was trained to classify.
-        architecture: Key of `zoo.nets.build`.
+        architecture: As of `zoo.nets.build`, if the catalog has code for it.
         input_shape: (channels, height, width) that the network itself takes.
         num_classes: Number of logits.
-        mean: Per channel, subtracted from the pixels.
-        std: Per channel, what the pixels are then divided by.
+        mean: Per channel, subtracted from the pixels; None if its source does not say.
+        std: Per channel, what the pixels are then divided by; None if its source does not say.
         licence: As the source states it; None if it states none.
         backdoored: Whether its paper planted a backdoor.
-        artifact: The weight file; None for a self-trained model.
+        artifact: The weight file; None if there is none to fetch.
         recipe: How it is trained; None for a published model.
     """
 
     name: str
-    source: Literal["selftrained", "published", "local"]
+    source: str
     purpose: Literal["benchmark", "security", "other"]
     dataset: str
     architecture: str
     input_shape: tuple[int, int, int]
     num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
     licence: str | None
     backdoored: bool
     artifact: Artifact | None

@@ -6,6 +6,7 @@ from functools import partial
 from torch import nn
 
 from zoo.errors import ZooError, unknown
+from zoo.nets.libraries import LIBRARIES
 from zoo.nets.lenet import LeNet5Wide, SpatialTransformerCNN
 from zoo.nets.residual import CifarResNet, PlainResNet, WideResNet
 from zoo.nets.sequential import cnn_small, mlp, strided_cnn
@@ -41,19 +42,25 @@ def build(architecture: str, input_shape: tuple[int, int, int], num_classes: int
     """A network with fresh weights from torch's global random numbers.
 
     Args:
-        architecture: One of `names`.
+        architecture: One of `names`, or ``library/name`` of an installed library: ``timm``,
+            ``torchvision`` or ``pytorchcv``.
         input_shape: (channels, height, width) of the scaled input.
         num_classes: Number of logits.
 
     Raises:
         UnknownNameError: There is no such architecture.
-        ZooError: The input is too small for it.
+        ZooError: It cannot take such an input, or its library is not installed.
     """
-    if architecture not in ARCHITECTURES:
+    library, _, name = architecture.partition("/")
+    if architecture in ARCHITECTURES:
+        make = ARCHITECTURES[architecture]
+    elif library in LIBRARIES:
+        make = partial(LIBRARIES[library], name)
+    else:
         raise unknown("architecture", architecture, ARCHITECTURES)
     try:
-        return ARCHITECTURES[architecture](input_shape, num_classes)
-    except RuntimeError as problem:
+        return make(input_shape, num_classes)
+    except (RuntimeError, ValueError, AssertionError) as problem:
         shape = "x".join(map(str, input_shape))
         raise ZooError(
             f"Architecture {architecture} cannot take inputs of {shape}: {problem}. "

@@ -1,0 +1,112 @@
+"""What can be counted on a network without its weights: parameters, FLOPs, kinds of layers."""
+
+import contextlib
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from zoo.errors import ZooError
+from zoo.nets import build
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Facts about one network, at one input size and number of classes.
+
+    Attributes:
+        parameters: Trainable weights; running statistics of batch norm are not among them.
+        flops: Of one image, two per multiplication with addition; element-wise work is not
+            counted.
+        has_batchnorm: Whether any layer is a batch norm.
+        has_dropout: Whether units are dropped with a probability above 0 when the network is
+            trained as it is built; dropping whole residual branches is not dropout.
+        has_dropout_layers: Whether there are layers of dropout at all, at whatever probability.
+        counted_with: The programs and versions that counted.
+    """
+
+    parameters: int
+    flops: int
+    has_batchnorm: bool
+    has_dropout: bool
+    has_dropout_layers: bool
+    counted_with: str
+
+
+def count(architecture: str, input_shape: tuple[int, int, int], num_classes: int) -> Counts:
+    """Count on torch's ``meta`` device, which knows shapes but computes nothing.
+
+    Args:
+        architecture: As of `zoo.nets.build`.
+        input_shape: (channels, height, width) of one image.
+        num_classes: Number of logits.
+
+    Raises:
+        ZooError: There is no such architecture, or it cannot take such an input.
+    """
+    net = _on_meta(architecture, input_shape, num_classes).eval()
+    parameters = sum(p.numel() for p in net.parameters())
+    net.requires_grad_(False)  # else the counter wants gradients of views
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        net(torch.empty(1, *input_shape, device="meta"))
+    layers = list(net.modules())
+    library = architecture.split("/")[0]
+    return Counts(
+        parameters=parameters,
+        flops=counter.get_total_flops(),
+        has_batchnorm=any(isinstance(layer, _BatchNorm) for layer in layers),
+        has_dropout=_drops(net, input_shape),
+        has_dropout_layers=any(isinstance(layer, _DropoutNd) for layer in layers),
+        counted_with=f"torch {torch.__version__.split('+')[0]} FlopCounterMode"
+        + (f", {library} {version(library)}" if "/" in architecture else ""),
+    )
+
+
+# The functions that drop units: how their arguments are called, and the default probability.
+_DROPS: dict[Any, tuple[tuple[str, ...], float]] = {
+    F.scaled_dot_product_attention: (("query", "key", "value", "attn_mask", "dropout_p"), 0.0),
+    **dict.fromkeys(
+        (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout),
+        (("input", "p", "training"), 0.5),
+    ),
+}
+
+
+class _DropoutSeen(TorchFunctionMode):
+    """Notes whether anything is dropped, be it by a layer or by a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _DROPS:
+            names, default = _DROPS[func]
+            given = dict(zip(names, args, strict=False)) | kwargs
+            probability = given.get("p", given.get("dropout_p", default))
+            self.seen |= given.get("training", True) and probability > 0
+        return func(*args, **kwargs)
+
+
+def _drops(net: nn.Module, input_shape: tuple[int, int, int]) -> bool:
+    """Whether units are dropped when the network is trained, seen on one step forward."""
+    net.train()
+    with _DropoutSeen() as mode, torch.no_grad():
+        net(torch.empty(2, *input_shape, device="meta"))
+    return mode.seen
+
+
+def _on_meta(architecture: str, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    # Some constructors read a number out of a tensor, which ``meta`` does not have.
+    with contextlib.suppress(ZooError), torch.device("meta"):
+        return build(architecture, input_shape, num_classes)
+    return build(architecture, input_shape, num_classes).to("meta")

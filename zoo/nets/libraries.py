@@ -1,0 +1,84 @@
+"""Networks that installed packages define: ``timm/resnet50``, ``torchvision/resnet50``.
+
+Weights are never downloaded here; every network comes with fresh ones.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+
+from torch import nn
+
+from zoo.errors import ZooError, unknown
+
+Shape = tuple[int, int, int]
+
+
+def _timm(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
+    timm = _package("timm", "timm")
+    if not timm.is_model(name):
+        raise unknown("architecture", f"timm/{name}", [f"timm/{n}" for n in timm.list_models()])
+    # The overlay reaches those networks only whose weights depend on the size of the image.
+    return timm.create_model(
+        name,
+        num_classes=num_classes,
+        in_chans=input_shape[0],
+        pretrained_cfg_overlay={"input_size": input_shape},
+    )
+
+
+def _torchvision(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
+    models = _package("torchvision.models", "torchvision")
+    try:
+        builder = models.get_model_builder(name)
+    except ValueError as problem:
+        known = [f"torchvision/{n}" for n in models.list_models(module=models)]
+        raise unknown("architecture", f"torchvision/{name}", known) from problem
+    wanted: dict[str, object] = {"num_classes": num_classes}
+    if name == "googlenet":  # its published weights drop the auxiliary heads
+        wanted |= {"aux_logits": False, "init_weights": False, "transform_input": True}
+    elif name == "inception_v3":
+        wanted |= {"init_weights": False, "transform_input": True}
+    elif name.startswith("vit_"):
+        wanted["image_size"] = input_shape[1]
+    if input_shape[0] != 3:
+        raise ZooError(
+            f"Architecture torchvision/{name} takes images of 3 channels, not {input_shape[0]}. "
+            f"Choose another, such as timm/{name}."
+        )
+    return builder(weights=None, **wanted)
+
+
+def _pytorchcv(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
+    provider = _package("pytorchcv.model_provider", "pytorchcv requests")
+    try:
+        # Size and classes can be told to some of its functions only.
+        builder: Callable[..., nn.Module] = vars(provider)[name]
+        net = builder(pretrained=False, in_channels=input_shape[0], num_classes=num_classes)
+    except KeyError as problem:
+        raise ZooError(f"pytorchcv has no model {name!r}: see `zoo list`.") from problem
+    if getattr(net, "in_size", input_shape[1:]) != input_shape[1:]:
+        net = builder(
+            pretrained=False,
+            in_channels=input_shape[0],
+            num_classes=num_classes,
+            in_size=input_shape[1:],
+        )
+    return net
+
+
+LIBRARIES: dict[str, Callable[[str, Shape, int], nn.Module]] = {
+    "timm": _timm,
+    "torchvision": _torchvision,
+    "pytorchcv": _pytorchcv,
+}
+
+
+def _package(module: str, install: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except ImportError as problem:
+        raise ZooError(
+            f"This network is defined by a package that is not installed ({problem}). "
+            f"Install it with: pip install {install}"
+        ) from problem
