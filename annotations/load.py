@@ -6,6 +6,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from annotations.record import (
     Codebook,
     Field,
     FrameworkMapping,
+    Origin,
     Provenance,
     RiskEntry,
     Row,
@@ -40,18 +42,22 @@ def load(folder: Path = FOLDER) -> Annotations:
     codebook = load_codebook(folder)
     problems: list[str] = []
     recipes = _load_recipes(folder, codebook, problems)
+    origins = load_origins(folder, codebook)
     rows: dict[str, list[Row]] = {}
     broken: set[str] = set()  # a reference to these may be to a row that could not be read
     for table in codebook.tables.values():
         before = len(problems)
-        rows[table.name] = _load_table(folder, table, codebook, problems)
+        origin = None if table.origin is None else origins[table.origin]
+        rows[table.name] = _load_table(folder, table, codebook, origin, problems)
         if len(problems) > before:
             broken.add(table.entity)
     _check_references(codebook, rows, set(recipes), broken, problems)
-    _check_models(rows, problems)
+    rows = _with_evidence(codebook, rows, broken, problems)
+    annotations = Annotations(codebook, rows, recipes, origins)
+    check_models(annotations, problems)
     if problems:
         raise AnnotationError(problems)
-    return Annotations(codebook, rows, recipes)
+    return annotations
 
 
 def load_codebook(folder: Path = FOLDER) -> Codebook:
@@ -76,15 +82,87 @@ def load_codebook(folder: Path = FOLDER) -> Codebook:
                 table["file"],
                 table["entity"],
                 tuple(table["key"]),
-                shared.get(table["entity"], {}) | fields(table["fields"]),
+                shared.get(table["entity"], {}) | fields(table.get("fields", {})),
+                table.get("origin"),
             )
             for name, table in document["tables"].items()
         }
         return Codebook(
-            document["version"], tables, fields(document["provenance"]), fields(document["recipes"])
+            document["version"],
+            tables,
+            fields(document["provenance"]),
+            fields(document["recipes"]),
+            {
+                group: {code: tuple(columns) for code, columns in codes.items()}
+                for group, codes in document["codes"].items()
+            },
         )
-    except (KeyError, TypeError) as problem:
+    except (AttributeError, KeyError, TypeError) as problem:
         raise AnnotationError([f"codebook.toml: {problem}"]) from problem
+
+
+def load_origins(folder: Path, codebook: Codebook) -> dict[str, Origin]:
+    """The places that whole files were read from: ``sources.toml``, by key.
+
+    Raises:
+        AnnotationError: A value is missing or wrong, or a table of the codebook names none.
+    """
+    document = _read_toml(folder, "sources.toml")
+    described = _read_toml(folder, "codebook.toml")["sources"]
+    problems: list[str] = []
+    origins: dict[str, Origin] = {}
+    for key, facts in document.items():
+        where = f"sources.toml: {key}"
+        if not isinstance(facts, dict):
+            problems.append(f"{where} is not a table")
+            continue
+        own = facts.get("fields", {})
+        columns = {name: Field(**field) for name, field in described.items()} | dict(
+            codebook.provenance
+        )
+        values = _toml_values(columns, {k: v for k, v in facts.items() if k != "fields"}, where)
+        default = {name: values.pop(name, None) for name in codebook.provenance}
+        singles = {
+            name: _toml_values(codebook.provenance, default | single, f"{where}.fields.{name}")
+            for name, single in own.items()
+        }
+        problems += [
+            problem for part in (values, *singles.values()) for problem in part.pop("", ())
+        ]
+        if not problems:
+            origins[key] = Origin(
+                key=key,
+                **{name: values.get(name) for name in described},
+                default=Provenance(**default),
+                fields={name: Provenance(**single) for name, single in singles.items()},
+            )
+    for table in codebook.tables.values():
+        if table.origin is not None and table.origin not in document:
+            problems.append(f"sources.toml: no table {table.origin!r}, which {table.file} needs")
+    if problems:
+        raise AnnotationError(problems)
+    return origins
+
+
+def _toml_values(
+    columns: Mapping[str, Field], facts: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """The values of one TOML table, and under the empty key what is wrong with them."""
+    problems = [f"{where}: unknown field {name!r}" for name in facts if name not in columns]
+    values: dict[str, Any] = {}
+    for name, column in columns.items():
+        value = facts.get(name)
+        try:
+            if value is None and column.required:
+                raise ValueError("is required, but empty")
+            if value is not None:
+                if not isinstance(value, str):
+                    raise ValueError(f"{value!r} is not a text")
+                _check_value(column, value)
+            values[name] = value
+        except ValueError as problem:
+            problems.append(f"{where}: {name}: {problem}")
+    return values | ({"": problems} if problems else {})
 
 
 def load_taxonomy(folder: Path = FOLDER) -> Taxonomy:
@@ -139,6 +217,12 @@ def read_cell(field: Field, text: str) -> Value:
             value = _integer(text)
         case "float":
             value = _number(text)
+        case "texts":
+            value = tuple(text.split(";"))
+            if any(part != part.strip() or not part for part in value):
+                raise ValueError(f"{text!r} has an empty part, or spaces around one")
+            if len(set(value)) < len(value):
+                raise ValueError(f"{text!r} has a part twice")
         case "ints":
             value = tuple(_integer(part) for part in text.split(";"))
         case "floats":
@@ -174,14 +258,15 @@ def _number(text: str) -> float:
 
 
 def _check_value(field: Field, value: Value) -> None:
-    if field.values and value not in field.values:
-        raise ValueError(f"{value!r} is not one of {', '.join(field.values)}")
-    if field.pattern and not re.fullmatch(field.pattern, str(value)):
-        raise ValueError(f"{value!r} does not look like {field.pattern}")
+    parts = value if isinstance(value, tuple) else (value,)
+    for part in parts:
+        if field.values and part not in field.values:
+            raise ValueError(f"{part!r} is not one of {', '.join(field.values)}")
+        if field.pattern and not re.fullmatch(field.pattern, str(part)):
+            raise ValueError(f"{part!r} does not look like {field.pattern}")
     if field.length is not None and isinstance(value, tuple) and len(value) != field.length:
         raise ValueError(f"has {len(value)} numbers instead of {field.length}")
-    numbers = value if isinstance(value, tuple) else (value,)
-    for number in numbers:
+    for number in parts:
         if isinstance(number, int | float):
             if field.min is not None and number < field.min:
                 raise ValueError(f"{number} is below {field.min}")
@@ -224,7 +309,9 @@ def _load_recipes(
     return document
 
 
-def _load_table(folder: Path, table: Table, codebook: Codebook, problems: list[str]) -> list[Row]:
+def _load_table(
+    folder: Path, table: Table, codebook: Codebook, origin: Origin | None, problems: list[str]
+) -> list[Row]:
     try:
         content = (folder / table.file).read_bytes()
     except FileNotFoundError:
@@ -239,7 +326,7 @@ def _load_table(folder: Path, table: Table, codebook: Codebook, problems: list[s
         line = content[: problem.start].count(b"\n") + 1
         problems.append(f"{table.file}:{line}: is not UTF-8")
         return []
-    columns = {**table.fields, **codebook.provenance}
+    columns = dict(table.fields) if origin else {**table.fields, **codebook.provenance}
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[Row] = []
     header: list[str] | None = None
@@ -256,7 +343,8 @@ def _load_table(folder: Path, table: Table, codebook: Codebook, problems: list[s
             elif len(cells) != len(header):
                 problems.append(f"{where}: {len(cells)} cells under {len(header)} columns")
             else:
-                row = _read_row(table, columns, dict(zip(header, cells, strict=True)), where)
+                named = dict(zip(header, cells, strict=True))
+                row = _read_row(table, columns, named, origin, where)
                 if isinstance(row, Row):
                     rows.append(row)
                 else:
@@ -280,7 +368,11 @@ def _check_header(header: list[str], columns: Mapping[str, Field], where: str) -
 
 
 def _read_row(
-    table: Table, columns: Mapping[str, Field], cells: Mapping[str, str], where: str
+    table: Table,
+    columns: Mapping[str, Field],
+    cells: Mapping[str, str],
+    origin: Origin | None,
+    where: str,
 ) -> Row | list[str]:
     values: dict[str, Value] = {}
     problems: list[str] = []
@@ -296,9 +388,10 @@ def _read_row(
         table=table.name,
         key=" ".join(cells[name] for name in table.key),
         values={name: values[name] for name in table.fields},
-        provenance=Provenance(
-            **{name: str(values[name]) for name in columns if name not in table.fields}
-        ),
+        provenance=origin.default
+        if origin
+        else Provenance(**{n: str(values[n]) for n in columns if n not in table.fields}),
+        own=origin.fields if origin else {},
         file=file,
         line=int(line),
     )
@@ -343,25 +436,60 @@ def _check_references(
                     )
 
 
-def _check_models(rows: Mapping[str, list[Row]], problems: list[str]) -> None:
-    """What one column of a model must be, given another."""
-    datasets = {row.key: row.values for row in rows["datasets"]}
-    for row in [*rows["selftrained"], *rows["published"]]:
+def _with_evidence(
+    codebook: Codebook,
+    rows: Mapping[str, list[Row]],
+    broken: set[str],
+    problems: list[str],
+) -> dict[str, list[Row]]:
+    """The rows, with the provenance of single values that ``evidence.csv`` gives."""
+    told: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows["evidence"]:
+        thing = (str(row.values["entity"]), str(row.values["id"]))
+        told.setdefault(thing, {})[str(row.values["field"])] = row
+    found: dict[str, list[Row]] = {}
+    for table in codebook.tables.values():
+        found[table.name] = []
+        for row in rows[table.name]:
+            own = told.pop((table.entity, row.key), {})
+            for name, evidence in own.items():
+                if row.values.get(name) is None:
+                    problems.append(
+                        f"{evidence.file}:{evidence.line}: {row.key!r} has no value of {name!r}"
+                    )
+            singles = {name: evidence.provenance for name, evidence in own.items()}
+            found[table.name].append(replace(row, own={**row.own, **singles}) if own else row)
+    for (entity, key), own in told.items():
+        if entity not in broken:
+            problems += [
+                f"{evidence.file}:{evidence.line}: no row {key!r} among the {entity}"
+                for evidence in own.values()
+            ]
+    return found
+
+
+def check_models(annotations: Annotations, problems: list[str]) -> None:
+    """What one column of a model must be, given another; adds to ``problems``."""
+    datasets = {row.key: row.values for row in annotations.of("datasets")}
+    for row in annotations.of("models"):
         values, where = row.values, f"{row.file}:{row.line}"
         shape, mean, std = values["input_shape"], values["mean"], values["std"]
-        assert isinstance(shape, tuple)
-        assert isinstance(mean, tuple)
-        assert isinstance(std, tuple)
-        if not len(mean) == len(std) == shape[0]:
-            problems.append(
-                f"{where}: mean has {len(mean)} and std has {len(std)} numbers, "
-                f"but the input has {shape[0]} channels"
-            )
-        if min(std) <= 0:
-            problems.append(f"{where}: std: must be above 0")
+        if isinstance(shape, tuple) and isinstance(mean, tuple) and isinstance(std, tuple):
+            if not len(mean) == len(std) == shape[0]:
+                problems.append(
+                    f"{where}: mean has {len(mean)} and std has {len(std)} numbers, "
+                    f"but the input has {shape[0]} channels"
+                )
+            if min(float(number) for number in std) <= 0:
+                problems.append(f"{where}: std: must be above 0")
+        if (mean is None) != (std is None):
+            problems.append(f"{where}: mean and std: one is given without the other")
+        if (values["pretraining"] == ("none",)) != (values["extra_data"] == "none"):
+            problems.append(f"{where}: pretraining and extra_data: one is none, the other is not")
         dataset = datasets.get(str(values["dataset"]))
-        if dataset is not None and dataset["num_classes"] != values["num_classes"]:
+        odd = dataset is not None and dataset["num_classes"] != values["num_classes"]
+        if dataset is not None and odd and values["notes"] is None:
             problems.append(
                 f"{where}: num_classes: {values['num_classes']}, but {values['dataset']} "
-                f"has {dataset['num_classes']}"
+                f"has {dataset['num_classes']}; if that is right, say why in the notes"
             )

@@ -1,10 +1,10 @@
 """What annotations are once they are read: plain data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-Value = str | int | float | bool | tuple[int, ...] | tuple[float, ...] | None
+Value = str | int | float | bool | tuple[str, ...] | tuple[int, ...] | tuple[float, ...] | None
 
 
 class AnnotationError(Exception):
@@ -28,16 +28,16 @@ class Field:
         type: How a cell is read.
         rule: What the column means, for whoever fills it in.
         required: Whether a cell may not be empty.
-        values: The only values allowed; empty for any.
-        pattern: Regular expression that the whole cell must match.
+        values: The only values allowed, of each part for ``texts``; empty for any.
+        pattern: Regular expression that the whole cell must match, or each part of ``texts``.
         ref: Kind of thing that the cell names, for type ``ref``.
         min: Smallest number allowed.
         max: Largest number allowed.
-        length: How many numbers, for ``ints`` and ``floats``.
+        length: How many parts, for ``ints``, ``floats`` and ``texts``.
         unit: Of the numbers.
     """
 
-    type: Literal["text", "int", "float", "bool", "ints", "floats", "ref"]
+    type: Literal["text", "int", "float", "bool", "texts", "ints", "floats", "ref"]
     rule: str
     required: bool = False
     values: tuple[str, ...] = ()
@@ -59,6 +59,8 @@ class Table:
         entity: Kind of thing that a row describes; several files may describe one kind.
         key: Names of the columns that tell rows apart, and that rows are sorted by.
         fields: The columns, without those of provenance.
+        origin: Key in ``sources.toml`` of where every row comes from; None if each row has
+            columns that say so.
     """
 
     name: str
@@ -66,26 +68,61 @@ class Table:
     entity: str
     key: tuple[str, ...]
     fields: Mapping[str, Field]
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
 class Codebook:
-    """Every column of every file."""
+    """Every column of every file.
+
+    Attributes:
+        version: Of the meanings of the columns.
+        tables: By name.
+        provenance: The columns that say where a row comes from.
+        recipes: The fields of a training recipe.
+        codes: By group, the columns of ``v_models`` in which a code of the group stands.
+    """
 
     version: str
     tables: Mapping[str, Table]
     provenance: Mapping[str, Field]
     recipes: Mapping[str, Field]
+    codes: Mapping[str, Mapping[str, tuple[str, ...]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Who wrote a row down, how, how sure they are, and where it can be checked."""
+    """Who wrote a value down, how, how sure they are, and where it can be checked."""
 
     coder: str
     method: str
     confidence: str
     evidence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """One place that whole files of rows were read from.
+
+    Attributes:
+        key: In ``sources.toml``.
+        title: For people.
+        url: Where it is published.
+        version: Of what was read.
+        licence: Of what was read; None if it states none. Weights have their own.
+        publisher_type: Who publishes the weights; None if it publishes none.
+        default: Provenance of every value that came from there.
+        fields: Provenance of those values that were not simply read, by column.
+    """
+
+    key: str
+    title: str
+    url: str
+    version: str | None
+    licence: str | None
+    publisher_type: str | None
+    default: Provenance
+    fields: Mapping[str, Provenance]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +133,8 @@ class Row:
         table: Name of the table.
         key: Values of the key columns, joined by spaces.
         values: By column.
-        provenance: Of every value in the row.
+        provenance: Of the values in the row that have none of their own.
+        own: Provenance of single values, by column.
         file: Relative to the folder of annotations.
         line: Where the row begins, counted from 1.
     """
@@ -105,6 +143,7 @@ class Row:
     key: str
     values: Mapping[str, Value]
     provenance: Provenance
+    own: Mapping[str, Provenance] = field(default_factory=dict)
     file: str
     line: int
 
@@ -117,11 +156,22 @@ class Annotations:
         codebook: What the columns mean.
         rows: By table, sorted by key.
         recipes: By name: the fields of a training recipe that are set.
+        origins: By key.
     """
 
     codebook: Codebook
     rows: Mapping[str, list[Row]]
     recipes: Mapping[str, Mapping[str, str | int | float]]
+    origins: Mapping[str, Origin]
+
+    def of(self, entity: str) -> list[Row]:
+        """The rows of every file that describes one kind of thing."""
+        return [
+            row
+            for table in self.codebook.tables.values()
+            if table.entity == entity
+            for row in self.rows[table.name]
+        ]
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cli.printing import Format, new_app, progress, run, show, table
-from zoo.errors import ZooError
+from zoo.errors import ZooError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from annotations.codings import Round
     from zoo.catalog import Catalog
     from zoo.entry import ModelEntry
     from zoo.home import Home
@@ -275,6 +276,41 @@ def add(
     print(f"Added {entry.name}. Check it with: zoo verify {entry.name}")
 
 
+@app.command()
+def agreement(
+    round_name: Annotated[
+        str | None,
+        typer.Option("--round", help="Which round of coding; by default the newest."),
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="Folder of annotations to use instead of those that come with zoo."),
+    ] = None,
+    disagreements: Annotated[
+        bool,
+        typer.Option("--disagreements", help="List where they differ, and what was decided."),
+    ] = False,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Compare what people coded by hand, before anybody decided between them.
+
+    Shows Cohen's kappa of two coders, and Fleiss' of more, with a 95 % bootstrap interval over
+    items. n counts what all of them filled in, left_out what one of them left empty, and open the
+    disagreements that nobody has decided. kappa is empty where it is undefined: nothing to
+    compare, or one and the same value throughout.
+
+    For example:
+
+      zoo agreement --round 2026-11 --format csv
+
+      zoo agreement --disagreements
+    """
+    from annotations.agreement import agreement_table, disagreement_table
+
+    found = _round(round_name, annotations)
+    show(*(disagreement_table(found) if disagreements else agreement_table(found)), format)
+
+
 def main() -> NoReturn:
     """Run the command line."""
     run(app)
@@ -304,6 +340,29 @@ def _entries(home: "Home", names: list[str] | None, where: str | None) -> "list[
     found = catalog.entries(where)
     if not found:
         raise ZooError(f"No model matches --where {where!r}. See `zoo list`.")
+    return found
+
+
+def _round(name: str | None, annotations: Path | None) -> "Round":
+    """A round of coding, by default the newest, that at least two people coded."""
+    from annotations.codings import load_round, rounds
+    from annotations.load import FOLDER
+    from annotations.record import AnnotationError
+
+    folder = annotations or FOLDER
+    known = rounds(folder)
+    if not known:
+        raise ZooError(f"There is no round of coding in {folder / 'codings'}.")
+    name = known[-1] if name is None else name
+    if name not in known:
+        raise unknown("round", name, known)
+    try:
+        found = load_round(name, folder)
+    except AnnotationError as problem:
+        raise ZooError(f"{problem}. Correct the files.") from problem
+    if len(found.codings) < 2:
+        coders = ", ".join(found.codings) or "nobody"
+        raise ZooError(f"Round {name} was coded by {coders} so far; agreement needs two coders.")
     return found
 
 

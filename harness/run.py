@@ -200,12 +200,12 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Any]:
             "training_seconds": spec["seconds"],
         }
     else:
-        from zoo.loading import load
+        from zoo.loading import load_model
 
         path = context.home.blobs / context.weights[entry.name]
         if sha256_file(path) != context.weights[entry.name]:
             raise ZooError(f"The weights {path} were altered; run `zoo fetch {entry.name}` again.")
-        trained = Trained(load(entry, path).to(context.device).eval(), {})
+        trained = Trained(load_model(entry, path).to(context.device).eval(), {})
         origin = {"weights": context.weights[entry.name]}
     ood = None
     if cell.threat.ood:

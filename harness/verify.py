@@ -19,7 +19,7 @@ from harness.types import Access, Regime, Split
 from zoo.entry import ModelEntry
 from zoo.fetch import fetch
 from zoo.home import Home
-from zoo.loading import load
+from zoo.loading import load_model
 from zoo.sources.blobs import stored_intact
 
 CONFIDENCE = 0.95
@@ -107,7 +107,7 @@ def verify(
     """
     sha256_ok = stored_intact(entry, home) is not False
     fetched = fetch(entry, home, mirror=mirror)
-    model = load(entry, fetched.path).to(device)
+    model = load_model(entry, fetched.path).to(device)
     dataset = datasets.load(entry.dataset, Source.resolve(data_dir, mirror))
     split, test = _test_part(entry, dataset)
     if limit is not None:

@@ -4,11 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.api import load
     from zoo.catalog import open_catalog
     from zoo.entry import ModelEntry
     from zoo.errors import ZooError
     from zoo.home import Home
-    from zoo.loading import load
 
 __all__ = ["Home", "ModelEntry", "ZooError", "load", "open_catalog"]
 
@@ -16,7 +16,7 @@ _HOMES = {
     "Home": "zoo.home",
     "ModelEntry": "zoo.entry",
     "ZooError": "zoo.errors",
-    "load": "zoo.loading",
+    "load": "zoo.api",
     "open_catalog": "zoo.catalog",
 }
 

@@ -11,6 +11,7 @@ from annotations.load import load_codebook, read_cell
 from zoo.added import checked
 from zoo.build import refresh
 from zoo.catalog import PURPOSES, Purpose, open_catalog
+from zoo.curate.counting import count
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError, unknown
 from zoo.files import sha256_file, write_json
@@ -107,22 +108,21 @@ def add(
         artifact=artifact,
         recipe=None,
     )
-    net = fit(entry, read_state_dict(path, artifact))
+    fit(entry, read_state_dict(path, artifact))
     values: dict[str, Any] = {
         "name": name,
         "purpose": purpose,
+        "task": "image classification",
         "dataset": dataset,
         "architecture": architecture,
         "input_shape": entry.input_shape,
         "num_classes": entry.num_classes,
         "mean": entry.mean,
         "std": entry.std,
-        "parameters": sum(weight.numel() for weight in net.parameters()),
         "licence": licence,
-        "paper": None,
         "backdoored": False,
-        "notes": None,
         **asdict(artifact),
+        **asdict(count(architecture, entry.input_shape, entry.num_classes)),
     }
     try:
         checked(values, codebook)

@@ -11,6 +11,35 @@ from zoo.errors import ZooError
 from zoo.files import slug
 from zoo.home import Home
 
+ARTIFACT = (
+    "sha256",
+    "sha256_prefix",
+    "sha1",
+    "size",
+    "mirror_path",
+    "url",
+    "member",
+    "hub_repo",
+    "hub_revision",
+    "hub_file",
+    "state_dict",
+    "strip_prefix",
+)
+"""Columns of a model that are about its weight file."""
+
+NETWORK = (
+    "architecture",
+    "input_shape",
+    "num_classes",
+    "parameters",
+    "flops",
+    "has_batchnorm",
+    "has_dropout",
+    "has_dropout_layers",
+    "counted_with",
+)
+"""Columns of what is counted on a model's network."""
+
 
 def entry_files(home: Home) -> list[Path]:
     """The files of all models that the user added, sorted."""
@@ -18,7 +47,7 @@ def entry_files(home: Home) -> list[Path]:
 
 
 def checked(values: Mapping[str, Any], codebook: Codebook) -> dict[str, Value]:
-    """The values of an entry, each as the codebook allows it in a row of a published model.
+    """The values of an entry, each as the codebook allows it: of a model, and of its network.
 
     Args:
         values: As in the file; lists where rows have tuples.
@@ -28,10 +57,9 @@ def checked(values: Mapping[str, Any], codebook: Codebook) -> dict[str, Value]:
         ValueError: One is missing or wrong; the text names it and says why.
     """
     found: dict[str, Value] = {}
-    for name, field in codebook.tables["published"].fields.items():
-        if name not in values:
-            raise ValueError(f"{name} is missing")
-        text = write_cell(values[name])
+    columns = {**codebook.tables["computed-nets"].fields, **codebook.tables["published"].fields}
+    for name, field in columns.items():
+        text = write_cell(values.get(name))
         if name == "url" and text == "":
             found[name] = None  # a user's own file is published nowhere
             continue
@@ -41,12 +69,11 @@ def checked(values: Mapping[str, Any], codebook: Codebook) -> dict[str, Value]:
         except ValueError as problem:
             raise ValueError(f"{name} {problem}") from problem
     mean, std, shape = found["mean"], found["std"], found["input_shape"]
-    assert isinstance(mean, tuple)
-    assert isinstance(std, tuple)
-    assert isinstance(shape, tuple)
+    if not (isinstance(mean, tuple) and isinstance(std, tuple) and isinstance(shape, tuple)):
+        raise ValueError("mean, std and input_shape must all be given")
     if not len(mean) == len(std) == shape[0]:
         raise ValueError(f"mean and std need {shape[0]} numbers, one per channel")
-    if min(std) <= 0:
+    if min(float(number) for number in std) <= 0:
         raise ValueError(f"std {min(std)} is not above 0")
     return found
 

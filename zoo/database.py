@@ -15,14 +15,20 @@ from zoo.errors import ZooError
 from zoo.files import canonical_json
 
 CATALOG_TABLES = (
+    "sources",
     "papers",
     "families",
     "architectures",
+    "networks",
     "datasets",
     "models",
     "artifacts",
     "metrics",
+    "exclusions",
     "annotations",
+    "codings",
+    "codes",
+    "words",
 )
 """What `content_hash` covers, in an order in which references always point backwards."""
 

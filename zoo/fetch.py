@@ -1,18 +1,26 @@
-"""Get a model's weights, wherever they come from."""
+"""Get models' weights, wherever they come from."""
 
 import os
 import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from importlib.metadata import entry_points
 from pathlib import Path
+from threading import Event
 
 from zoo.entry import ModelEntry
-from zoo.errors import unknown
+from zoo.errors import ZooError, unknown
 from zoo.home import Home
 from zoo.sources.base import Fetched, Progress, Source
 from zoo.sources.local import Local
 from zoo.sources.published import Published
 
-__all__ = ["Fetched", "Progress", "Source", "fetch", "sources"]
+__all__ = ["Fetched", "Progress", "Source", "fetch", "fetch_all", "sources"]
+
+
+class _Stopped(BaseException):
+    """Ends a download in another thread after the user has interrupted the program."""
 
 
 def fetch(
@@ -20,6 +28,9 @@ def fetch(
     home: Home,
     *,
     mirror: Path | None = None,
+    from_file: Path | None = None,
+    offline: bool = False,
+    accept_licence: bool = False,
     progress: Progress | None = None,
 ) -> Fetched:
     """Get the weights of a model into the store, or check the ones that are there.
@@ -28,26 +39,94 @@ def fetch(
         entry: What the catalog says about the model.
         home: Where the weights go.
         mirror: Folder with copies of published files; by default ``$ZOO_MIRROR``.
+        from_file: The published file, which the user has got by other means; it is checked like
+            any other.
+        offline: Use no network.
+        accept_licence: The user accepts the licence; that is remembered in the store.
         progress: Called with how much is done and how much there is to do.
 
     Raises:
-        ZooError: The weights cannot be had or are not what the catalog describes.
+        ZooError: The weights cannot be had, are not what the catalog describes, or are under a
+            licence that has to be accepted first.
         OSError: The disk is full; nothing unfinished is kept.
     """
     if mirror is None and os.environ.get("ZOO_MIRROR"):
         mirror = Path(os.environ["ZOO_MIRROR"])
-    known = sources(mirror)
-    if entry.source not in known:
-        raise unknown("source of models", entry.source, known)
-    return known[entry.source].fetch(entry, home, progress=progress)
+    published = Published(mirror, from_file, offline, accept_licence)
+    known = sources(published)
+    source = known.get(entry.source)
+    if source is None:
+        if entry.recipe is not None:
+            raise unknown("source of models", entry.source, known)
+        source = published  # how a file is got depends on where it lies, not on who lists it
+    if from_file is not None and source is not published:
+        raise ZooError(f"--from-file is for published weights; {entry.name} has none.")
+    return source.fetch(entry, home, progress=progress)
 
 
-def sources(mirror: Path | None = None) -> dict[str, Source]:
+def fetch_all(
+    entries: Sequence[ModelEntry],
+    fetch_one: Callable[[ModelEntry, Progress], Fetched],
+    watch: Callable[[ModelEntry], AbstractContextManager[Progress]],
+    *,
+    jobs: int,
+) -> list[Fetched | ZooError]:
+    """Fetch many models, several downloads at a time, going on past those that cannot be had.
+
+    Self-trained models are trained one after the other when the downloads are done: training
+    draws random numbers that all threads share.
+
+    Args:
+        entries: The models.
+        fetch_one: `fetch`, with the rest of its arguments.
+        watch: Called around each; gives what is told of its progress.
+        jobs: Downloads at a time.
+
+    Returns:
+        For each of the models, what came of it.
+
+    Raises:
+        OSError: The disk is full; downloads that were running are given up.
+    """
+    interrupted = Event()
+
+    def one(entry: ModelEntry) -> Fetched | ZooError:
+        with watch(entry) as advance:
+
+            def told(done: int, total: int) -> None:
+                if interrupted.is_set():
+                    raise _Stopped
+                advance(done, total)
+
+            try:
+                return fetch_one(entry, told)
+            except ZooError as problem:
+                return problem
+
+    published = [entry for entry in entries if entry.recipe is None]
+    if jobs == 1 or len(published) < 2:
+        return [one(entry) for entry in entries]
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            running = {entry.name: pool.submit(one, entry) for entry in published}
+            found = {name: future.result() for name, future in running.items()}
+        except BaseException:
+            interrupted.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    found |= {entry.name: one(entry) for entry in entries if entry.recipe is not None}
+    return [found[entry.name] for entry in entries]
+
+
+def sources(published: Published | None = None) -> dict[str, Source]:
     """Every source by name: the two of this package, and those of installed packages.
 
     A package whose source cannot be loaded is warned about and left out.
+
+    Args:
+        published: The source of published weights, set up.
     """
-    found: dict[str, Source] = {"published": Published(mirror), "local": Local()}
+    found: dict[str, Source] = {"published": published or Published(), "local": Local()}
     for point in entry_points(group="zoo.sources"):
         try:
             found[point.name] = point.load()()

@@ -50,6 +50,11 @@ class Home:
         return self.root / "blobs"
 
     @property
+    def downloads(self) -> Path:
+        """Files on their way in: kept to go on with, never used before they are checked."""
+        return self.root / "downloads"
+
+    @property
     def artifacts(self) -> Path:
         """Trained models by what determines them: ``artifacts/<key>/``."""
         return self.root / "artifacts"

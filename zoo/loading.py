@@ -4,6 +4,7 @@ import pickle
 import re
 import struct
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +15,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from zoo.entry import Artifact, ModelEntry
-from zoo.errors import ZooError
+from zoo.errors import UnknownNameError, ZooError
 from zoo.files import write_atomic
 from zoo.nets import Scaled, build
+from zoo.nets.checkpoints import translate
 
 WeightFormat = Literal["torch-zip", "torch-legacy", "safetensors"]
 
@@ -42,7 +44,7 @@ def sniff(path: Path) -> WeightFormat:
             return "safetensors"
     if is_web_page(head):
         raise ZooError(f"{path} holds a web page, not weights.")
-    if head.startswith(b"version https://git-lfs"):
+    if is_lfs_pointer(head):
         raise ZooError(f"{path} is a Git LFS pointer, not weights. Fetch the file it points to.")
     if head[:1] == b"\x80":
         raise ZooError(
@@ -60,6 +62,11 @@ def is_web_page(head: bytes) -> bool:
     return start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--"))
 
 
+def is_lfs_pointer(head: bytes) -> bool:
+    """Whether a file begins as what Git LFS puts in the place of a large one."""
+    return head.startswith(b"version https://git-lfs")
+
+
 def read_state_dict(path: Path, artifact: Artifact) -> dict[str, Tensor]:
     """The tensors of a weight file, on the CPU, under the names that its network gives them.
 
@@ -72,7 +79,8 @@ def read_state_dict(path: Path, artifact: Artifact) -> dict[str, Tensor]:
     else:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what torch refuses, or reads, all the same
+                # Of what torch refuses, or reads, all the same; other threads may warn meanwhile.
+                warnings.filterwarnings("ignore", module=r"torch\.|zoo\.loading")
                 found = torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as problem:
             # Torch's own text advises to load the file without this protection.
@@ -108,38 +116,44 @@ def to_safetensors(state: Mapping[str, Tensor], path: Path) -> None:
     write_atomic(path, content)
 
 
+def network(entry: ModelEntry) -> nn.Module:
+    """The entry's network with fresh weights.
+
+    Raises:
+        ZooError: There is no code for its architecture here, or a library for it is not installed.
+    """
+    try:
+        return build(entry.architecture, entry.input_shape, entry.num_classes)
+    except UnknownNameError as problem:
+        raise ZooError(
+            f"{entry.name} cannot be loaded: there is no code here for its architecture "
+            f"{entry.architecture}."
+        ) from problem
+
+
 def fit(entry: ModelEntry, state: Mapping[str, Tensor]) -> nn.Module:
     """The entry's network with these weights, every one of them and no other.
 
     Batch norms of before torch 0.4.1 did not count their batches; those counters alone may be
-    missing, and start at 0.
+    missing, and start at 0. Where the network's library publishes weights under other names than
+    its network has now, its own mapping is applied.
 
     Raises:
-        ZooError: A tensor is missing, left over, or of the wrong shape.
+        ZooError: A tensor is missing, left over, or of the wrong shape; the text names all.
     """
-    net = build(entry.architecture, entry.input_shape, entry.num_classes)
-    wanted = net.state_dict()
-    state = dict(state)
-    for key in wanted.keys() - state.keys():
-        if key.endswith(".num_batches_tracked"):
-            state[key] = torch.zeros_like(wanted[key])
-    problems = []
-    if missing := sorted(wanted.keys() - state.keys()):
-        problems.append(f"missing {_some(missing)}")
-    if unexpected := sorted(state.keys() - wanted.keys()):
-        problems.append(f"unexpected {_some(unexpected)}")
-    if wrong := [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
-        for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
-    ]:
-        problems.append(f"wrong shape of {_some(wrong)}")
-    if problems:
-        raise ZooError(
-            f"The weights of {entry.name} do not fit architecture {entry.architecture}: "
-            f"{'; '.join(problems)}."
-        )
-    net.load_state_dict(state)
+    net = network(entry)
+    found = _with_counters(net, state)
+    if problems := _misfit(net, found):
+        renamed = translate(entry.architecture, entry.input_shape, entry.num_classes, state)
+        found = _with_counters(net, renamed or {})
+        if _misfit(net, found):
+            raise ZooError(
+                f"The weights of {entry.name} do not fit architecture {entry.architecture}: "
+                f"{'; '.join(problems)}."
+            )
+    # Some networks want to be told the version of their names; the names are those of today.
+    versions = getattr(net.state_dict(), "_metadata", {})
+    net.load_state_dict(_Versioned(found, versions))
     return net
 
 
@@ -152,13 +166,54 @@ def load_network(entry: ModelEntry, path: Path) -> nn.Module:
     return fit(entry, _read_safetensors(path))
 
 
-def load(entry: ModelEntry, path: Path) -> Scaled:
+def load_model(entry: ModelEntry, path: Path) -> Scaled:
     """The model of an entry in eval mode: pixels in [0, 1] in, logits out.
 
     Raises:
-        ZooError: The file is damaged, or its tensors do not fit.
+        ZooError: The file is damaged, its tensors do not fit, or nobody states how its input is
+            to be scaled.
     """
+    if entry.mean is None or entry.std is None:
+        raise ZooError(
+            f"{entry.name} cannot be used: its source does not say how to scale its input (mean "
+            "and std are unknown). `zoo.loading.load_network` gives the network without scaling."
+        )
     return Scaled(load_network(entry, path), entry.mean, entry.std, entry.input_shape).eval()
+
+
+class _Versioned(OrderedDict[str, Tensor]):
+    """A state dict with the versions of its modules, as `nn.Module.state_dict` gives it."""
+
+    def __init__(self, state: Mapping[str, Tensor], versions: Mapping[str, Any]) -> None:
+        super().__init__(state)
+        self._metadata = versions
+
+
+def _with_counters(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` with a 0 for each counter of batches that ``net`` has and it has not."""
+    counters = {
+        key: torch.zeros_like(value)
+        for key, value in net.state_dict().items()
+        if key.endswith(".num_batches_tracked")
+    }
+    return counters | dict(state)
+
+
+def _misfit(net: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
+    """What keeps a state dict from being that of a network; nothing if it is."""
+    wanted = net.state_dict()
+    problems = []
+    if missing := sorted(wanted.keys() - state.keys()):
+        problems.append(f"missing {_some(missing)}")
+    if unexpected := sorted(state.keys() - wanted.keys()):
+        problems.append(f"unexpected {_some(unexpected)}")
+    if wrong := [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]:
+        problems.append(f"wrong shape of {_some(wrong)}")
+    return problems
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from harness.verify import compatible, interval, verify
 from zoo.catalog import open_catalog
 from zoo.fetch import fetch
 from zoo.home import Home
-from zoo.loading import load
+from zoo.loading import load_model
 
 BIN = Path(sys.executable).parent
 
@@ -57,7 +57,7 @@ def test_the_second_time_nothing_is_trained_but_the_hash_is_checked(home, monkey
 def test_a_fetched_model_loads_and_has_the_recorded_accuracy(home) -> None:
     entry = open_catalog(home).entry("digits-mlp")
     fetched = fetch(entry, home)
-    assert not load(entry, fetched.path).training
+    assert not load_model(entry, fetched.path).training
     found = verify(entry, home, [])
     assert found.sha256_ok
     assert found.measured == pytest.approx(fetched.accuracy)
@@ -226,7 +226,7 @@ def test_pgd_breaks_published_models_as_much_as_was_measured_on_them(
         ("borealisai/advertorch-lenet5-clean-mnist", 0.3, 0.0),
     ):
         entry = open_catalog(home).entry(name)
-        model = load(entry, fetch(entry, home, mirror=mirror).path)
+        model = load_model(entry, fetch(entry, home, mirror=mirror).path)
         points = AttackerData(
             points=test, num_classes=10, architecture=entry.architecture, input_shape=(1, 28, 28)
         )

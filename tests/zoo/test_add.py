@@ -15,7 +15,7 @@ from zoo.catalog import Catalog, open_catalog
 from zoo.errors import ZooError
 from zoo.fetch import fetch
 from zoo.home import Home
-from zoo.loading import load
+from zoo.loading import load_model
 
 MINE: dict[str, Any] = {"name": "me/mlp", "dataset": "digits", "architecture": "mlp-128"}
 
@@ -38,7 +38,7 @@ def test_an_added_model_is_listed_fetched_and_loaded(
     assert (entry.input_shape, entry.num_classes) == ((1, 8, 8), 10)
     found = fetch(entry, home)
     assert found.cached
-    model = load(entry, found.path)
+    model = load_model(entry, found.path)
     torch.testing.assert_close(model.net.state_dict(), state)
     assert (model.mean.item(), model.std.item()) == (0.5, 0.25)
 
@@ -59,7 +59,7 @@ def test_wrapped_and_prefixed_weights_can_be_added(
     path = tmp_path / "wrapped.pt"
     torch.save({"model": {f"module.{key}": value for key, value in state.items()}}, path)
     entry = add(home, path, **MINE, state_dict="model", strip_prefix="module.")
-    torch.testing.assert_close(load(entry, fetch(entry, home).path).net.state_dict(), state)
+    torch.testing.assert_close(load_model(entry, fetch(entry, home).path).net.state_dict(), state)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError
-from zoo.loading import fit, load, load_network, read_state_dict, sniff, to_safetensors
+from zoo.loading import fit, load_model, load_network, read_state_dict, sniff, to_safetensors
 from zoo.nets import build
 
 PLAIN = Artifact(sha256="0" * 64, size=1, mirror_path=None, url=None)
@@ -260,7 +260,7 @@ def test_a_loaded_model_scales_its_input_and_is_in_eval_mode(
     path: Path, entry: ModelEntry, state: dict[str, Tensor]
 ) -> None:
     to_safetensors(state, path)
-    model, net = load(entry, path), load_network(entry, path)
+    model, net = load_model(entry, path), load_network(entry, path)
     x = torch.rand(2, 1, 8, 8)
     assert not model.training
     torch.testing.assert_close(model(x), net((x - 0.25) / 0.5))

@@ -15,7 +15,7 @@ from annotations.load import load as load_annotations
 from zoo.catalog import open_catalog
 from zoo.fetch import fetch
 from zoo.home import Home
-from zoo.loading import load
+from zoo.loading import load_model
 
 pytestmark = pytest.mark.mirror
 
@@ -69,7 +69,7 @@ def test_a_checkpoint_is_as_accurate_as_it_was_measured(
     catalog = open_catalog(store)
     entry = catalog.entry(name)
     found = fetch(entry, store, mirror=mirror)
-    model = load(entry, found.path)
+    model = load_model(entry, found.path)
     data = images(mirror, entry.dataset)
     with torch.no_grad():
         right = int((model(data.x).argmax(1) == data.y).sum())
@@ -97,7 +97,7 @@ def test_the_backdoor_works_on_the_backdoored_model_and_not_on_its_cleaned_twin(
     rates = {}
     for kind in ("backdoored", "teacher"):
         entry = catalog.entry(f"bboylyg/nad-wrn16-1-{kind}-cifar10")
-        model = load(entry, fetch(entry, store, mirror=mirror).path)
+        model = load_model(entry, fetch(entry, store, mirror=mirror).path)
         with torch.no_grad():
             rates[kind] = (model(x).argmax(1) == 5).double().mean().item()
         (annotated,) = [

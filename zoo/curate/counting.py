@@ -41,7 +41,7 @@ class Counts:
 
 
 def count(architecture: str, input_shape: tuple[int, int, int], num_classes: int) -> Counts:
-    """Count on torch's ``meta`` device, which knows shapes but computes nothing.
+    """Count on torch's ``meta`` device, which knows shapes but computes nothing, if it can be.
 
     Args:
         architecture: As of `zoo.nets.build`.
@@ -51,19 +51,19 @@ def count(architecture: str, input_shape: tuple[int, int, int], num_classes: int
     Raises:
         ZooError: There is no such architecture, or it cannot take such an input.
     """
-    net = _on_meta(architecture, input_shape, num_classes).eval()
-    parameters = sum(p.numel() for p in net.parameters())
-    net.requires_grad_(False)  # else the counter wants gradients of views
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        net(torch.empty(1, *input_shape, device="meta"))
+    try:
+        net = _on_meta(architecture, input_shape, num_classes)
+        flops, drops = _run(net, input_shape)
+    except RuntimeError:  # its forward pass reads numbers, which ``meta`` does not have
+        net = build(architecture, input_shape, num_classes)
+        flops, drops = _run(net, input_shape)
     layers = list(net.modules())
     library = architecture.split("/")[0]
     return Counts(
-        parameters=parameters,
-        flops=counter.get_total_flops(),
+        parameters=sum(p.numel() for p in net.parameters()),
+        flops=flops,
         has_batchnorm=any(isinstance(layer, _BatchNorm) for layer in layers),
-        has_dropout=_drops(net, input_shape),
+        has_dropout=drops,
         has_dropout_layers=any(isinstance(layer, _DropoutNd) for layer in layers),
         counted_with=f"torch {torch.__version__.split('+')[0]} FlopCounterMode"
         + (f", {library} {version(library)}" if "/" in architecture else ""),
@@ -97,12 +97,16 @@ class _DropoutSeen(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _drops(net: nn.Module, input_shape: tuple[int, int, int]) -> bool:
-    """Whether units are dropped when the network is trained, seen on one step forward."""
-    net.train()
-    with _DropoutSeen() as mode, torch.no_grad():
-        net(torch.empty(2, *input_shape, device="meta"))
-    return mode.seen
+def _run(net: nn.Module, input_shape: tuple[int, int, int]) -> tuple[int, bool]:
+    """FLOPs of one image, and whether units are dropped when the network is trained."""
+    net.requires_grad_(False)  # else the counter wants gradients of views
+    device = next(net.parameters()).device
+    counter, dropout = FlopCounterMode(display=False), _DropoutSeen()
+    with counter, torch.no_grad():
+        net.eval()(torch.empty(1, *input_shape, device=device))
+    with dropout, torch.no_grad():
+        net.train()(torch.empty(2, *input_shape, device=device))
+    return counter.get_total_flops(), dropout.seen
 
 
 def _on_meta(architecture: str, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:

@@ -20,12 +20,14 @@ class Listing:
         models: Rows for ``sources/<source>.csv``.
         metrics: Rows for ``metrics/<source>.csv``; None if that file is not the source's.
         exclusions: Rows for ``exclusions/<source>.csv``.
+        papers: Rows for ``papers/<source>.csv``; None if it has no such file.
     """
 
     version: str
     models: list[Row] = field(default_factory=list)
     metrics: list[Row] | None = None
     exclusions: list[Row] = field(default_factory=list)
+    papers: list[Row] | None = None
 
 
 def accuracy(model: str, dataset: str, value: float, n: int, metric: str = "accuracy") -> Row:

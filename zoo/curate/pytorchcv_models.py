@@ -76,6 +76,7 @@ def _row(facts: dict[str, str]) -> tuple[Row, int]:
         "mean": mean,
         "std": std,
         "licence": "MIT",
+        "pretraining": ("none",),
         "extra_data": "none",
         "backdoored": False,
         "url": f"{_RELEASES}/{facts['repo_release_tag']}/{file}.zip",

@@ -10,10 +10,16 @@ _DATASETS = {  # by the number of logits, which no tag contradicts
     11821: "imagenet-12k",
     19168: "imagenet-21k-w21",
     21841: "imagenet-22k",
-    21842: "imagenet-22k",  # one logit is of the background
-    21843: "imagenet-22k",  # two logits are unused
+    21842: "imagenet-22k",
+    21843: "imagenet-22k",
     115217: "bamboo",
 }
+
+_ODD_CLASSES = {
+    21842: "one logit more than ImageNet-22k has classes",
+    21843: "two logits more than ImageNet-22k has classes",
+}
+_PAPERS = {"tf_adv_in1k": "kurakin2017", "tf_ens_adv_in1k": "tramer2018"}
 
 # What a word of a tag says about data beyond the final dataset, and how that data was labelled.
 _EXTRA = {
@@ -74,7 +80,7 @@ def _row(full: str, config: Any) -> Row:
     return {
         "name": f"timm/{full}",
         "source_name": full,
-        "purpose": "security" if re.search(r"(^|_)(ap|adv)(_|$)", config.tag or "") else "benchmark",
+        "purpose": "security" if "adv" in (config.tag or "").split("_") else "benchmark",
         "task": "image classification",
         "dataset": dataset,
         "architecture": f"timm/{config.architecture}",
@@ -85,7 +91,9 @@ def _row(full: str, config: Any) -> Row:
         "licence": config.license,
         "pretraining": pretraining,
         "extra_data": regime,
+        "paper": _PAPERS.get(config.tag),
         "backdoored": False,
+        "notes": _ODD_CLASSES.get(config.num_classes),
         "hub_repo": (config.hf_hub_id or "").rstrip("/") or None,
         "url": config.url or None,
     }
@@ -99,8 +107,8 @@ def data_beyond(tag: str, dataset: str) -> tuple[tuple[str, ...] | None, str]:
         dataset: Key of the dataset that the weights classify.
 
     Returns:
-        Keys of the data, in the order of training, or None if there is none; and how it was
-        labelled: the weakest of its kinds, or ``none``.
+        The data, in the order of training, or None if the tag says no more than its kind; and how
+        it was labelled: the weakest of its kinds. ``none`` for both if there is none.
     """
     words = tag.split("_")
     told = [_EXTRA[word] for word in words if word in _EXTRA]
@@ -109,7 +117,9 @@ def data_beyond(tag: str, dataset: str) -> tuple[tuple[str, ...] | None, str]:
     told = [(key, kind) for key, kind in told if key != dataset]
     kinds = {kind for _, kind in told}
     keys = tuple(dict.fromkeys(key for key, _ in told if key is not None))
-    return keys or None, max(kinds, key=_WEAKEST_LAST.index) if kinds else "none"
+    if not kinds:
+        return ("none",), "none"
+    return keys or None, max(kinds, key=_WEAKEST_LAST.index)
 
 
 def _torchvision_urls() -> dict[str, str]:

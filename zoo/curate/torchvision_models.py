@@ -41,7 +41,7 @@ def list_models() -> Listing:
                     "mean": tuple(transform.mean),
                     "std": tuple(transform.std),
                     "licence": "CC-BY-NC-4.0" if swag else "BSD-3-Clause",
-                    "pretraining": ("instagram-3.6b",) if swag else None,
+                    "pretraining": ("instagram-3.6b",) if swag else ("none",),
                     "extra_data": "weakly labelled" if swag else "none",
                     "backdoored": False,
                     "url": weights.url,

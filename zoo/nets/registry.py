@@ -6,10 +6,11 @@ from functools import partial
 from torch import nn
 
 from zoo.errors import ZooError, unknown
-from zoo.nets.libraries import LIBRARIES
 from zoo.nets.lenet import LeNet5Wide, SpatialTransformerCNN
+from zoo.nets.libraries import LIBRARIES
 from zoo.nets.residual import CifarResNet, PlainResNet, WideResNet
 from zoo.nets.sequential import cnn_small, mlp, strided_cnn
+from zoo.nets.small_images import BasicBlock, Bottleneck, PreactivationBlock, StemResNet
 from zoo.nets.vit import VisionTransformer
 
 ARCHITECTURES: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
@@ -27,9 +28,27 @@ ARCHITECTURES: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
     "mlp-6x100": partial(mlp, hidden=(100,) * 5),
     "resnet2b": partial(PlainResNet, channels=8, stages=1),
     "resnet4b": partial(PlainResNet, channels=16, stages=2),
+    "preactresnet18-stem3": partial(StemResNet, block=PreactivationBlock, blocks=(2, 2, 2, 2)),
+    "resnet18-stem3": partial(StemResNet, block=BasicBlock, blocks=(2, 2, 2, 2)),
+    "resnet50-stem3": partial(StemResNet, block=Bottleneck, blocks=(3, 4, 6, 3)),
     "resnet8": partial(CifarResNet, blocks=1),
     "vit-tiny-patch2": partial(VisionTransformer, patch=2, dim=64, depth=3, heads=4, mlp_ratio=2),
-    "wrn-16-1": partial(WideResNet, blocks=2, widen=1),
+    **{
+        f"wrn-{6 * blocks + 4}-{widen}": partial(WideResNet, blocks=blocks, widen=widen)
+        for blocks, widen in (
+            (2, 1),
+            (4, 4),
+            (4, 10),
+            (5, 10),
+            (5, 15),
+            (5, 20),
+            (6, 2),
+            (11, 16),
+            (13, 8),
+            (15, 16),
+            (17, 16),
+        )
+    },
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from zoo.entry import ModelEntry
 from zoo.home import Home
@@ -12,9 +12,14 @@ Progress = Callable[[int, int], None]
 """Told how much is done and how much there is to do, in units of the source's choice."""
 
 
+Checked = Literal["sha256", "git sha1", "sha1", "sha256 prefix", "first use"]
+"""What a published file was held against. ``first use``: nobody states a hash of it, so whatever
+came first is what it has to be from then on."""
+
+
 @dataclass(frozen=True)
 class Fetched:
-    """Weights that lie in the store, ready for `zoo.loading.load`.
+    """Weights that lie in the store, ready for `zoo.loading.load_model`.
 
     Attributes:
         name: Of the model.
@@ -22,6 +27,7 @@ class Fetched:
         sha256: Of that file, and its name.
         cached: Whether it was there already.
         accuracy: Measured while making it; None if nothing was measured.
+        checked: What the published file was held against; None for what was not published.
     """
 
     name: str
@@ -29,6 +35,7 @@ class Fetched:
     sha256: str
     cached: bool
     accuracy: float | None
+    checked: Checked | None = None
 
 
 class Source(Protocol):

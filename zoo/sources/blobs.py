@@ -3,11 +3,14 @@
 import json
 import os
 import re
+import shutil
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from filelock import FileLock
@@ -15,7 +18,31 @@ from filelock import FileLock
 from zoo.entry import Artifact, ModelEntry
 from zoo.files import digest, sha256_file, slug, write_json
 from zoo.home import Home
-from zoo.sources.base import Fetched
+from zoo.sources.base import Checked, Fetched
+
+_ABANDONED = 7 * 24 * 3600.0  # seconds without a new byte
+
+# Two networks at once would need twice the memory, on a machine that may have enough for one.
+_CONVERTING = Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obtained:
+    """A published file that lies in the store, checked.
+
+    Attributes:
+        sha256: Of the file, and its name there.
+        checked: What it was held against.
+        origin: Where it came from, for people.
+        hub_revision: Commit that it is of, if it came from the Hub.
+        hub_file: Its name in that commit.
+    """
+
+    sha256: str
+    checked: Checked
+    origin: str | None = None
+    hub_revision: str | None = None
+    hub_file: str | None = None
 
 
 @contextmanager
@@ -45,11 +72,40 @@ def new_blob(home: Home, name: str) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def partial(home: Home, name: str) -> Path:
+    """Where what is downloaded for a model lies until it is whole and checked.
+
+    What nobody has gone on with for a week is removed, whichever model it is of.
+    """
+    if home.downloads.is_dir():
+        for path in home.downloads.iterdir():
+            if _last_written(path) < time.time() - _ABANDONED:
+                remove(path)
+    return home.downloads / _part(name)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder that need not exist."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _last_written(path: Path) -> float:
+    """When a file, or anything in a folder, was written last; now, if it is just going away."""
+    try:
+        return max(file.lstat().st_mtime for file in [path, *path.rglob("*")])
+    except FileNotFoundError:
+        return time.time()
+
+
 def keep(home: Home, part: Path, sha256: str) -> Path:
     """Move a finished file to its place in the store; it is on the disk when this returns."""
     with part.open("rb") as file:
         os.fsync(file.fileno())
     blob = home.blobs / sha256
+    blob.parent.mkdir(parents=True, exist_ok=True)
     os.replace(part, blob)
     return blob
 
@@ -99,43 +155,76 @@ def stored_intact(entry: ModelEntry, home: Home) -> bool | None:
     return all(blob.is_file() and sha256_file(blob) == blob.name for blob in blobs)
 
 
+def remembered(home: Home, name: str, artifact: Artifact) -> Obtained | None:
+    """What came the last time from where the catalog says that the file is; it may be gone now."""
+    made = recorded(home, name)
+    if made is None or made.get("location") != _location(artifact):
+        return None
+    if "source_sha256" not in made:
+        return None
+    revision, file = made.get("hub_revision"), made.get("hub_file")
+    return Obtained(
+        sha256=made["source_sha256"],
+        checked=made.get("checked", "first use"),
+        origin=made.get("origin"),
+        hub_revision=revision if re.fullmatch("[0-9a-f]{40}", str(revision)) else None,
+        hub_file=file if isinstance(file, str) else None,
+    )
+
+
 def converted(entry: ModelEntry, artifact: Artifact, home: Home) -> Fetched | None:
     """What `convert` made before, if it and the file that it was made from are unchanged."""
     made = recorded(home, entry.name)
-    if made is None:
+    if made is None or "source_sha256" not in made:
         return None
     fits = made.get("made_from") == _determines(entry, artifact)
     weights = home.blobs / made["sha256"]
-    intact_both = [intact(home.blobs / artifact.sha256), intact(weights)]
+    intact_both = [intact(home.blobs / made["source_sha256"]), intact(weights)]
     if not (fits and all(intact_both)):
         return None
-    return Fetched(entry.name, weights, made["sha256"], cached=True, accuracy=None)
+    return Fetched(
+        entry.name, weights, made["sha256"], True, accuracy=None, checked=made.get("checked")
+    )
 
 
-def convert(entry: ModelEntry, artifact: Artifact, home: Home) -> Fetched:
-    """Make safetensors of the artifact's blob, which must be intact, and record it.
+def convert(
+    entry: ModelEntry, artifact: Artifact, home: Home, source: Obtained | None = None
+) -> Fetched:
+    """Make safetensors of a file in the store, which must be intact, and record it.
+
+    Args:
+        entry: The model.
+        artifact: How the weights lie in the file.
+        home: The store.
+        source: The file; None for the one whose sha256 the artifact states.
 
     Raises:
         ZooError: The file holds something other than this entry's weights.
     """
     from zoo.loading import fit, read_state_dict, to_safetensors
 
-    net = fit(entry, read_state_dict(home.blobs / artifact.sha256, artifact))
-    with new_blob(home, entry.name) as part:
+    if source is None:
+        assert artifact.sha256 is not None
+        source = Obtained(sha256=artifact.sha256, checked="sha256")
+    with _CONVERTING, new_blob(home, entry.name) as part:
+        net = fit(entry, read_state_dict(home.blobs / source.sha256, artifact))
         to_safetensors(net.state_dict(), part)
         sha256, size = sha256_file(part), part.stat().st_size
         weights = keep(home, part, sha256)
-    write_json(
-        _record(home, entry.name),
-        {
-            "name": entry.name,
-            "sha256": sha256,
-            "size": size,
-            "source_sha256": artifact.sha256,
-            "made_from": _determines(entry, artifact),
-        },
+    known = asdict(source)
+    record = {
+        "name": entry.name,
+        "sha256": sha256,
+        "size": size,
+        "source_sha256": known.pop("sha256"),
+        "made_from": _determines(entry, artifact),
+        "location": _location(artifact),
+        **{key: value for key, value in known.items() if value is not None},
+    }
+    write_json(_record(home, entry.name), record)
+    return Fetched(
+        entry.name, weights, sha256, False, accuracy=None, checked=source.checked
     )
-    return Fetched(entry.name, weights, sha256, cached=False, accuracy=None)
 
 
 def _record(home: Home, name: str) -> Path:
@@ -145,6 +234,12 @@ def _record(home: Home, name: str) -> Path:
 def _part(name: str) -> str:
     """Name of a model's unfinished file, which is no part of another model's."""
     return f"{digest(name)}.part"
+
+
+def _location(artifact: Artifact) -> str:
+    """Digest of where the catalog says that a file is published."""
+    where = (artifact.url, artifact.member)
+    return digest([*where, artifact.hub_repo, artifact.hub_revision, artifact.hub_file])
 
 
 def _determines(entry: ModelEntry, artifact: Artifact) -> str:

@@ -17,7 +17,7 @@ class Local:
             ZooError: The copy in the store is gone or altered.
         """
         artifact = entry.artifact
-        if artifact is None:
+        if artifact is None or artifact.sha256 is None:
             raise ZooError(f"The catalog names no weight file for {entry.name}.")
         with locked(home, entry.name):
             found = converted(entry, artifact, home)
