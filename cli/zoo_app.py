@@ -74,11 +74,20 @@ def list_models(
         str | None, typer.Option(help="Columns with commas between, or '*' for all.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Models at most.", min=0)] = None,
+    search: Annotated[
+        str | None, typer.Option(help="Words that describe the models; best matches first.")
+    ] = None,
+    all: Annotated[
+        bool,
+        typer.Option("--all", help="Also duplicates, backdoored models and others left out."),
+    ] = False,
     format: FormatOption = Format.TABLE,
 ) -> None:
-    """List models.
+    """List models: by default none that is backdoored, a duplicate, or of very low performance.
 
     For example:
+
+      zoo list --search "robust wide resnet cifar"
 
       zoo list --purpose security --columns name,paper,year
 
@@ -87,7 +96,9 @@ def list_models(
     from zoo.catalog import DEFAULT_COLUMNS
 
     chosen = DEFAULT_COLUMNS if columns is None else [c.strip() for c in columns.split(",")]
-    header, rows = _catalog().list(chosen, where, dataset, purpose, limit)
+    header, rows = _catalog().list(
+        chosen, where, dataset, purpose, limit, search=search, all=all
+    )
     show(header, rows, format)
 
 
@@ -120,6 +131,73 @@ def show_model(name: Name, format: FormatOption = Format.TABLE) -> None:
     print("\nSources")
     columns = ["entity", "entity_id", "method", "confidence", "evidence", "file", "line"]
     table(columns, list(dict.fromkeys(tuple(fact[column] for column in columns) for fact in facts)))
+
+
+@app.command()
+def stats(
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw the figure into this SVG file.")
+    ] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Count what there is: models, complete codes, and SecurityNet's Figure 1.
+
+    Everything but the first two tables is about the models of the default view.
+
+    For example:
+
+      zoo stats --plot figure.svg
+    """
+    from zoo.stats import as_json
+    from zoo.stats import stats as count
+
+    found = count(_catalog())
+    if plot is not None:
+        from zoo.figure import draw
+
+        draw(found, plot)
+    if format is Format.JSON:
+        print(json.dumps(as_json(found), indent=1))
+        return
+    tables = [
+        (["", "number"], list(found.counts.items())),
+        (["left out because", "models"], list(found.excluded.items())),
+        (["code", "models without"], list(found.unfilled.items())),
+        *((panel.columns, panel.rows) for panel in found.panels.values()),
+    ]
+    if format is Format.CSV:
+        rows = [(header[0], *row) for header, rows in tables for row in rows]
+        show(["table", "label", "number"], rows, format)
+        return
+    titles = ["The catalog", "Left out", "Codes", *(p.title for p in found.panels.values())]
+    for title, (header, rows) in zip(titles, tables, strict=True):
+        print(f"\n{title}")
+        table(header, rows)
+
+
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="Annotations, a store, or a catalog's file.")],
+    new: Annotated[Path, typer.Argument(help="The same, to compare with.")],
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """List the facts that changed between two catalogs, with the file and line of each.
+
+    For example:
+
+      git worktree add ../before HEAD~1
+
+      zoo diff ../before/annotations annotations
+    """
+    from zoo.diff import Change
+    from zoo.diff import diff as compare
+
+    changes = compare(old, new)
+    if not changes and format is Format.TABLE:
+        print("No fact changed.")
+        return
+    header = [field.name for field in fields(Change)]
+    show(header, [list(asdict(change).values()) for change in changes], format)
 
 
 @app.command()

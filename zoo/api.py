@@ -39,7 +39,5 @@ def load(
     if not isinstance(home, Home):
         home = Home.open(home)
     entry = open_catalog(home).entry(name)
-    found = fetch(
-        entry, home, mirror=mirror, offline=offline, accept_licence=accept_licence
-    )
+    found = fetch(entry, home, mirror=mirror, offline=offline, accept_licence=accept_licence)
     return load_model(entry, found.path)

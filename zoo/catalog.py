@@ -3,17 +3,21 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import duckdb
 
 from zoo.build import refresh
 from zoo.database import connect, one_line
 from zoo.entry import Artifact, ModelEntry
-from zoo.errors import ZooError, unknown
+from zoo.errors import UnknownNameError, ZooError, unknown
 from zoo.home import Home
 from zoo.recipe import Recipe
+from zoo.search import find, nearest
 from zoo.sources.blobs import recorded
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Table = tuple[list[str], list[tuple[Any, ...]]]
 """Column names, and rows."""
@@ -33,12 +37,16 @@ DEFAULT_COLUMNS = (
 )
 
 
-def open_catalog(home: Home) -> "Catalog":
+def open_catalog(home: Home | None = None) -> "Catalog":
     """The catalog of a store, built first if it is missing or older than its annotations.
+
+    Args:
+        home: The store; by default the one at ``$ZOO_HOME``.
 
     Raises:
         ZooError: It had to be built and an annotation is wrong.
     """
+    home = home or Home.open()
     refresh(home)
     return Catalog(home)
 
@@ -59,16 +67,12 @@ class Catalog:
         Raises:
             UnknownNameError: There is none; the text shows the nearest names.
         """
-        with connect(self.home.database) as con:
-            found = _fetch(con, "SELECT * FROM v_models WHERE name = ?", [name])
-        if not found[1]:
-            raise unknown("model", name, self.names())
-        return _entry(found[0], found[1][0])
+        return _entry(*self._model(name))
 
     def entries(
         self, where: str | None = None, *, dataset: str | None = None, purpose: str | None = None
     ) -> list[ModelEntry]:
-        """The models that match all that is given, sorted by name.
+        """The models of ``v_models`` that match all that is given, sorted by name.
 
         Args:
             where: SQL expression over the columns of ``v_models``.
@@ -81,6 +85,29 @@ class Catalog:
         header, rows = self.list(["*"], where, dataset, purpose)
         return [_entry(header, row) for row in rows]
 
+    def models(
+        self,
+        where: str | None = None,
+        *,
+        columns: Sequence[str] = ("*",),
+        search: str | None = None,
+        all: bool = False,
+    ) -> "pd.DataFrame":
+        """Models as a pandas frame, one row each: see `list` for the arguments.
+
+        Raises:
+            ZooError: The expression is wrong, or a name is unknown.
+        """
+        return _frame(self.list(columns, where, search=search, all=all))
+
+    def query(self, sql: str) -> "pd.DataFrame":
+        """The answer to one question in SQL, as a pandas frame: see `sql`.
+
+        Raises:
+            ZooError: It is not one question, or DuckDB refuses it.
+        """
+        return _frame(self.sql(sql))
+
     def list(
         self,
         columns: Sequence[str] = DEFAULT_COLUMNS,
@@ -88,6 +115,9 @@ class Catalog:
         dataset: str | None = None,
         purpose: str | None = None,
         limit: int | None = None,
+        *,
+        search: str | None = None,
+        all: bool = False,
     ) -> Table:
         """Columns of ``v_models`` for the models that match, sorted by name.
 
@@ -97,6 +127,8 @@ class Catalog:
             dataset: Key of a dataset.
             purpose: One of `PURPOSES`.
             limit: How many models at most.
+            search: Words that describe the models; the best matches come first.
+            all: Also those that ``v_models`` leaves out.
 
         Raises:
             ZooError: The expression is wrong, or a name is unknown.
@@ -106,6 +138,7 @@ class Catalog:
         given = {"dataset": dataset, "purpose": purpose}
         filters = {column: value for column, value in given.items() if value is not None}
         conditions = ["true", *(f"{column} = ?" for column in filters)]
+        view = "v_all_models" if all else "v_models"
         with connect(self.home.database) as con:
             known = _fetch(con, "SELECT * FROM v_models LIMIT 0")[0]
             for column in columns:
@@ -118,10 +151,14 @@ class Catalog:
             if where is not None:
                 _check_expression(con, where)
                 conditions.append(f"(\n{where}\n)")  # the line break ends a comment
-            query = (
-                f"SELECT {', '.join(columns)} FROM v_models "
-                f"WHERE {' AND '.join(conditions)} ORDER BY name"
-            )
+            # Of the joined tables only the view's columns are shown.
+            chosen = [f"{view}.{column}" for column in columns]
+            query, order = f"SELECT {', '.join(chosen)} FROM {view}", "name"
+            if search is not None:
+                find(con, search)
+                query += " JOIN found USING (name)"
+                order = "score DESC, name"
+            query += f" WHERE {' AND '.join(conditions)} ORDER BY {order}"
             if limit is not None:
                 query += f" LIMIT {limit:d}"
             return _fetch(con, query, list(filters.values()))
@@ -155,15 +192,16 @@ class Catalog:
         Raises:
             UnknownNameError: There is no such model; the text shows the nearest names.
         """
-        entry = self.entry(name)
-        (model,) = self._records("SELECT * FROM v_models WHERE name = ?", [name])
+        header, row = self._model(name)
+        model = dict(zip(header, row, strict=True))
         facts = self._records(
             """
             WITH about AS (
                 FROM annotations
                 WHERE (entity, entity_id) IN (
-                    ('models', $name), ('datasets', $dataset),
-                    ('architectures', $architecture), ('families', $family)
+                    ('models', $name), ('datasets', $dataset), ('exclusions', $name),
+                    ('architectures', $architecture), ('families', $family),
+                    ('networks', $network)
                 )
                 OR (entity = 'metrics' AND starts_with(entity_id, $name || ' '))
             )
@@ -173,7 +211,8 @@ class Catalog:
             WHERE entity = 'papers' AND entity_id IN (SELECT value FROM about WHERE field = 'paper')
             ORDER BY entity <> 'models', entity, entity_id, field
             """,
-            {key: model[key] for key in ("name", "dataset", "architecture", "family")},
+            {key: model[key] for key in ("name", "dataset", "architecture", "family")}
+            | {"network": _network_key(model)},
         )
         metrics = self._records(
             "SELECT * EXCLUDE model FROM metrics WHERE model = ? ORDER BY ALL", [name]
@@ -181,7 +220,7 @@ class Catalog:
         return {
             "model": model,
             "metrics": metrics,
-            "fetched": recorded(self.home, entry.name),
+            "fetched": recorded(self.home, name),
             "facts": facts,
         }
 
@@ -203,6 +242,18 @@ class Catalog:
                     "catalog cannot be changed from here."
                 )
             return _fetch(con, query)
+
+    def _model(self, name: str) -> tuple[Sequence[str], Sequence[Any]]:
+        """Columns and values of ``v_all_models`` for one model."""
+        with connect(self.home.database) as con:
+            header, rows = _fetch(con, "SELECT * FROM v_all_models WHERE name = ?", [name])
+            if rows:
+                return header, rows[0]
+            near = nearest(con, name)
+        raise UnknownNameError(
+            f"No model {name!r}. "
+            + (f"Nearest: {', '.join(near)}." if near else "Search with `zoo list --search WORDS`.")
+        )
 
     def _column(self, query: str) -> "list[str]":
         with connect(self.home.database) as con:
@@ -246,14 +297,30 @@ def _check_expression(con: duckdb.DuckDBPyConnection, where: str) -> None:
             raise ZooError(f"--where {where!r} is more than one condition.")
 
 
+def _frame(table: Table) -> "pd.DataFrame":
+    import pandas as pd
+
+    header, rows = table
+    return pd.DataFrame(rows, columns=header)
+
+
+def _network_key(model: dict[str, Any]) -> str:
+    """Key of the row with what was counted on a model's network."""
+    shape = ";".join(map(str, model["input_shape"] or ()))
+    return f"{model['architecture']} {shape} {model['num_classes']}"
+
+
 def _entry(header: Sequence[str], row: Sequence[Any]) -> ModelEntry:
     values = dict(zip(header, row, strict=True))
+    if values["input_shape"] is None:
+        raise ZooError(
+            f"{values['name']} takes no images ({values['notes']}): it is in the catalog to be "
+            "counted and compared, not to be loaded."
+        )
     channels, height, width = values["input_shape"]
     artifact = None
-    if values["sha256"] is not None:
-        artifact = Artifact(
-            **{name: values[name] for name in Artifact.__dataclass_fields__},
-        )
+    if values["state_dict"] is not None:
+        artifact = Artifact(**{name: values[name] for name in Artifact.__dataclass_fields__})
     return ModelEntry(
         name=values["name"],
         source=values["source"],
@@ -262,8 +329,8 @@ def _entry(header: Sequence[str], row: Sequence[Any]) -> ModelEntry:
         architecture=values["architecture"],
         input_shape=(channels, height, width),
         num_classes=values["num_classes"],
-        mean=tuple(values["mean"]),
-        std=tuple(values["std"]),
+        mean=None if values["mean"] is None else tuple(values["mean"]),
+        std=None if values["std"] is None else tuple(values["std"]),
         licence=values["licence"],
         backdoored=values["backdoored"],
         artifact=artifact,

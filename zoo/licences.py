@@ -37,7 +37,9 @@ _OPEN = {
     "mobileone-license",
     "nvidia-open-model-license",
 }
-_OPEN_WORDS = set("mit apache bsd isc unlicense gpl lgpl agpl mpl epl wtfpl zlib openrail afl".split())
+_OPEN_WORDS = re.compile(
+    r"\b(mit|apache|bsd|isc|unlicense|[al]?gpl|mpl|epl|wtfpl|zlib|openrail|afl|cc-?(by|0))(v?\d|\b)"
+)
 _NON_COMMERCIAL = re.compile(
     r"\bnc\b|\bnon-?commercial|\bno-commercial|\bresearch-(only|licen[cs]e|use|purposes)"
     r"|\bonly-for-research|\bacademic(?!-free)"
@@ -52,9 +54,7 @@ def kind(licence: str | None) -> Kind:
     text = re.sub(r"[^a-z0-9.]+", "-", (licence or "").lower()).strip("-")
     if text in _RESEARCH_ONLY or _NON_COMMERCIAL.search(text):
         return Kind.NON_COMMERCIAL
-    # "GPLv3" and "Apache-2.0" are words of which the beginning counts.
-    words = {re.sub(r"(v?\d.*)?$", "", word) for word in text.split("-")}
-    if text in _OPEN or words & _OPEN_WORDS or re.match("cc-?(by|0)", text):
+    if text in _OPEN or _OPEN_WORDS.search(text):
         return Kind.PERMISSIVE
     return Kind.UNKNOWN
 

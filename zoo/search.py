@@ -3,16 +3,98 @@
 import re
 import unicodedata
 
+import duckdb
+
+_NEAR = 0.87  # Jaro-Winkler similarity of a misspelled word to the one that was meant
+
+
+def find(con: duckdb.DuckDBPyConnection, text: str) -> None:
+    """Make the temporary table ``found`` (name, score): the models that a text describes.
+
+    Each word must begin a word of the model's; one that begins none counts as the words of the
+    catalog that are most like it. The score is the number of words that are there whole.
+
+    Args:
+        con: The catalog, open for reading.
+        text: Words: ``resnet cifar``.
+    """
+    con.execute("CREATE TEMP TABLE asked (place INTEGER, word VARCHAR, exact BOOLEAN)")
+    for place, word in enumerate(re.findall(r"[a-z0-9]+", _plain(text))):
+        known = con.execute(
+            "SELECT count(*) FROM words WHERE starts_with(word, ?)", [word]
+        ).fetchall()
+        if known[0][0]:
+            con.execute("INSERT INTO asked VALUES (?, ?, true)", [place, word])
+        else:
+            con.execute(
+                """
+                INSERT INTO asked
+                SELECT $place, word, false
+                FROM (SELECT DISTINCT word FROM words)
+                WHERE jaro_winkler_similarity(word, $word) >= $near
+                ORDER BY jaro_winkler_similarity(word, $word) DESC, word
+                LIMIT 3
+                """,
+                {"place": place, "word": word, "near": _NEAR},
+            )
+            # Keeps the place of a word that nothing is like: it must be matched, and cannot be.
+            con.execute("INSERT INTO asked VALUES (?, NULL, false)", [place])
+    con.execute(
+        """
+        CREATE TEMP TABLE found AS
+        SELECT model AS name, sum(whole) AS score
+        FROM (
+            SELECT words.model, asked.place, max((words.word = asked.word)::INTEGER) AS whole
+            FROM words
+            JOIN asked ON starts_with(words.word, asked.word)
+            GROUP BY ALL
+        )
+        GROUP BY model
+        HAVING count(*) = (SELECT count(DISTINCT place) FROM asked)
+        """
+    )
+
+
+def nearest(con: duckdb.DuckDBPyConnection, name: str, limit: int = 5) -> list[str]:
+    """Names of models that are most like a name that there is not, best first.
+
+    Args:
+        con: The catalog, open for reading.
+        name: What was asked for.
+        limit: How many names at most.
+    """
+    found = con.execute(
+        """
+        SELECT name
+        FROM models
+        WHERE contains(name, lower($name)) OR jaro_winkler_similarity(name, lower($name)) > 0.75
+            OR jaro_winkler_similarity(split_part(name, '/', 2), lower($name)) > 0.85
+        ORDER BY contains(name, lower($name)) DESC,
+            greatest(
+                jaro_winkler_similarity(name, lower($name)),
+                jaro_winkler_similarity(split_part(name, '/', 2), lower($name))
+            ) DESC,
+            name
+        LIMIT $limit
+        """,
+        {"name": name, "limit": limit},
+    ).fetchall()
+    return [near for (near,) in found]
+
+
+def _plain(text: str) -> str:
+    """A text without case and accents."""
+    decomposed = unicodedata.normalize("NFKD", text.lower())
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+
 
 def split_words(text: str) -> list[str]:
     """The words of a text as they are searched: without case and accents, split at punctuation.
 
     ``ResNet-18 (CIFAR10)`` gives ``resnet``, ``18``, ``resnet18``, ``cifar``, ``10``, ``cifar10``.
     """
-    plain = unicodedata.normalize("NFKD", text.lower())
-    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     found: list[str] = []
-    for joined in re.findall(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*", plain):
+    for joined in re.findall(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*", _plain(text)):
         pieces = re.split(r"[-_.]", joined)
         found += pieces
         found += ["".join(pair) for pair in zip(pieces, pieces[1:], strict=False)]

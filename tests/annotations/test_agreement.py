@@ -366,32 +366,33 @@ def test_yes_to_one_field_is_not_yes_to_another() -> None:
 
 
 def test_the_bootstrap_draws_an_item_with_all_its_fields() -> None:
-    items = [*[("family", str(i)) for i in range(8)], *[("dataset", str(i)) for i in range(4)]]
-    years = [["2015", "2016"][i % 2] for i in range(8)]
+    years = ["2015", "2016"] * 4
     wrong = ["2015"] * 3 + years[3:]
-
-    def coder(values: list[str]) -> dict[str, dict[str, str]]:
-        by_item = {str(i): value for i, value in enumerate(values)}
-        return {
-            "arxiv_year": by_item,
-            "venue_year": by_item,
-            "paper_title": dict(list(by_item.items())[:4]),
-        }
-
-    titles = {Cell("dataset", str(i), "paper_title"): (years[i], wrong[i]) for i in range(4)}
-    found = round_of({"one": coder(years), "two": coder(wrong)}, items=items[:8])
-    for coder_name, place in (("one", 0), ("two", 1)):
-        found.codings[coder_name].update({cell: pair[place] for cell, pair in titles.items()})
-    found = Round(**{**vars(found), "items": tuple(items)})
-    decisions = [
-        Choices((entity, str(i)), ((entity, field, years[i]), (entity, field, wrong[i])))
+    cells = [
+        Cell(entity, str(i), field)
         for entity, field, n in [
-            ("family", "paper_title", 4),
             ("family", "arxiv_year", 8),
             ("family", "venue_year", 8),
-            ("dataset", "paper_title", 4),
+            ("dataset", "year", 4),  # of things that are called like a family
         ]
         for i in range(n)
+    ]
+    found = Round(
+        name="test",
+        items=tuple(dict.fromkeys((cell.entity, cell.item) for cell in cells)),
+        codings={
+            "one": {cell: years[int(cell.item)] for cell in cells},
+            "two": {cell: wrong[int(cell.item)] for cell in cells},
+        },
+        decisions={},
+        aliases={},
+    )
+    decisions = [
+        Choices(
+            (cell.entity, cell.item),
+            tuple((cell.field, coding[cell]) for coding in found.codings.values()),
+        )
+        for cell in cells
     ]
     assert by_field(compare(found))[ALL].kappa == cohen(decisions)
     apart = [Choices(i, choices.chosen) for i, choices in enumerate(decisions)]

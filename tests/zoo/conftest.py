@@ -1,3 +1,8 @@
+import importlib.util
+import json
+import os
+import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,6 +20,22 @@ from zoo.entry import Artifact, ModelEntry
 from zoo.files import sha256_file
 from zoo.home import Home
 from zoo.nets import build
+
+# The client of the Hub reads these when it is imported: a folder of its own, which answers the one
+# question that it asks the public Hub once a day.
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-home-")
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+os.environ.pop("HF_HUB_OFFLINE", None)
+Path(os.environ["HF_HOME"], ".agent_harnesses.json").write_text(
+    json.dumps({"standardEnvVars": [], "harnesses": {}})
+)
+
+_spec = importlib.util.spec_from_file_location("servers", Path(__file__).with_name("servers.py"))
+assert _spec is not None
+assert _spec.loader is not None
+servers = importlib.util.module_from_spec(_spec)
+sys.modules["servers"] = servers  # test modules import it by this name
+_spec.loader.exec_module(servers)
 
 Serve = Callable[[Callable[[Path], object]], ModelEntry]
 
@@ -103,6 +124,23 @@ def serve(site: Path, server: ThreadingHTTPServer, entry: ModelEntry) -> Serve:
 def published(serve: Serve, state: dict[str, torch.Tensor]) -> ModelEntry:
     """The entry, with its file on the server."""
     return serve(lambda file: torch.save(state, file))
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A web server that misbehaves on request: a `servers.Site`."""
+    monkeypatch.setattr("zoo.sources.download.PAUSES", (0.01, 0.02, 0.03))
+    with servers.running(servers.Site()) as site:
+        yield site
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A stand-in for the Hugging Face Hub, which the real client is sent to: a `servers.Hub`."""
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with servers.running(servers.Hub()) as site:
+        monkeypatch.setenv("HF_ENDPOINT", site.url)
+        yield site
 
 
 @pytest.fixture(autouse=True)

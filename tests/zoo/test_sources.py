@@ -11,6 +11,7 @@ from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.fetch import Fetched, Progress, fetch, sources
 from zoo.home import Home
+from zoo.recipe import Recipe
 
 
 class Fixed:
@@ -49,7 +50,15 @@ def test_an_unknown_source_names_the_known_ones(entry: ModelEntry, home: Home) -
             ZooError, match=r"No source of models 'timm'\. Known: fixed, local, published"
         ),
     ):
-        fetch(replace(entry, source="timm"), home)  # type: ignore[arg-type]
+        fetch(replace(entry, source="timm", artifact=None, recipe=Recipe()), home)
+
+
+@pytest.mark.usefixtures("plugins")
+def test_whoever_lists_a_published_model_its_file_is_got_from_where_it_lies(
+    published: ModelEntry, home: Home
+) -> None:
+    with pytest.warns(UserWarning, match="left out"):
+        assert not fetch(replace(published, source="timm"), home).cached
 
 
 def test_the_harness_provides_the_self_trained_models() -> None:

@@ -222,9 +222,7 @@ def convert(
         **{key: value for key, value in known.items() if value is not None},
     }
     write_json(_record(home, entry.name), record)
-    return Fetched(
-        entry.name, weights, sha256, False, accuracy=None, checked=source.checked
-    )
+    return Fetched(entry.name, weights, sha256, False, accuracy=None, checked=source.checked)
 
 
 def _record(home: Home, name: str) -> Path:

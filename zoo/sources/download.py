@@ -29,7 +29,7 @@ _CHUNK = 1 << 20
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
 
-class _Broken(Exception):
+class _BrokenError(Exception):
     """What went wrong this time; another try may succeed."""
 
 
@@ -79,7 +79,7 @@ def download(
     while True:
         try:
             _go_on(name, url, part, size, progress)
-        except _Broken as problem:
+        except _BrokenError as problem:
             got = part.stat().st_size if part.exists() else 0
             most, tries = (got, 0) if got > most else (most, tries + 1)
             if tries > len(PAUSES):
@@ -100,13 +100,11 @@ def discard(part: Path) -> None:
     _note(part).unlink(missing_ok=True)
 
 
-def _go_on(
-    name: str, url: str, part: Path, size: int | None, progress: Progress | None
-) -> None:
+def _go_on(name: str, url: str, part: Path, size: int | None, progress: Progress | None) -> None:
     """One connection: get what is missing of a file, or all of it.
 
     Raises:
-        _Broken: Not everything came.
+        _BrokenError: Not everything came.
     """
     validator = _resumable(part, url)
     have = part.stat().st_size if validator else 0
@@ -126,9 +124,11 @@ def _go_on(
                     f"{name}: {url} answered {problem.code} {problem.reason}. Get the file by "
                     "other means: --from-file FILE or --mirror DIR."
                 ) from problem
-            raise _Broken(f"answered {problem.code} {problem.reason}") from problem
+            raise _BrokenError(f"answered {problem.code} {problem.reason}") from problem
     except (OSError, ValueError, http.client.HTTPException) as problem:
-        raise _Broken(f"cannot be reached ({getattr(problem, 'reason', problem)})") from problem
+        raise _BrokenError(
+            f"cannot be reached ({getattr(problem, 'reason', problem)})"
+        ) from problem
     with response:
         if response.status != 206 or _begin(response.headers) != have:
             have = 0
@@ -150,7 +150,7 @@ def _go_on(
                 if progress is not None:
                     progress(have, total or size or 0)
     if total is not None and have < total:
-        raise _Broken(f"broke off after {have} of {total} bytes")
+        raise _BrokenError(f"broke off after {have} of {total} bytes")
 
 
 def _chunks(response: IO[bytes]) -> Iterator[bytes]:
@@ -159,7 +159,7 @@ def _chunks(response: IO[bytes]) -> Iterator[bytes]:
         try:
             chunk = response.read1(_CHUNK)  # type: ignore[attr-defined]
         except (OSError, http.client.HTTPException) as problem:
-            raise _Broken(f"broke off ({problem or type(problem).__name__})") from problem
+            raise _BrokenError(f"broke off ({problem or type(problem).__name__})") from problem
         if not chunk:
             return
         yield chunk

@@ -33,25 +33,25 @@ class Expected:
 
     @classmethod
     def of(cls, artifact: Artifact, first: str | None = None) -> "Expected":
-        """What the catalog states of an artifact."""
+        """What the catalog states of an artifact; its sha256 overrules what came first."""
         return cls(
             sha256=artifact.sha256,
             sha256_prefix=artifact.sha256_prefix,
             sha1=artifact.sha1,
             size=artifact.size,
-            first=first,
+            first=first if artifact.sha256 is None else None,
         )
 
     @property
     def checked(self) -> Checked:
         """The strongest hash that the publisher states."""
-        stated: tuple[tuple[Checked, str | None], ...] = (
-            ("sha256", self.sha256),
-            ("git sha1", self.git_sha1),
-            ("sha1", self.sha1),
-            ("sha256 prefix", self.sha256_prefix),
-        )
-        return next((name for name, value in stated if value is not None), "first use")
+        if self.sha256 is not None:
+            return "sha256"
+        if self.git_sha1 is not None:
+            return "git sha1"
+        if self.sha1 is not None:
+            return "sha1"
+        return "first use" if self.sha256_prefix is None else "sha256 prefix"
 
 
 def refuse_page(head: bytes, origin: str) -> None:

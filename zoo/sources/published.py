@@ -185,9 +185,7 @@ def _copy(
         raise ZooError(f"{name}: there is no file {path}.")
     with new_blob(home, name) as part:
         if artifact.member is not None and archive.has_member(path, artifact.member):
-            archive.extract(
-                name, path, artifact.member, part, size=expected.size, origin=str(path)
-            )
+            archive.extract(name, path, artifact.member, part, size=expected.size, origin=str(path))
         else:
             size = path.stat().st_size
             with path.open("rb") as file, part.open("wb") as copy:
