@@ -132,7 +132,11 @@ def load_origins(folder: Path, codebook: Codebook) -> dict[str, Origin]:
         if not problems:
             origins[key] = Origin(
                 key=key,
-                **{name: values.get(name) for name in described},
+                title=str(values["title"]),
+                url=str(values["url"]),
+                version=values["version"],
+                licence=values["licence"],
+                publisher_type=values["publisher_type"],
                 default=Provenance(**default),
                 fields={name: Provenance(**single) for name, single in singles.items()},
             )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -29,6 +30,9 @@ app = new_app(
     "  zoo verify akamaster/resnet20-cifar10 --mirror /data/mirror"
 )
 
+annotate = new_app("What a curator runs to bring the annotation files up to date.")
+app.add_typer(annotate, name="annotate")
+
 Name = Annotated[str, typer.Argument(help="Name of a model: see `zoo list`.")]
 Names = Annotated[list[str] | None, typer.Argument(help="Names of models: see `zoo list`.")]
 Where = Annotated[
@@ -44,6 +48,10 @@ PurposeOption = Annotated[
 Mirror = Annotated[
     Path | None,
     typer.Option(help="Folder with copies of published files; by default $ZOO_MIRROR."),
+]
+AnnotationsOption = Annotated[
+    Path | None,
+    typer.Option("--annotations", help="Folder of annotations; by default zoo's own."),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
 
@@ -96,9 +104,7 @@ def list_models(
     from zoo.catalog import DEFAULT_COLUMNS
 
     chosen = DEFAULT_COLUMNS if columns is None else [c.strip() for c in columns.split(",")]
-    header, rows = _catalog().list(
-        chosen, where, dataset, purpose, limit, search=search, all=all
-    )
+    header, rows = _catalog().list(chosen, where, dataset, purpose, limit, search=search, all=all)
     show(header, rows, format)
 
 
@@ -307,11 +313,64 @@ def sql(
 
 
 @app.command()
+def export(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to: an empty folder, or an earlier export.")
+    ],
+    kind: Annotated[str, typer.Option("--as", help="parquet or csv.")] = "parquet",
+    where: Where = None,
+    all: Annotated[
+        bool,
+        typer.Option("--all", help="Also duplicates, backdoored models and others left out."),
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option(help="Page that you will publish it at, for croissant.json.")
+    ] = None,
+    published: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Day it is published, for croissant.json."),
+    ] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Write the catalog as files that anybody can read: models, what they refer to, provenance.
+
+    croissant.json describes them in MLCommons' format, column by column. The same catalog gives
+    the same bytes. In CSV, lists are JSON texts; Parquet keeps every type.
+
+    For example:
+
+      zoo export catalog
+
+      zoo export catalog-csv --as csv --where "dataset = 'cifar10'" --all
+
+      zoo export catalog --url https://example.org/zoo --published 2026-12-01 --format json
+    """
+    from zoo.export import Written
+    from zoo.export import export as export_catalog
+
+    written = export_catalog(
+        _home(),
+        folder,
+        kind=kind,
+        where=where,
+        all=all,
+        url=url,
+        published=None if published is None else published.date(),
+    )
+    header = [field.name for field in fields(Written)]
+    show(header, [list(asdict(file).values()) for file in written], format)
+
+
+@app.command()
 def add(
     path: Annotated[Path, typer.Argument(help="A torch checkpoint or safetensors.")],
     name: Annotated[str, typer.Option(help="What to call it: me/resnet20-cifar10.")],
     dataset: Annotated[str, typer.Option(help="What it was trained to classify.")],
     architecture: Annotated[str, typer.Option(help="What it is an instance of.")],
+    input_shape: Annotated[
+        str | None,
+        typer.Option(help="Channels, height, width that it takes; by default the dataset's."),
+    ] = None,
     mean: Annotated[
         str | None, typer.Option(help="Subtracted from the pixels, per channel; by default 0.")
     ] = None,
@@ -344,6 +403,7 @@ def add(
         name=name,
         dataset=dataset,
         architecture=architecture,
+        input_shape=_shape(input_shape),
         mean=_numbers("--mean", mean),
         std=_numbers("--std", std),
         licence=licence,
@@ -389,6 +449,87 @@ def agreement(
     show(*(disagreement_table(found) if disagreements else agreement_table(found)), format)
 
 
+@annotate.command("snapshot")
+def annotate_snapshot(
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Sources to read; by default all.")
+    ] = None,
+    annotations: AnnotationsOption = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit with 2 if something would.")
+    ] = False,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Read the models that installed packages list, and rewrite the files about them.
+
+    Names are never reused and no model vanishes: what a package no longer lists is kept. Models of
+    an architecture without a row in architectures.csv are left out until it has one.
+
+    For example:
+
+      zoo annotate snapshot timm
+    """
+    from zoo.curate.snapshot import SOURCES, Update, snapshot
+
+    folder = _annotations(annotations)
+    with _explained():
+        found = [snapshot(folder, name, write=not check) for name in sources or SOURCES]
+    header = [field.name for field in fields(Update)]
+    rows = [list(asdict(update).values()) for update in found]
+    if format is Format.TABLE:
+        rows = [[*row[:2], *map(len, row[2:])] for row in rows]
+    show(header, rows, format)
+    uncoded = [name for update in found for name in update.uncoded]
+    if uncoded:
+        raise ZooError(
+            f"{len(uncoded)} architectures have no family yet ({', '.join(uncoded[:5])}): add rows "
+            "to architectures.csv and run this again."
+        )
+    if check and any(update.added or update.changed for update in found):
+        raise ZooError("The files are out of date: run `zoo annotate snapshot`.")
+
+
+@annotate.command("compute")
+def annotate_compute(
+    library: Annotated[
+        str | None,
+        typer.Option(help="Only networks of timm, torchvision, pytorchcv or nets (our own)."),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Count anew what is there already.")
+    ] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(help="Only count so many at random again and compare them.", min=1),
+    ] = None,
+    annotations: AnnotationsOption = None,
+) -> None:
+    """Count parameters, FLOPs and kinds of layers, without weights, and write them down.
+
+    Counts what has no row under computed/ yet. All networks take some ten minutes on one core.
+
+    For example:
+
+      zoo annotate compute
+
+      zoo annotate compute --sample 20
+    """
+    from zoo.curate.compute import check, compute
+
+    folder = _annotations(annotations)
+    with _explained():
+        if sample is not None:
+            differing = check(folder, sample)
+            if differing:
+                raise ZooError(f"{len(differing)} counts differ: {' | '.join(differing)}")
+            print(f"{sample} networks counted again: nothing differs.")
+            return
+        with _bar("count") as advance:
+            counted, problems = compute(folder, library=library, again=again, progress=advance)
+    print(f"{counted} networks counted.")
+    _report([ZooError(problem) for problem in problems], counted + len(problems))
+
+
 def main() -> NoReturn:
     """Run the command line."""
     run(app)
@@ -404,6 +545,24 @@ def _catalog() -> "Catalog":
     from zoo.catalog import open_catalog
 
     return open_catalog(_home())
+
+
+def _annotations(folder: Path | None) -> Path:
+    """The folder of annotations that a curator works on."""
+    from annotations.load import FOLDER
+
+    return folder or FOLDER
+
+
+@contextmanager
+def _explained() -> "Iterator[None]":
+    """Tell of wrong annotation files in one line, like of every problem a user can solve."""
+    from annotations.record import AnnotationError
+
+    try:
+        yield
+    except AnnotationError as problem:
+        raise ZooError(f"{problem}. Correct the files.") from problem
 
 
 def _entries(home: "Home", names: list[str] | None, where: str | None) -> "list[ModelEntry]":
@@ -424,20 +583,16 @@ def _entries(home: "Home", names: list[str] | None, where: str | None) -> "list[
 def _round(name: str | None, annotations: Path | None) -> "Round":
     """A round of coding, by default the newest, that at least two people coded."""
     from annotations.codings import load_round, rounds
-    from annotations.load import FOLDER
-    from annotations.record import AnnotationError
 
-    folder = annotations or FOLDER
+    folder = _annotations(annotations)
     known = rounds(folder)
     if not known:
         raise ZooError(f"There is no round of coding in {folder / 'codings'}.")
     name = known[-1] if name is None else name
     if name not in known:
         raise unknown("round", name, known)
-    try:
+    with _explained():
         found = load_round(name, folder)
-    except AnnotationError as problem:
-        raise ZooError(f"{problem}. Correct the files.") from problem
     if len(found.codings) < 2:
         coders = ", ".join(found.codings) or "nobody"
         raise ZooError(f"Round {name} was coded by {coders} so far; agreement needs two coders.")
@@ -459,6 +614,20 @@ def _report(failures: list[ZooError], asked: int) -> None:
     if failures:
         reasons = " | ".join(map(str, failures))
         raise ZooError(f"{len(failures)} of {asked} failed: {reasons}")
+
+
+def _shape(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    try:
+        channels, height, width = (int(part) for part in text.split(","))
+        if min(channels, height, width) < 1:
+            raise ValueError
+    except ValueError as problem:
+        raise ZooError(
+            f"--input-shape {text!r} is not channels, height and width, like 3,224,224."
+        ) from problem
+    return channels, height, width
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:

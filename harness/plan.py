@@ -316,13 +316,14 @@ def _recipe(entry: ModelEntry, settings: Mapping[str, str]) -> tuple[Recipe, str
 
 def _model_key(entry: ModelEntry, recipe: Recipe | None, bases: Mapping[str, str]) -> str:
     """Digest of what determines the undefended model, the data aside."""
+    mean, std = entry.scaling
     return digest(
         {
             "architecture": entry.architecture,
             "input_shape": list(entry.input_shape),
             "num_classes": entry.num_classes,
-            "mean": list(entry.mean),
-            "std": list(entry.std),
+            "mean": list(mean),
+            "std": list(std),
             "recipe": asdict(recipe) if recipe else None,
             "base": bases.get(entry.name),
         }

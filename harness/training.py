@@ -74,7 +74,12 @@ class Job:
         stack: tuple[Method, ...] = (),
         base: str | None = None,
     ) -> Job:
-        """The job that trains a model of the catalog on some examples of its dataset."""
+        """The job that trains a model of the catalog on some examples of its dataset.
+
+        Raises:
+            ZooError: The model's source does not say how its input is scaled.
+        """
+        mean, std = entry.scaling
         return cls(
             dataset=dataset.name,
             fingerprint=dataset.fingerprint,
@@ -82,8 +87,8 @@ class Job:
             architecture=entry.architecture,
             input_shape=entry.input_shape,
             num_classes=entry.num_classes,
-            mean=entry.mean,
-            std=entry.std,
+            mean=mean,
+            std=std,
             recipe=recipe,
             stack=stack,
             seed=seed,

@@ -11,7 +11,7 @@ from annotations.load import load_codebook, read_cell
 from zoo.added import checked
 from zoo.build import refresh
 from zoo.catalog import PURPOSES, Purpose, open_catalog
-from zoo.curate.counting import count
+from zoo.counting import count
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError, unknown
 from zoo.files import sha256_file, write_json
@@ -27,6 +27,7 @@ def add(
     name: str,
     dataset: str,
     architecture: str,
+    input_shape: tuple[int, int, int] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     licence: str | None = None,
@@ -43,8 +44,9 @@ def add(
         home: The store.
         path: A torch checkpoint or safetensors.
         name: What the catalog is to call it.
-        dataset: What it was trained to classify; gives the input's shape and the classes.
-        architecture: One of `zoo.nets.names`.
+        dataset: What it was trained to classify; gives the number of classes.
+        architecture: As of `zoo.nets.build`.
+        input_shape: (channels, height, width) that it takes; by default the dataset's.
         mean: Per channel, subtracted from the pixels; by default 0.
         std: Per channel, what the pixels are then divided by; by default 1.
         licence: Of the weights.
@@ -72,7 +74,13 @@ def add(
     if purpose not in PURPOSES:
         raise unknown("purpose", purpose, PURPOSES)
     facts = catalog.dataset(dataset)
-    channels, height, width = facts["input_shape"]
+    shape = input_shape or facts["input_shape"]
+    if shape is None:
+        raise ZooError(
+            f"Images of {dataset} differ in size: say what the network takes with --input-shape "
+            "3,224,224."
+        )
+    channels, height, width = shape
     means = (0.0,) * channels if mean is None else tuple(mean)
     stds = (1.0,) * channels if std is None else tuple(std)
     finite = all(map(math.isfinite, (*means, *stds)))
@@ -85,8 +93,9 @@ def add(
     if not path.is_file():
         raise ZooError(f"There is no file {path}.")
 
+    sha256 = sha256_file(path)
     artifact = Artifact(
-        sha256=sha256_file(path),
+        sha256=sha256,
         size=path.stat().st_size,
         mirror_path=None,
         url=None,
@@ -141,9 +150,9 @@ def add(
             raise ZooError(f"Another command has just added {name!r}. Choose another name.")
         with new_blob(home, name) as part:
             shutil.copyfile(path, part)
-            if sha256_file(part) != artifact.sha256:
+            if sha256_file(part) != sha256:
                 raise ZooError(f"{path} changed while it was read. Add it when it is finished.")
-            keep(home, part, artifact.sha256)
+            keep(home, part, sha256)
         try:
             convert(entry, artifact, home)
             write_json(record, {"values": values, "provenance": provenance})

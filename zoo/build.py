@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from annotations.codings import Round, load_round, rounds
 from annotations.load import FOLDER, load, write_cell
 from annotations.record import AnnotationError, Annotations, Row
 from zoo.added import ARTIFACT, NETWORK, entry_files, read_added
@@ -57,6 +58,7 @@ def build(home: Home, annotations_dir: Path | None = None) -> str:
     inputs = inputs_hash(home, folder)  # before they are read: a later change will be noticed
     try:
         annotations = load(folder)
+        coded = [load_round(name, folder) for name in rounds(folder)]
     except AnnotationError as problem:
         raise ZooError(f"{problem}. Correct the files and run `zoo build` again.") from problem
     except OSError as problem:
@@ -64,7 +66,7 @@ def build(home: Home, annotations_dir: Path | None = None) -> str:
             f"The annotations in {folder} cannot be read: {problem}. `zoo build` alone goes back "
             "to those that come with this program."
         ) from problem
-    tables = _tables(annotations, read_added(home, annotations))
+    tables = _tables(annotations, read_added(home, annotations)) | _coding(coded)
     try:
         with publish(home.database) as con:
             con.execute(_SCHEMA.read_text(encoding="utf-8"))
@@ -161,6 +163,23 @@ def _tables(annotations: Annotations, added: Sequence[Row]) -> dict[str, list[di
     for row in added:
         tables["annotations"] += _facts(annotations, "models", None, row)
     return tables
+
+
+def _coding(rounds: Sequence[Round]) -> dict[str, list[dict[str, Any]]]:
+    """What coders wrote, and what was decided where they disagreed."""
+    return {
+        "codings": [
+            {"round": part.name, "coder": coder, **vars(cell), "value": value or None}
+            for part in rounds
+            for coder, cells in part.codings.items()
+            for cell, value in cells.items()
+        ],
+        "adjudications": [
+            {"round": part.name, **vars(cell), **vars(said), "value": said.value or None}
+            for part in rounds
+            for cell, said in part.decisions.items()
+        ],
+    }
 
 
 def _source(row: Row) -> str:

@@ -27,6 +27,7 @@ CATALOG_TABLES = (
     "exclusions",
     "annotations",
     "codings",
+    "adjudications",
     "codes",
     "words",
 )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 
@@ -77,3 +78,17 @@ class ModelEntry:
     backdoored: bool
     artifact: Artifact | None
     recipe: Recipe | None
+
+    @property
+    def scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation per channel.
+
+        Raises:
+            ZooError: Its source does not say how its input is scaled.
+        """
+        if self.mean is None or self.std is None:
+            raise ZooError(
+                f"{self.name}: its source does not say how its input is scaled, so it cannot be "
+                "used. If you know, add its weights with `zoo add --mean --std`."
+            )
+        return self.mean, self.std

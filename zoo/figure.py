@@ -1,6 +1,8 @@
 """SecurityNet's Figure 1 drawn as SVG."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 from zoo.files import write_atomic
 from zoo.stats import Panel, Stats
@@ -19,14 +21,12 @@ def draw(found: Stats, path: Path) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    import io
-
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     panels = list(found.panels.values())
     lines = -(-len(panels) // _PER_ROW)
-    settings = {
+    settings: Any = {
         "svg.hashsalt": "zoo",
         "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
         "font.size": 9,
@@ -49,7 +49,7 @@ def draw(found: Stats, path: Path) -> None:
     write_atomic(path, text.getvalue())
 
 
-def _bars(axes, panel: Panel) -> None:  # noqa: ANN001 - matplotlib is imported where it is used
+def _bars(axes: Any, panel: Panel) -> None:
     labels = [str(row[0]) for row in panel.rows]
     values = [row[-1] for row in panel.rows]
     axes.set_title(f"{panel.title} (models)", fontsize=10, loc="left")

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from zoo.entry import Artifact, ModelEntry
@@ -213,13 +212,20 @@ def _misfit(net: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
         if key in state and state[key].shape != wanted[key].shape
     ]:
         problems.append(f"wrong shape of {_some(wrong)}")
+    if odd := [key for key in wanted if key in state and not _is_plain(state[key])]:
+        problems.append(f"no plain real numbers in {_some(odd)}")
     return problems
+
+
+def _is_plain(value: Tensor) -> bool:
+    dense = value.layout is torch.strided and value.device.type == "cpu"
+    return dense and not value.is_quantized and not value.is_complex()
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
-    except SafetensorError as problem:
+    except Exception as problem:  # a damaged file fails in its parser, or in torch, in any way
         raise ZooError(f"{path} is damaged safetensors ({problem}). Get it again.") from problem
 
 

@@ -183,11 +183,22 @@ CREATE TABLE codings (
     entity VARCHAR NOT NULL,
     item VARCHAR NOT NULL,
     field VARCHAR NOT NULL,
-    value VARCHAR,
-    confidence VARCHAR NOT NULL,
-    evidence VARCHAR NOT NULL
+    value VARCHAR
 );
 COMMENT ON TABLE codings IS 'What each coder wrote in a round of coding, before adjudication';
+COMMENT ON COLUMN codings.value IS 'As written; NULL if the coder could not find it';
+
+CREATE TABLE adjudications (
+    round VARCHAR NOT NULL,
+    entity VARCHAR NOT NULL,
+    item VARCHAR NOT NULL,
+    field VARCHAR NOT NULL,
+    value VARCHAR,
+    decided_by VARCHAR NOT NULL,
+    reason VARCHAR NOT NULL
+);
+COMMENT ON TABLE adjudications IS 'What was decided where coders disagreed';
+COMMENT ON COLUMN adjudications.value IS 'NULL if it was decided that it cannot be known';
 
 CREATE TABLE codes (
     code_group VARCHAR NOT NULL,

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from itertools import pairwise
 
 import duckdb
 
@@ -97,7 +98,7 @@ def split_words(text: str) -> list[str]:
     for joined in re.findall(r"[a-z0-9]+(?:[-_.][a-z0-9]+)*", _plain(text)):
         pieces = re.split(r"[-_.]", joined)
         found += pieces
-        found += ["".join(pair) for pair in zip(pieces, pieces[1:], strict=False)]
+        found += ["".join(pair) for pair in pairwise(pieces)]
         for piece in pieces:
             found += re.findall(r"[a-z]+|[0-9]+", piece)
     return list(dict.fromkeys(found))

@@ -8,7 +8,7 @@ from typing import Any
 
 from annotations.load import load
 from annotations.record import Annotations
-from zoo.curate.counting import Counts, count
+from zoo.counting import Counts, count
 from zoo.curate.files import write_rows
 from zoo.errors import ZooError
 from zoo.nets import LIBRARIES, names

@@ -3,6 +3,7 @@
 import csv
 from importlib.metadata import version
 from importlib.resources import files
+from typing import Any
 
 from zoo.curate.listing import (
     IMAGENET_MEAN,
@@ -89,4 +90,5 @@ def _image_size(name: str) -> int:
     """Height and width that a network was made for, where the table does not say."""
     from pytorchcv.model_provider import get_model
 
-    return get_model(name, pretrained=False).in_size[0]
+    net: Any = get_model(name, pretrained=False)
+    return net.in_size[0]

@@ -51,8 +51,7 @@ def list_models() -> Listing:
     Raises:
         ImportError: robustbench is not installed (it may be without what it depends on).
     """
-    readme = metadata("robustbench").get_payload() or str(metadata("robustbench")["Description"])
-    return read(readme, version("robustbench"))
+    return read(str(metadata("robustbench").json["description"]), version("robustbench"))
 
 
 def read(readme: str, package_version: str) -> Listing:
@@ -164,7 +163,7 @@ def _paper(key: str, title: str, link: str, venue: str) -> Row:
 
 
 def _paper_key(model: str) -> str | None:
-    """``wang2023better`` of ``Wang2023Better_WRN-70-16``; None for a standard model: ``AlexNet``."""
+    """``wang2023better`` of ``Wang2023Better_WRN-70-16``; None of a standard model."""
     match = re.match(r"([A-Za-z-]+)(\d{4})([A-Z][a-z]+|)", model)
     return match and f"{match[1]}{match[2]}{match[3]}".replace("-", "").lower()
 

@@ -65,7 +65,7 @@ def list_models() -> Listing:
             continue
         row = _row(full, config)
         found.models.append(row)
-        original = torchvision.get(config.url) or _named_after(full, set(torchvision.values()))
+        original = torchvision.get(str(config.url)) or _named_after(full, set(torchvision.values()))
         if original is not None:
             found.exclusions.append(
                 excluded(row["name"], "duplicate", "torchvision's weights", original)

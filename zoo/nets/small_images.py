@@ -75,6 +75,9 @@ class PreactivationBlock(nn.Module):
         return out + (self.shortcut(activated) if len(self.shortcut) else x)
 
 
+_Block = type[BasicBlock] | type[Bottleneck] | type[PreactivationBlock]
+
+
 class StemResNet(nn.Module):
     """ResNet with stages of 64, 128, 256 and 512 channels behind a 3x3 convolution of stride 1.
 
@@ -94,28 +97,32 @@ class StemResNet(nn.Module):
         input_shape: tuple[int, int, int],
         num_classes: int,
         *,
-        block: type[BasicBlock] | type[Bottleneck] | type[PreactivationBlock],
+        block: _Block,
         blocks: tuple[int, int, int, int],
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(input_shape[0], 64, 3, padding=1, bias=False)
         # Preactivation blocks begin with a batch norm and ReLU of their own.
         self.bn1 = None if block is PreactivationBlock else nn.BatchNorm2d(64)
-        channels_in = 64
-        for stage, count in enumerate(blocks):
-            channels = 64 * 2**stage
-            layers: list[nn.Module] = []
-            for place in range(count):
-                layers.append(block(channels_in, channels, 2 if stage and not place else 1))
-                channels_in = block.expansion * channels
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
-        self.linear = nn.Linear(channels_in, num_classes)
+        wide = block.expansion
+        self.layer1 = _stage(block, 64, 64, blocks[0], stride=1)
+        self.layer2 = _stage(block, 64 * wide, 128, blocks[1], stride=2)
+        self.layer3 = _stage(block, 128 * wide, 256, blocks[2], stride=2)
+        self.layer4 = _stage(block, 256 * wide, 512, blocks[3], stride=2)
+        self.linear = nn.Linear(512 * wide, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, num_classes)."""
         x = self.conv1(x)
         if self.bn1 is not None:
             x = F.relu(self.bn1(x))
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = layer(x)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.linear(x.mean((2, 3)))
+
+
+def _stage(
+    block: _Block, channels_in: int, channels: int, count: int, stride: int
+) -> nn.Sequential:
+    first = block(channels_in, channels, stride)
+    wide = block.expansion * channels
+    return nn.Sequential(first, *(block(wide, channels, 1) for _ in range(count - 1)))

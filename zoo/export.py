@@ -1,0 +1,484 @@
+"""The catalog as files for others: Parquet or CSV tables, described by one Croissant document."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from filelock import FileLock
+
+from zoo.catalog import open_catalog
+from zoo.database import one_line
+from zoo.errors import ZooError, unknown
+from zoo.files import sha256_file
+from zoo.home import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import date
+
+KINDS = ("parquet", "csv")
+
+TABLES = (
+    "datasets",
+    "families",
+    "papers",
+    "architectures",
+    "networks",
+    "metrics",
+    "exclusions",
+    "annotations",
+    "codings",
+    "sources",
+    "codes",
+)
+"""What is written beside the models, whole."""
+
+DESCRIPTION = "croissant.json"
+
+_NAME = "zoo-catalog"
+_TITLE = "Zoo: an annotated catalog of public and self-trained classifiers of images"
+_AUTHOR = "The Zoo project"
+_LICENCE = "https://spdx.org/licenses/Apache-2.0"
+_STAGING = ".zoo-export"
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_COPY = {
+    "parquet": "FORMAT parquet, COMPRESSION zstd",
+    "csv": "FORMAT csv, HEADER, NULLSTR ''",
+}
+# The MIME types that mlcroissant reads; Parquet's registered one is not among them.
+_ENCODING = {"parquet": "application/x-parquet", "csv": "text/csv"}
+
+_TYPES = {
+    "VARCHAR": "sc:Text",
+    "JSON": "sc:Text",
+    "INTEGER": "sc:Integer",
+    "BIGINT": "sc:Integer",
+    "DOUBLE": "sc:Float",
+    "BOOLEAN": "sc:Boolean",
+}
+
+_CROISSANT_TERMS = (
+    "annotation",
+    "arrayShape",
+    "citeAs",
+    "column",
+    "containedIn",
+    "equivalentProperty",
+    "excludes",
+    "extract",
+    "field",
+    "fileObject",
+    "fileProperty",
+    "fileSet",
+    "format",
+    "includes",
+    "isArray",
+    "isLiveDataset",
+    "jsonPath",
+    "key",
+    "md5",
+    "parentField",
+    "path",
+    "readLines",
+    "recordSet",
+    "references",
+    "regex",
+    "repeated",
+    "replace",
+    "samplingRate",
+    "sdVersion",
+    "separator",
+    "source",
+    "subField",
+    "transform",
+    "unArchive",
+    "value",
+)
+# The context of Croissant 1.1's appendix, with the terms that mlcroissant warns of missing.
+_CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "dct": "http://purl.org/dc/terms/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "sc": "https://schema.org/",
+    "conformsTo": "dct:conformsTo",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "description": {"@container": "@language"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "name": {"@container": "@language"},
+    **{term: f"cr:{term}" for term in _CROISSANT_TERMS},
+}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file of an export.
+
+    Attributes:
+        file: Its name in the folder.
+        rows: How many, or None if it is no table.
+        bytes: Its size.
+        sha256: Of its bytes, in hex.
+    """
+
+    file: str
+    rows: int | None
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of an exported table; ``type`` is DuckDB's."""
+
+    name: str
+    type: str
+    description: str | None
+
+
+@dataclass(frozen=True)
+class ExportedTable:
+    """A table of an export: what it is called there, and the relation of the catalog it is.
+
+    Attributes:
+        name: Of the file, without suffix, and of the record set.
+        relation: Table or view of the catalog.
+        description: What it holds.
+        key: Columns that tell its rows apart; empty if none are known to.
+        columns: In order.
+    """
+
+    name: str
+    relation: str
+    description: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+
+def export(
+    home: Home,
+    folder: Path,
+    *,
+    kind: str = "parquet",
+    where: str | None = None,
+    all: bool = False,
+    url: str | None = None,
+    published: "date | None" = None,
+) -> list[Written]:
+    """Write the catalog as files that need no zoo to be read, and say what was written.
+
+    The same catalog gives the same bytes, with one version of DuckDB. An earlier export in the
+    folder is replaced once all of the new one is written; other files there are left alone.
+
+    Args:
+        home: The store whose catalog it is.
+        folder: Where the files go; made if it is not there.
+        kind: One of `KINDS`. Parquet keeps types; in CSV, lists are JSON texts.
+        where: SQL expression over the columns of ``v_models``: only the models that match.
+        all: Also the models that ``v_models`` leaves out.
+        url: Page that the files will be published at; by default the folder they lie in.
+        published: When they were first published there.
+
+    Raises:
+        ZooError: The folder holds something else, the expression is wrong, or no model matches.
+        OSError: The folder cannot be written, or the disk is full; what was there is as it was.
+    """
+    if kind not in KINDS:
+        raise unknown("kind of file", kind, KINDS)
+    _check_replaceable(folder)
+    catalog = open_catalog(home)
+    names = None
+    if where is not None:
+        names = [name for (name,) in catalog.list(["name"], where, all=all)[1]]
+        if not names:
+            raise ZooError(f"No model matches --where {where!r}. See `zoo list`.")
+    home.locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(home.locks / "export.lock"), _staged(folder) as staging:
+        with _opened(home, staging) as con:
+            tables = _tables(con, "v_all_models" if all else "v_models")
+            files = [_copy(con, table, staging, kind, names) for table in tables]
+            facts = dict(con.execute("SELECT key, value FROM build").fetchall())
+        document = croissant(
+            tables,
+            files,
+            kind=kind,
+            version=_version(facts["codebook_version"], facts["content_hash"]),
+            selection=_selection(where, all),
+            url=url,
+            published=published,
+        )
+        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+        (staging / DESCRIPTION).write_text(f"{text}\n", encoding="utf-8", newline="\n")
+        written = [_written(staging / DESCRIPTION, None), *files]
+        _publish(staging, folder, [file.file for file in written])
+    return written
+
+
+def croissant(
+    tables: Sequence[ExportedTable],
+    files: Sequence[Written],
+    *,
+    kind: str,
+    version: str,
+    selection: str,
+    url: str | None = None,
+    published: "date | None" = None,
+) -> dict[str, Any]:
+    """The Croissant 1.1 document (JSON-LD) that describes an export.
+
+    Args:
+        tables: What was exported.
+        files: The file of each table, in the same order.
+        kind: One of `KINDS`.
+        version: Of the catalog.
+        selection: Which models there are, in a sentence.
+        url: Page of the dataset; by default the folder that the document lies in.
+        published: When it was first published.
+    """
+    cite = {"title": _TITLE, "author": f"{{{_AUTHOR}}}", "version": version}
+    if url is not None:
+        cite["url"] = url
+    document = {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.1",
+        "name": _NAME,
+        "alternateName": _TITLE,
+        "description": (
+            "Image classifiers with what selects them (data, architecture, publication, accuracy, "
+            "licence), and where every value comes from. Weights are not part of it and have "
+            f"licences of their own. {selection} The version is that of the codebook, then the "
+            "hash of the catalog this was taken from."
+        ),
+        "license": _LICENCE,
+        "url": url or "./",
+        "version": version,
+        "creator": {"@type": "sc:Organization", "name": _AUTHOR},
+        "citeAs": f"@misc{{{_NAME}, "
+        + ", ".join(f"{key} = {{{value}}}" for key, value in cite.items())
+        + "}",
+        "keywords": ["machine learning models", "image classification", "provenance"],
+        "inLanguage": "en",
+    }
+    if published is not None:
+        document["datePublished"] = published.isoformat()
+    document["distribution"] = [
+        {
+            "@type": "cr:FileObject",
+            "@id": file.file,
+            "name": file.file,
+            "description": table.description,
+            "contentUrl": file.file,
+            "contentSize": f"{file.bytes} B",
+            "encodingFormat": _ENCODING[kind],
+            "sha256": file.sha256,
+        }
+        for table, file in zip(tables, files, strict=True)
+    ]
+    document["recordSet"] = [
+        _record_set(table, file.file, lists=kind == "parquet")
+        for table, file in zip(tables, files, strict=True)
+    ]
+    return document
+
+
+def _record_set(table: ExportedTable, file: str, *, lists: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "@type": "cr:RecordSet",
+        "@id": table.name,
+        "name": table.name,
+        "description": table.description,
+    }
+    if table.key:
+        found["key"] = [{"@id": f"{table.name}/{column}"} for column in table.key]
+    found["field"] = [_field(table.name, column, file, lists=lists) for column in table.columns]
+    return found
+
+
+def _field(table: str, column: Column, file: str, *, lists: bool) -> dict[str, Any]:
+    """A column in Croissant's words; ``lists``: the file holds lists as such, not as JSON texts."""
+    found: dict[str, Any] = {
+        "@type": "cr:Field",
+        "@id": f"{table}/{column.name}",
+        "name": column.name,
+    }
+    is_list = column.type.endswith("[]")
+    notes = [column.description, "JSON list" if is_list and not lists else None]
+    if any(notes):
+        found["description"] = "; ".join(filter(None, notes))
+    if is_list and lists:
+        found["dataType"] = _TYPES[column.type.removesuffix("[]")]
+        found |= {"isArray": True, "arrayShape": "-1"}
+    else:
+        found["dataType"] = "sc:Text" if is_list else _TYPES[column.type]
+    found["source"] = {"fileObject": {"@id": file}, "extract": {"column": column.name}}
+    return found
+
+
+def _version(codebook: str, content_hash: str) -> str:
+    """Version of the codebook in three parts, as Croissant wants it, and the catalog's hash."""
+    return ".".join([*codebook.split("."), "0", "0"][:3]) + f"+{content_hash}"
+
+
+def _selection(where: str | None, all: bool) -> str:
+    kept = "All models of the catalog are here, whatever speaks against them"
+    if not all:
+        kept = "Backdoored, corrupt and duplicate models, and those of very low performance, are left out"
+    return f"{kept}." if where is None else f"{kept}; only those where {' '.join(where.split())}."
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse a folder with files that are no earlier export; hidden ones, as git's, are fine."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ZooError(f"{folder} is not a folder. Name one, or one that is yet to be made.")
+    if all(path.name.startswith(".") for path in folder.iterdir()):
+        return
+    try:
+        found = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["name"]
+    except (FileNotFoundError, IsADirectoryError, ValueError, KeyError, TypeError):
+        found = None
+    if found != _NAME:
+        raise ZooError(
+            f"{folder} holds files that `zoo export` did not write. Name an empty folder, or one "
+            "that is yet to be made."
+        )
+
+
+@contextmanager
+def _staged(folder: Path) -> "Iterator[Path]":
+    """A hidden folder in ``folder`` to write in, so that what is done can be renamed into place."""
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = folder.resolve() / _STAGING
+    shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+    staging.mkdir()
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _opened(home: Home, staging: Path) -> "Iterator[duckdb.DuckDBPyConnection]":
+    """The catalog, open for reading, from where files can be written below ``staging`` only.
+
+    Raises:
+        ZooError: The catalog cannot be read.
+        OSError: The disk is full.
+    """
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "threads": 1,  # the order of rows and the cut into row groups depend on nothing else
+    }
+    try:
+        with duckdb.connect(str(home.database), read_only=True, config=config) as con:
+            con.execute(f"SET allowed_directories = [{_text(str(staging))}]")
+            con.execute("SET enable_external_access = false")
+            con.execute("SET lock_configuration = true")
+            yield con
+    except duckdb.Error as problem:
+        for number in _DISK_FULL:
+            if os.strerror(number) in str(problem):
+                raise OSError(number, os.strerror(number), str(staging.parent)) from problem
+        raise ZooError(f"The catalog could not be exported: {one_line(problem)}") from problem
+
+
+def _tables(con: duckdb.DuckDBPyConnection, models: str) -> list[ExportedTable]:
+    """What to export: the models as the view ``models`` has them, then `TABLES`."""
+    keys = dict(
+        con.execute(
+            "SELECT table_name, constraint_column_names FROM duckdb_constraints() "
+            "WHERE constraint_type = 'PRIMARY KEY'"
+        ).fetchall()
+    )
+    comments = dict(
+        con.execute(
+            "SELECT table_name, comment FROM duckdb_tables() UNION ALL "
+            "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal"
+        ).fetchall()
+    )
+    return [
+        ExportedTable(
+            name, relation, comments[relation], tuple(keys.get(name, ())), _columns(con, name)
+        )
+        for name, relation in [("models", models), *((name, name) for name in TABLES)]
+    ]
+
+
+def _columns(con: duckdb.DuckDBPyConnection, table: str) -> tuple[Column, ...]:
+    """The columns of an exported table; both views of the models have those of ``v_models``."""
+    found = con.execute(
+        "SELECT column_name, data_type, comment FROM duckdb_columns() "
+        "WHERE table_name = ? ORDER BY column_index",
+        ["v_models" if table == "models" else table],
+    ).fetchall()
+    return tuple(Column(*row) for row in found)
+
+
+def _copy(
+    con: duckdb.DuckDBPyConnection,
+    table: ExportedTable,
+    staging: Path,
+    kind: str,
+    names: Sequence[str] | None,
+) -> Written:
+    """Write a table; of the models only those with the given names, if any are given."""
+    path = staging / f"{table.name}.{kind}"
+    query = f"SELECT {', '.join(_expression(c, kind) for c in table.columns)} FROM {table.relation}"
+    if table.name == "models" and names is not None:
+        # A parameter cannot stand in COPY.
+        con.execute(
+            "CREATE TEMP TABLE chosen AS SELECT unnest(?::VARCHAR[]) AS name", [list(names)]
+        )
+        query += " WHERE name IN (FROM chosen)"
+    copied = con.execute(
+        f"COPY ({query} ORDER BY ALL) TO {_text(str(path))} ({_COPY[kind]})"
+    ).fetchall()
+    return _written(path, copied[0][0])
+
+
+def _expression(column: Column, kind: str) -> str:
+    """How a column is written: JSON as text, and in CSV also lists, as JSON."""
+    name = '"' + column.name.replace('"', '""') + '"'
+    if column.type == "JSON":
+        return f"{name}::VARCHAR AS {name}"
+    if column.type.endswith("[]") and kind == "csv":
+        return f"to_json({name})::VARCHAR AS {name}"
+    return name
+
+
+def _text(value: str) -> str:
+    """A text as SQL writes it."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _written(path: Path, rows: int | None) -> Written:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return Written(path.name, rows, path.stat().st_size, sha256_file(path))
+
+
+def _publish(staging: Path, folder: Path, names: Sequence[str]) -> None:
+    """Move files into place, the description first: by it the next export knows the folder.
+
+    Until the last one is there, its hashes do not match, so nobody takes half an export for one.
+    """
+    for name in names:
+        os.replace(staging / name, folder / name)
+    for table in ("models", *TABLES):
+        for kind in KINDS:
+            if f"{table}.{kind}" not in names:
+                (folder / f"{table}.{kind}").unlink(missing_ok=True)
