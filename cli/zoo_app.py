@@ -15,6 +15,7 @@ from zoo.errors import ZooError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from annotations.codings import Round
     from zoo.catalog import Catalog
@@ -211,35 +212,114 @@ def fetch(
     names: Names = None,
     where: Where = None,
     mirror: Mirror = None,
+    from_file: Annotated[
+        Path | None,
+        typer.Option(help="The published file, got by other means; it is checked like any."),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use no network.")] = False,
+    accept_licence: Annotated[
+        bool,
+        typer.Option(
+            "--accept-licence",
+            help="You accept licences without commercial use, and terms of gated repositories.",
+        ),
+    ] = False,
+    jobs: Annotated[int, typer.Option(help="Downloads at a time.", min=1, max=32)] = 4,
     format: FormatOption = Format.TABLE,
 ) -> None:
     """Get models' weights: train self-trained ones, copy or download published ones.
 
-    Goes on with the others when one cannot be had, and names those at the end.
+    Goes on with the others when one cannot be had, and names those at the end. What was accepted
+    is remembered in the store.
+
+    The column "checked" says what a file was held against. Of "first use" nobody states a hash:
+    what came is remembered, and is what it has to be from then on.
 
     For example:
 
       zoo fetch digits-cnn digits-mlp
 
       zoo fetch --where "dataset = 'mnist' and source = 'published'" --mirror /data/mirror
+
+      zoo fetch bboylyg/nad-wrn16-1-teacher-cifar10 --accept-licence
     """
+    from zoo.fetch import Fetched, Progress, fetch_all
     from zoo.fetch import fetch as fetch_model
 
     home = _home()
-    header = ["name", "status", "accuracy", "sha256", "path"]
+    entries = _entries(home, names, where)
+    if from_file is not None and len(entries) > 1:
+        raise ZooError(f"--from-file {from_file} is one model's file. Name that model alone.")
+
+    def fetch_one(entry: "ModelEntry", advance: Progress) -> Fetched:
+        return fetch_model(
+            entry,
+            home,
+            mirror=mirror,
+            from_file=from_file,
+            offline=offline,
+            accept_licence=accept_licence,
+            progress=advance,
+        )
+
+    with _bars("fetch", len(entries)) as watch:
+        results = fetch_all(entries, fetch_one, watch, jobs=jobs)
+    header = ["name", "status", "licence", "checked", "accuracy", "sha256", "path"]
     rows, failures = [], []
-    for entry in _entries(home, names, where):
-        try:
-            with _bar(f"fetch {entry.name}") as advance:
-                found = fetch_model(entry, home, mirror=mirror, progress=advance)
-        except ZooError as problem:
-            failures.append(problem)
-            rows.append([entry.name, "failed", None, None, None])
+    for entry, found in zip(entries, results, strict=True):
+        licence = entry.licence or (None if entry.recipe else "unknown")
+        if isinstance(found, ZooError):
+            told = str(found) if entry.name in str(found) else f"{entry.name}: {found}"
+            failures.append(ZooError(told))
+            rows.append([entry.name, "failed", licence, None, None, None, None])
             continue
         status = "cached" if found.cached else "fetched"
-        rows.append([entry.name, status, found.accuracy, found.sha256, str(found.path)])
+        facts = [found.checked, found.accuracy, found.sha256, str(found.path)]
+        rows.append([entry.name, status, licence, *facts])
     show(header, rows, format)
     _report(failures, len(rows))
+
+
+@app.command()
+def discover(
+    hub: Annotated[bool, typer.Option("--hub", help="Look on the Hugging Face Hub.")] = False,
+    search: Annotated[
+        str | None, typer.Option(help="Only repositories with these words in their names.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Candidates at most.", min=1)] = 50,
+    out: Annotated[
+        Path | None, typer.Option(help="Write them to this CSV file, for a curator to edit.")
+    ] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """List image classifiers that the catalog does not have, the most downloaded first.
+
+    They are candidates: what is shown is what their cards say, not checked and not coded. In the
+    file of --out the columns accept (yes), dataset, architecture, input_shape, num_classes, mean,
+    std and notes are empty, for the curator to fill in as the codebook says; hub_revision is the
+    commit to pin, and card_datasets what the card says of the data.
+
+    For example:
+
+      zoo discover --hub --search cifar --limit 20
+
+      zoo discover --hub --out candidates.csv
+    """
+    from zoo.discover import Candidate, as_rows
+    from zoo.discover import discover as discover_models
+    from zoo.files import write_atomic
+
+    if not hub:
+        raise ZooError("Say where to look: --hub is the Hugging Face Hub.")
+    found = discover_models(_home(), search=search, limit=limit)
+    if out is not None:
+        write_atomic(out, as_rows(found).encode())
+        print(f"Wrote {len(found)} candidates to {out}.")
+        return
+    columns = [field.name for field in fields(Candidate)]
+    if format is Format.TABLE:
+        columns = ["hub_repo", "licence", "card_datasets", "library", "downloads", "last_modified"]
+    show(columns, [[asdict(one)[column] for column in columns] for one in found], format)
 
 
 @app.command()
@@ -335,7 +415,8 @@ def export(
     """Write the catalog as files that anybody can read: models, what they refer to, provenance.
 
     croissant.json describes them in MLCommons' format, column by column. The same catalog gives
-    the same bytes. In CSV, lists are JSON texts; Parquet keeps every type.
+    the same bytes. Parquet keeps every type. In CSV, lists are JSON texts, and programs that guess
+    types take the arXiv number 2312.04960 for 2312.0496.
 
     For example:
 
@@ -605,6 +686,27 @@ def _bar(title: str) -> "Iterator[Callable[[int, int], None]]":
     with progress() as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _bars(
+    title: str, count: int
+) -> "Iterator[Callable[[ModelEntry], AbstractContextManager[Callable[[int, int], None]]]]":
+    """A progress bar for each model that is worked on, and one for all of them."""
+    with progress() as bars:
+        overall = bars.add_task(title, total=count) if count > 1 else None
+
+        @contextmanager
+        def watch(entry: "ModelEntry") -> "Iterator[Callable[[int, int], None]]":
+            task = bars.add_task(entry.name, total=None)
+            try:
+                yield lambda done, total: bars.update(task, completed=done, total=total or None)
+            finally:
+                bars.remove_task(task)
+                if overall is not None:
+                    bars.advance(overall)
+
+        yield watch
 
 
 def _report(failures: list[ZooError], asked: int) -> None:

@@ -1,6 +1,7 @@
 """What every test may ask for: a store of its own, the mirror, and one thread."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,30 @@ def mirror() -> Path:
     return found
 
 
+@pytest.fixture(scope="session")
+def _built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's own catalog, built once."""
+    from zoo.build import build
+    from zoo.home import Home
+
+    home = Home.open(tmp_path_factory.mktemp("built"))
+    build(home)
+    return home.database
+
+
 @pytest.fixture
-def home_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty store that every command of this test uses."""
+def empty_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store that does not exist yet, which every command of this test uses."""
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture
+def home_dir(empty_dir: Path, _built: Path) -> Path:
+    """A store that holds nothing but the catalog, which every command of this test uses."""
+    empty_dir.mkdir()
+    shutil.copy(_built, empty_dir)
+    return empty_dir
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -117,6 +117,7 @@ def add(
         artifact=artifact,
         recipe=None,
     )
+    counts = count(architecture, entry.input_shape, entry.num_classes)
     fit(entry, read_state_dict(path, artifact))
     values: dict[str, Any] = {
         "name": name,
@@ -131,7 +132,7 @@ def add(
         "licence": licence,
         "backdoored": False,
         **asdict(artifact),
-        **asdict(count(architecture, entry.input_shape, entry.num_classes)),
+        **asdict(counts),
     }
     try:
         checked(values, codebook)

@@ -57,8 +57,12 @@ def checked(values: Mapping[str, Any], codebook: Codebook) -> dict[str, Value]:
         ValueError: One is missing or wrong; the text names it and says why.
     """
     found: dict[str, Value] = {}
-    columns = {**codebook.tables["computed-nets"].fields, **codebook.tables["published"].fields}
+    columns = dict(codebook.tables["published"].fields)
+    if "counted_with" in values:
+        columns |= codebook.tables["computed-nets"].fields
     for name, field in columns.items():
+        if name not in values and field.required:
+            raise ValueError(f"{name} is missing")
         text = write_cell(values.get(name))
         if name == "url" and text == "":
             found[name] = None  # a user's own file is published nowhere

@@ -15,7 +15,6 @@ from annotations.record import AnnotationError, Annotations, Row
 from zoo.added import ARTIFACT, NETWORK, entry_files, read_added
 from zoo.database import CATALOG_TABLES, connect, content_hash, one_line, publish
 from zoo.errors import ZooError
-from zoo.files import canonical_json
 from zoo.home import Home
 from zoo.search import split_words
 
@@ -145,9 +144,7 @@ def _tables(annotations: Annotations, added: Sequence[Row]) -> dict[str, list[di
     for row in models:
         model = {name: value for name, value in row.values.items() if name in _MODEL}
         recipe = row.values.get("recipe")
-        model["recipe"] = (
-            None if recipe is None else canonical_json(annotations.recipes[str(recipe)])
-        )
+        model["recipe"] = recipe and dict(sorted(annotations.recipes[str(recipe)].items()))
         tables["models"].append({**model, "source": _source(row)})
         artifact = {name: row.values.get(name) for name in ARTIFACT}
         if any(value is not None for value in artifact.values()):
@@ -192,7 +189,7 @@ def _counted(added: Sequence[Row], networks: Sequence[Mapping[str, Any]]) -> lis
     found: dict[Any, dict[str, Any]] = {}
     for row in added:
         key = tuple(row.values[name] for name in ("architecture", "input_shape", "num_classes"))
-        if key not in known:
+        if key not in known and "counted_with" in row.values:
             found[key] = {name: row.values[name] for name in NETWORK}
     return list(found.values())
 
@@ -251,7 +248,8 @@ def _insert(con: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[s
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.json"
         with path.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            encode = json.JSONEncoder(ensure_ascii=False).encode
+            file.writelines(encode(row) + "\n" for row in rows)
         con.execute(
             f"INSERT INTO {table} BY NAME SELECT * FROM read_json(?, columns = {{{columns}}}, "
             "format = 'newline_delimited')",

@@ -74,6 +74,8 @@ class Catalog:
     ) -> list[ModelEntry]:
         """The models of ``v_models`` that match all that is given, sorted by name.
 
+        Those that take no images, but volumes, are left out: nothing here can load them.
+
         Args:
             where: SQL expression over the columns of ``v_models``.
             dataset: Key of a dataset.
@@ -83,7 +85,8 @@ class Catalog:
             ZooError: The expression is wrong, or a name is unknown.
         """
         header, rows = self.list(["*"], where, dataset, purpose)
-        return [_entry(header, row) for row in rows]
+        shape = header.index("input_shape")
+        return [_entry(header, row) for row in rows if row[shape] is not None]
 
     def models(
         self,

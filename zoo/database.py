@@ -31,7 +31,10 @@ CATALOG_TABLES = (
     "codes",
     "words",
 )
-"""What `content_hash` covers, in an order in which references always point backwards."""
+"""What is built from the annotations, in an order in which references always point backwards."""
+
+_DERIVED = ("words",)
+"""Tables that follow from the others, so that `content_hash` need not cover them."""
 
 _Settings = dict[str, str | bool | int | float | list[str]]
 
@@ -108,7 +111,7 @@ def publish(path: Path, *, edit: bool = False) -> Iterator[duckdb.DuckDBPyConnec
 def content_hash(con: duckdb.DuckDBPyConnection) -> str:
     """Hex sha256 over every row of the catalog's tables, in order; the same on every machine."""
     sha = hashlib.sha256()
-    for table in CATALOG_TABLES:
+    for table in (name for name in CATALOG_TABLES if name not in _DERIVED):
         result = con.execute(f"SELECT * FROM {table} ORDER BY ALL")
         sha.update(f"{table} {canonical_json([c[0] for c in result.description or []])}\n".encode())
         for row in result.fetchall():

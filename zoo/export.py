@@ -334,7 +334,7 @@ def _version(codebook: str, content_hash: str) -> str:
 def _selection(where: str | None, all: bool) -> str:
     kept = "All models of the catalog are here, whatever speaks against them"
     if not all:
-        kept = "Backdoored, corrupt and duplicate models, and those of very low performance, are left out"
+        kept = "Backdoored, corrupt, duplicate and nearly useless models are left out"
     return f"{kept}." if where is None else f"{kept}; only those where {' '.join(where.split())}."
 
 
@@ -361,7 +361,7 @@ def _check_replaceable(folder: Path) -> None:
 def _staged(folder: Path) -> "Iterator[Path]":
     """A hidden folder in ``folder`` to write in, so that what is done can be renamed into place."""
     folder.mkdir(parents=True, exist_ok=True)
-    staging = folder.resolve() / _STAGING
+    staging = folder / _STAGING
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     staging.mkdir()
     try:

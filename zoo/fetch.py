@@ -3,11 +3,11 @@
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from importlib.metadata import entry_points
 from pathlib import Path
-from threading import Event
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError, unknown
@@ -17,6 +17,9 @@ from zoo.sources.local import Local
 from zoo.sources.published import Published
 
 __all__ = ["Fetched", "Progress", "Source", "fetch", "fetch_all", "sources"]
+
+
+_GRACE = 1.0  # seconds for each download to end by itself after an interruption
 
 
 class _Stopped(BaseException):
@@ -106,14 +109,40 @@ def fetch_all(
     published = [entry for entry in entries if entry.recipe is None]
     if jobs == 1 or len(published) < 2:
         return [one(entry) for entry in entries]
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            running = {entry.name: pool.submit(one, entry) for entry in published}
-            found = {name: future.result() for name, future in running.items()}
-        except BaseException:
-            interrupted.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    todo: SimpleQueue[ModelEntry] = SimpleQueue()
+    for entry in published:
+        todo.put(entry)
+    came: SimpleQueue[tuple[str, Fetched | BaseException]] = SimpleQueue()
+
+    def work() -> None:
+        while not interrupted.is_set():
+            try:
+                entry = todo.get_nowait()
+            except Empty:
+                return
+            try:
+                came.put((entry.name, one(entry)))
+            except BaseException as problem:
+                came.put((entry.name, problem))
+                return
+
+    # An interrupted program does not wait for a host that is silent: what such a thread has begun
+    # is like what a killed program leaves, and nothing trusts that.
+    workers = [Thread(target=work, daemon=True) for _ in range(jobs)]
+    found: dict[str, Fetched | ZooError] = {}
+    for worker in workers:
+        worker.start()
+    try:
+        for _ in published:
+            name, result = came.get()
+            if not isinstance(result, Fetched | ZooError):
+                raise result
+            found[name] = result
+    except BaseException:
+        interrupted.set()
+        for worker in workers:
+            worker.join(_GRACE)
+        raise
     found |= {entry.name: one(entry) for entry in entries if entry.recipe is not None}
     return [found[entry.name] for entry in entries]
 

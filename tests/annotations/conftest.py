@@ -4,48 +4,74 @@ from pathlib import Path
 
 import pytest
 
-from annotations.load import FOLDER
+from annotations.load import FOLDER, load_codebook
 
 WHO = "maintainers,manual,high,seen"
+BY = "coder,method,confidence,evidence"
+MODEL = (
+    "name,source_name,purpose,task,dataset,architecture,input_shape,num_classes,mean,std,licence,"
+    "paper,pretraining,extra_data,backdoored,notes"
+)
+METRIC = "model,dataset,split,metric,evaluator,value,n,notes"
+NETWORK = (
+    "architecture,input_shape,num_classes,parameters,flops,has_batchnorm,has_dropout,"
+    "has_dropout_layers,counted_with"
+)
 FILES = {
     "papers.csv": f"""\
-key,title,venue,year,arxiv,coder,method,confidence,evidence
-he2016,Deep Residual Learning,CVPR,2016,1512.03385,{WHO}
-lecun1998,Gradient-Based Learning,,1998,,{WHO}
+key,title,venue,venue_type,year,arxiv,arxiv_year,n_authors,affiliations,affiliation_types,\
+countries,{BY}
+he2016,Deep Residual Learning,CVPR,computer vision,2016,1512.03385,2015,4,Microsoft,company,\
+China,{WHO}
+lecun1998,Gradient-Based Learning,,,1998,,,,,,,{WHO}
 """,
     "families.csv": f"""\
-key,name,paper,coder,method,confidence,evidence
-mlp,multilayer perceptron,,{WHO}
-resnet,ResNet,he2016,{WHO}
+key,name,architecture_type,paper,{BY}
+mlp,multilayer perceptron,mlp,,{WHO}
+resnet,ResNet,convolutional,he2016,{WHO}
 """,
     "architectures.csv": f"""\
-key,family,input_shape,num_classes,parameters,has_batchnorm,has_dropout,notes,coder,method,\
-confidence,evidence
-mlp-128,mlp,1;8;8,10,9610,false,false,,{WHO}
-resnet8,resnet,1;8;8,10,75002,true,false,,{WHO}
+key,family,notes,{BY}
+mlp-128,mlp,,{WHO}
+resnet8,resnet,,{WHO}
+""",
+    "computed/nets.csv": f"""\
+{NETWORK}
+mlp-128,1;8;8,10,9610,19000,false,false,false,torch 2
 """,
     "datasets.csv": f"""\
-key,name,topic,granularity,train_size,test_size,num_classes,input_shape,licence,paper,notes,coder,\
-method,confidence,evidence
-digits,digits,digits and characters,fine,1797,,10,1;8;8,CC BY 4.0,,,{WHO}
-signs,SIGNS,traffic signs,fine,39209,12630,43,3;35;35,,lecun1998,,{WHO}
+key,name,topic,granularity,train_size,test_size,num_classes,input_shape,licence,\
+sensitive_attributes,paper,notes,{BY}
+digits,digits,digits and characters,fine,1797,,10,1;8;8,CC-BY-4.0,none,,,{WHO}
+signs,SIGNS,traffic signs,fine,39209,12630,43,3;35;35,,none,lecun1998,,{WHO}
 """,
     "sources/selftrained.csv": f"""\
-name,purpose,dataset,architecture,input_shape,num_classes,mean,std,parameters,licence,paper,\
-backdoored,notes,recipe,coder,method,confidence,evidence
-digits-mlp,benchmark,digits,mlp-128,1;8;8,10,0,1,9610,,,false,,quick,{WHO}
+{MODEL},recipe,{BY}
+digits-mlp,,benchmark,image classification,digits,mlp-128,1;8;8,10,0,1,,,none,none,false,,quick,\
+{WHO}
 """,
     "sources/published.csv": f"""\
-name,purpose,dataset,architecture,input_shape,num_classes,mean,std,parameters,licence,paper,\
-backdoored,notes,sha256,size,mirror_path,url,state_dict,strip_prefix,coder,method,confidence,\
-evidence
-me/resnet8-signs,security,signs,resnet8,3;32;32,43,0.1;0.2;0.3,1;1;1,75290,MIT,he2016,true,,\
-{"a" * 64},9,weights/a.pt,https://example.org/a.pt,state_dict,module.,{WHO}
+{MODEL},sha256,size,mirror_path,url,state_dict,strip_prefix,{BY}
+me/resnet8-signs,,security,image classification,signs,resnet8,3;32;32,43,0.1;0.2;0.3,1;1;1,MIT,\
+he2016,none,none,true,,{"a" * 64},9,weights/a.pt,https://example.org/a.pt,state_dict,module.,{WHO}
 """,
-    "metrics.csv": f"""\
-model,dataset,split,metric,evaluator,value,n,notes,coder,method,confidence,evidence
+    "sources/timm.csv": f"""\
+{MODEL},hub_repo,url
+timm/resnet8.x_in1k,,benchmark,image classification,signs,resnet8,3;32;32,43,0.1;0.2;0.3,1;1;1,,,\
+imagenet-1k,labelled,false,,timm/resnet8.x_in1k,
+""",
+    "metrics/published.csv": f"""\
+{METRIC},{BY}
 me/resnet8-signs,signs,test,accuracy,mirror,0.9,100,,{WHO}
 me/resnet8-signs,signs,test,accuracy,source,0.95,,,{WHO}
+""",
+    "exclusions/curated.csv": f"""\
+model,reason,duplicate_of,notes,{BY}
+me/resnet8-signs,backdoored,,its authors say so,{WHO}
+""",
+    "evidence.csv": f"""\
+entity,id,field,{BY}
+papers,he2016,n_authors,second,paper,high,counted on its front page
 """,
     "recipes.toml": """\
 [quick]
@@ -59,12 +85,19 @@ batch_size = 64
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A small folder of valid annotations, under the project's own codebook and taxonomy."""
-    (tmp_path / "sources").mkdir()
-    for name, text in FILES.items():
-        (tmp_path / name).write_text(text)
-    for name in ("codebook.toml", "taxonomy.toml"):
+    """A small folder of valid annotations, under the project's own codebook and sources.
+
+    Files of the codebook that are not among `FILES` have a header and no rows.
+    """
+    for name in ("codebook.toml", "taxonomy.toml", "sources.toml"):
         shutil.copy(FOLDER / name, tmp_path)
+    book = load_codebook()
+    for table in book.tables.values():
+        path = tmp_path / table.file
+        path.parent.mkdir(exist_ok=True)
+        columns = [*table.fields, *(() if table.origin else book.provenance)]
+        path.write_text(FILES.get(table.file, ",".join(columns) + "\n"))
+    (tmp_path / "recipes.toml").write_text(FILES["recipes.toml"])
     return tmp_path
 
 

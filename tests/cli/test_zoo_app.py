@@ -5,6 +5,7 @@ import ctypes
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -78,8 +79,8 @@ def test_build_reports_every_wrong_annotation_in_one_line(zoo: Zoo, tmp_path: Pa
         path = folder / name
         path.write_text(path.read_text().replace(old, "wrong"))
     said = problem(zoo("build", "--annotations", str(folder), home=tmp_path / "home"))
-    assert "families.csv:5: paper: no row 'wrong'" in said
-    assert "datasets.csv:5: train_size: 'wrong' is not a whole number" in said
+    assert re.search(r"families\.csv:\d+: paper: no row 'wrong'", said)
+    assert re.search(r"datasets\.csv:\d+: train_size: 'wrong' is not a whole number", said)
 
 
 def test_list_shows_models_and_what_selects_them(zoo: Zoo) -> None:
@@ -97,10 +98,11 @@ def test_list_shows_models_and_what_selects_them(zoo: Zoo) -> None:
 def test_list_as_csv_and_json(zoo: Zoo) -> None:
     arguments = ["list", "--where", "accuracy > 0.92", "--dataset", "cifar10", "--columns"]
     text = ok(zoo(*arguments, "name, accuracy", "--format", "csv"))
-    assert list(csv.DictReader(io.StringIO(text))) == [
-        {"name": "akamaster/resnet32-cifar10", "accuracy": "0.9263"}
-    ]
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {"name": "akamaster/resnet32-cifar10", "accuracy": "0.9263"} in rows
+    assert min(float(row["accuracy"]) for row in rows) > 0.92
     records = json.loads(ok(zoo(*arguments, "*", "--format", "json")))
+    assert len(records) == len(rows)
     assert records[0]["mean"] == [0.485, 0.456, 0.406]
     assert len(json.loads(ok(zoo("list", "--limit", "3", "--format", "json")))) == 3
 

@@ -47,14 +47,133 @@ def test_an_unknown_model_shows_the_nearest(catalog: Catalog) -> None:
 
 
 def test_every_model_can_be_an_entry(catalog: Catalog) -> None:
-    assert [entry.name for entry in catalog.entries()] == catalog.names()
-    assert len(catalog.names()) >= 26
+    listed = [name for (name,) in catalog.list(["name"], "input_shape IS NOT NULL")[1]]
+    assert [entry.name for entry in catalog.entries()] == listed
+    assert len(listed) >= 2400
+
+
+def test_a_model_that_takes_volumes_is_told_apart(catalog: Catalog) -> None:
+    with pytest.raises(ZooError, match=r"takes no images \(takes volumes\)"):
+        catalog.entry("medmnist/resnet18_3d_1-organmnist3d")
+
+
+def test_the_default_view_leaves_out_what_speaks_against_a_model(catalog: Catalog) -> None:
+    backdoored = "bboylyg/nad-wrn16-1-backdoored-cifar10"
+    assert catalog.entry(backdoored).backdoored
+    assert names(catalog, "backdoored") == []
+    shown = catalog.list(["name", "excluded"], "backdoored", all=True)[1]
+    assert shown == [(backdoored, "backdoored")]
+    left_out = dict(catalog.sql("SELECT model, reason FROM exclusions")[1])
+    assert not left_out.keys() & set(names(catalog, "true"))
+    assert set(left_out.values()) == {
+        "backdoored", "duplicate", "low performance", "not classification",
+    }  # fmt: skip
+
+
+def test_no_model_of_the_default_view_is_hardly_better_than_chance(catalog: Catalog) -> None:
+    beyond_chance = "(accuracy - 1 / num_classes) / (1 - 1 / num_classes)"
+    assert names(catalog, f"{beyond_chance} < 0.05") == []
+    shown = catalog.list(["name", "excluded"], f"{beyond_chance} < 0.05", all=True)[1]
+    assert {reason for _, reason in shown} == {"low performance"}
+
+
+def test_a_duplicate_names_a_model_that_is_kept(catalog: Catalog) -> None:
+    rows = catalog.sql("SELECT duplicate_of FROM exclusions WHERE duplicate_of IS NOT NULL")[1]
+    assert len(rows) > 50
+    assert {original for (original,) in rows} <= set(names(catalog, "true"))
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        ("resnet20 cifar10", "akamaster/resnet20-cifar10"),
+        ("EfficientNet-B0", "efficientnet_b0"),
+        ("effcientnet b0", "efficientnet_b0"),
+        ("robust WideResNet", "wrn"),
+        ("dosovitskiy", None),
+        ("deep residual learning", "resnet"),
+        ("traffic signs", "gtsrb"),
+    ],
+)
+def test_models_are_found_by_words_and_by_words_that_are_nearly_right(
+    catalog: Catalog, words: str, first: str | None
+) -> None:
+    rows = catalog.list(["name", "architecture"], search=words, limit=40)[1]
+    if first is None:
+        assert rows == []
+    else:
+        assert rows
+        assert any(first in "".join(row) for row in rows)
+
+
+def test_search_needs_every_word_and_puts_whole_words_first(catalog: Catalog) -> None:
+    both = {n for (n,) in catalog.list(["name"], search="resnet svhn")[1]}
+    assert both == {n for (n,) in catalog.list(["name"], search="resnet")[1]} & {
+        n for (n,) in catalog.list(["name"], search="svhn")[1]
+    }
+    assert catalog.list(["name"], search="resnet xyzzyplugh")[1] == []
+    found = [n for (n,) in catalog.list(["name"], search="digits resnet8")[1]]
+    assert found == ["digits-resnet8"]
+
+
+def test_search_and_conditions_combine(catalog: Catalog) -> None:
+    rows = catalog.list(["name", "dataset"], "accuracy > 0.9", "cifar10", search="resnet20")[1]
+    assert {dataset for _, dataset in rows} == {"cifar10"}
+    assert ("akamaster/resnet20-cifar10", "cifar10") in rows
+
+
+def test_answers_come_as_frames(catalog: Catalog) -> None:
+    frame = catalog.models("dataset = 'digits'", columns=["name", "parameters"])
+    assert list(frame.columns) == ["name", "parameters"]
+    assert list(frame.name) == ["digits-cnn", "digits-mlp", "digits-resnet8", "digits-vit"]
+    counted = catalog.query("SELECT family, count(*) AS n FROM v_models GROUP BY ALL")
+    assert counted.n.sum() == len(catalog.models())
+
+
+def test_every_column_of_the_wide_view_is_explained(catalog: Catalog) -> None:
+    rows = catalog.sql(
+        "SELECT column_name, comment FROM duckdb_columns() WHERE table_name = 'v_models'"
+    )[1]
+    assert len(rows) > 50
+    assert [name for name, comment in rows if not comment] == []
+
+
+def test_every_code_of_the_codebook_stands_in_the_wide_view(catalog: Catalog) -> None:
+    codes = catalog.sql("SELECT code_group, code, columns FROM codes")[1]
+    assert sum(group == "securitynet" for group, _, _ in codes) == 22
+    known = set(catalog.list(["*"], limit=0)[0])
+    assert {column for _, _, columns in codes for column in columns} <= known
+
+
+def test_a_security_model_has_the_codes_of_its_own_paper(catalog: Catalog) -> None:
+    columns = ["venue", "year", "n_authors"]
+    own = catalog.list(columns, "name = 'microsoft/resnet50_l2_eps3-imagenet-1k'")[1]
+    family = catalog.list(columns, "name = 'torchvision/resnet50.imagenet1k_v2'")[1]
+    assert (own, family) == ([("NeurIPS", 2020, 5)], [("CVPR", 2016, 4)])
+
+
+def test_zeros_that_meant_missing_became_unknown(catalog: Catalog) -> None:
+    rows = catalog.list(["train_accuracy", "overfitting_level"], "source = 'medmnist'", all=True)[1]
+    assert len(rows) == 174
+    assert set(rows) == {(None, None)}
+    assert catalog.sql(
+        "SELECT count(*) FROM metrics WHERE value = 0 AND evaluator = 'securitynet'"
+    )[1] == [(0,)]
+
+
+def test_the_overfitting_level_is_of_one_evaluator(catalog: Catalog) -> None:
+    ((accuracy, by, train, gap),) = catalog.list(
+        ["accuracy", "accuracy_by", "train_accuracy", "overfitting_level"],
+        "name = 'akamaster/resnet20-cifar10'",
+    )[1]
+    assert (accuracy, by) == (0.9173, "source")  # on 10,000 images, by its publisher
+    assert (train, round(gap, 6)) == (0.999, 0.084)  # both on 1,000 images, by the mirror
 
 
 def test_filters_select_and_combine(catalog: Catalog) -> None:
     assert len(catalog.entries(dataset="digits")) == 4
     assert {entry.purpose for entry in catalog.entries(purpose="security")} == {"security"}
-    assert names(catalog, "backdoored") == ["bboylyg/nad-wrn16-1-backdoored-cifar10"]
+    assert names(catalog, "architecture = 'wrn-16-1'") == ["bboylyg/nad-wrn16-1-teacher-cifar10"]
     found = catalog.entries("accuracy > 0.98", dataset="mnist", purpose="security")
     assert {entry.dataset for entry in found} == {"mnist"}
     assert "locuslab/fast-adversarial-pgd-mnist" in {entry.name for entry in found}
@@ -86,8 +205,8 @@ def test_list_gives_the_columns_asked_for_in_order_and_stops_at_the_limit(
     header, rows = catalog.list(["dataset", "name"], limit=2)
     assert header == ["dataset", "name"]
     assert rows == [
-        ("cifar10", "akamaster/resnet20-cifar10"),
-        ("cifar10", "akamaster/resnet32-cifar10"),
+        ("cifar10", "akamaster/resnet110-cifar10"),
+        ("cifar10", "akamaster/resnet1202-cifar10"),
     ]
     assert tuple(catalog.list()[0]) == DEFAULT_COLUMNS
     assert catalog.list(["*"], limit=0)[1] == []
@@ -193,7 +312,8 @@ def test_show_gives_every_known_value_with_its_source(catalog: Catalog) -> None:
         "https://github.com/bboylyg/NAD/tree/"
     )
     assert {fact["entity"] for fact in found["facts"]} == {
-        "models", "metrics", "datasets", "architectures", "families", "papers",
+        "models", "metrics", "datasets", "architectures", "families", "papers", "networks",
+        "exclusions",
     }  # fmt: skip
     assert {fact["entity_id"] for fact in found["facts"] if fact["entity"] == "papers"} == {
         "li2021", "zagoruyko2016", "krizhevsky2009",

@@ -397,6 +397,16 @@ def test_what_nothing_vouches_for_is_not_kept_if_it_does_not_fit(
     assert_nothing_is_trusted(knowing(model), home, web, content)
 
 
+def test_what_nothing_vouches_for_is_held_against_its_own_checksums(
+    model: ModelEntry, home: Home, web: Site, content: bytes
+) -> None:
+    at = len(content) // 2
+    web.files[PATH] = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+    with pytest.raises(ZooError, match=r"is damaged \(.*/data/\d\)"):
+        fetch(knowing(model), home)
+    assert_nothing_is_trusted(knowing(model), home, web, content)
+
+
 def test_nothing_is_downloaded_for_a_network_without_code(
     model: ModelEntry, home: Home, web: Site
 ) -> None:
@@ -515,6 +525,35 @@ def test_an_archive_is_gone_on_with_like_any_file(
     web.answers[PATH] = [Answer(cut=10_000)]
     fetch(member, home)
     assert web.gets(PATH) == [None, "bytes=10000-"]
+
+
+class Boom:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.parametrize("zip_format", [True, False])
+@pytest.mark.parametrize("vouched_for", [True, False])
+def test_code_in_a_checkpoint_in_an_archive_is_not_run(
+    member: ModelEntry,
+    home: Home,
+    web: Site,
+    content: bytes,
+    tmp_path: Path,
+    zip_format: bool,
+    vouched_for: bool,
+) -> None:
+    file, marker, good = io.BytesIO(), tmp_path / "marker", web.files[PATH]
+    torch.save({"w": Boom(marker)}, file, _use_new_zipfile_serialization=zip_format)
+    web.files[PATH] = zipped(("net.pth", file.getvalue()))
+    known = {"sha1": hashlib.sha1(file.getvalue()).hexdigest()} if vouched_for else {}
+    with pytest.raises(ZooError, match="NOT executed"):
+        fetch(knowing(member, **{"sha1": None, **known}), home)
+    assert not marker.exists()
+    assert_nothing_is_trusted(knowing(member, sha1=None), home, web, good)
 
 
 # Files that the user has already

@@ -124,6 +124,27 @@ class Lookup(Calls):
         """Pickle wants the function of a call to be callable."""
 
 
+class Restored:
+    """Pickles as an object that acts when its state is put back."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        state["marker"].touch()
+
+
+class TrojanNet(torch.nn.Linear):
+    """A whole network that acts when it is loaded."""
+
+    def __init__(self, marker: Path) -> None:
+        super().__init__(2, 2)
+        self.marker = marker
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state["marker"].touch()
+
+
 def attacks(marker: Path) -> dict[str, Any]:
     """Pickles that create ``marker`` when they are run."""
     command, code = f"touch {marker}", f"open({str(marker)!r}, 'w')"
@@ -136,6 +157,9 @@ def attacks(marker: Path) -> dict[str, Any]:
         "getattr chain": Calls(Lookup(Calls(importlib.import_module, "builtins"), "eval"), code),
         "torch function": Calls(torch.save, torch.ones(1), str(marker)),
         "torch.hub": Calls(torch.hub._import_module, "m", f"{marker}.py"),
+        "pickle in a pickle": Calls(pickle.loads, pickle.dumps(Calls(os.system, command))),
+        "state put back": Restored(marker),
+        "whole network": TrojanNet(marker),
         "hidden in a tensor's dict": {"weight": torch.ones(1), "hook": Calls(os.system, command)},
     }
 

@@ -68,7 +68,7 @@ def test_a_checkpoint_is_as_accurate_as_it_was_measured(
 ) -> None:
     catalog = open_catalog(store)
     entry = catalog.entry(name)
-    found = fetch(entry, store, mirror=mirror)
+    found = fetch(entry, store, mirror=mirror, accept_licence=True)
     model = load_model(entry, found.path)
     data = images(mirror, entry.dataset)
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_a_checkpoint_is_as_accurate_as_it_was_measured(
     else:  # on more images of the same kind
         (value,) = [measured[split] for split in ("test", "test-mirror") if split in measured]
         assert binomtest(right, 1000, value).pvalue > 1e-3
-    assert fetch(entry, store, mirror=mirror).cached
+    assert fetch(entry, store, mirror=mirror, accept_licence=True).cached
 
 
 def test_the_backdoor_works_on_the_backdoored_model_and_not_on_its_cleaned_twin(
@@ -97,7 +97,7 @@ def test_the_backdoor_works_on_the_backdoored_model_and_not_on_its_cleaned_twin(
     rates = {}
     for kind in ("backdoored", "teacher"):
         entry = catalog.entry(f"bboylyg/nad-wrn16-1-{kind}-cifar10")
-        model = load_model(entry, fetch(entry, store, mirror=mirror).path)
+        model = load_model(entry, fetch(entry, store, mirror=mirror, accept_licence=True).path)
         with torch.no_grad():
             rates[kind] = (model(x).argmax(1) == 5).double().mean().item()
         (annotated,) = [

@@ -20,6 +20,20 @@ def has_member(archive: Path, member: str) -> bool:
         return False
 
 
+def damage(archive: Path) -> str | None:
+    """What the checksums inside a zip archive say is damaged; None for nothing, or for no archive.
+
+    Torch does not look at those of the checkpoints that it reads.
+    """
+    if not zipfile.is_zipfile(archive):
+        return None
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return opened.testzip()
+    except Exception as problem:  # a damaged archive fails in many ways
+        return str(problem) or type(problem).__name__
+
+
 def extract(
     name: str, archive: Path, member: str, into: Path, *, size: int | None, origin: str
 ) -> None:

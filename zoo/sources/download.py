@@ -47,7 +47,7 @@ def unreachable(url: str) -> str | None:
         with socket.create_connection((parts.hostname or "", port), timeout=REACH):
             return None
     except (OSError, ValueError) as problem:
-        return str(problem)
+        return getattr(problem, "strerror", None) or str(problem)
 
 
 def download(

@@ -6,6 +6,7 @@ from pathlib import Path
 from zoo.entry import Artifact
 from zoo.errors import ZooError
 from zoo.files import git_sha1_file, sha1_file, sha256_file
+from zoo.sources import archive
 from zoo.sources.base import Checked
 
 ADVICE = "get it again, or by other means with --from-file FILE or --mirror DIR."
@@ -117,6 +118,8 @@ def verify(path: Path, expected: Expected, name: str, origin: str) -> str:
             "fetched here: what is published has changed. Nothing was kept; if you trust the new "
             "file, remove the model's fetched.json from the store and fetch it again."
         )
+    if expected.checked == "first use" and (damaged := archive.damage(path)) is not None:
+        raise ZooError(f"{name}: {origin} is damaged ({damaged}). Nothing was kept; {ADVICE}")
     return sha256
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 30.0  # seconds for an answer about a repository
 _PREFERRED = ("model.safetensors", "pytorch_model.bin")
+_GIVE_IT = "Give the file with --from-file FILE if you have it."
 _ENDINGS = (".safetensors", ".bin", ".pth", ".pt", ".th", ".ckpt")
 
 
@@ -68,7 +69,7 @@ def find(name: str, repo: str, revision: str | None, path: str | None) -> HubFil
     """
     from huggingface_hub import HfApi
 
-    with reaching_the_hub(f"{name}: {repo}", repo):
+    with reaching_the_hub(name if name == repo else f"{name}: {repo}", repo, _GIVE_IT):
         info = HfApi(endpoint=endpoint()).model_info(
             repo, revision=revision, files_metadata=True, timeout=_TIMEOUT
         )
@@ -103,7 +104,7 @@ def download(name: str, file: HubFile, folder: Path, progress: Progress | None) 
     """
     from huggingface_hub import hf_hub_download
 
-    with reaching_the_hub(f"{name}: {file.origin}", file.repo):
+    with reaching_the_hub(f"{name}: {file.origin}", file.repo, _GIVE_IT):
         found = hf_hub_download(
             file.repo,
             file.path,
@@ -115,16 +116,14 @@ def download(name: str, file: HubFile, folder: Path, progress: Progress | None) 
     return Path(found).resolve()
 
 
-_GIVE_IT = "Give the file with --from-file FILE if you have it."
-
-
 @contextmanager
-def reaching_the_hub(what: str, repo: str) -> Iterator[None]:
+def reaching_the_hub(what: str, repo: str, advice: str) -> Iterator[None]:
     """Turn everything that the client can raise into one line.
 
     Args:
         what: What is wanted, for people.
         repo: The repository that it is about; empty if it is about none.
+        advice: What else there is to do, in a sentence.
 
     Raises:
         ZooError: The Hub cannot be reached, or refuses.
@@ -140,7 +139,7 @@ def reaching_the_hub(what: str, repo: str) -> Iterator[None]:
         raise ZooError(f"{what}: HF_ENDPOINT {hub} is not a web address.")
     # The client would try for half a minute before it tells that nobody is there.
     if reason := unreachable(hub):
-        raise ZooError(f"{what}: the Hub {hub} cannot be reached ({reason}). {_GIVE_IT}")
+        raise ZooError(f"{what}: the Hub {hub} cannot be reached ({reason}). {advice}")
     login = "log in with `hf auth login` or set HF_TOKEN"
     try:
         yield
@@ -150,9 +149,9 @@ def reaching_the_hub(what: str, repo: str) -> Iterator[None]:
             "with --accept-licence."
         ) from problem
     except errors.RevisionNotFoundError as problem:
-        raise ZooError(f"{what}: the Hub has no such revision of it. {_GIVE_IT}") from problem
+        raise ZooError(f"{what}: the Hub has no such revision of it. {advice}") from problem
     except errors.RemoteEntryNotFoundError as problem:
-        raise ZooError(f"{what}: the Hub has no such file. {_GIVE_IT}") from problem
+        raise ZooError(f"{what}: the Hub has no such file. {advice}") from problem
     except errors.HfHubHTTPError as problem:
         code = problem.response.status_code
         if isinstance(problem, errors.RepositoryNotFoundError) or code in (401, 403, 404):
@@ -178,7 +177,7 @@ def _unanswered(what: str, problem: BaseException) -> ZooError:
     reason = str(problem).split("\n")[0].strip() or type(problem).__name__
     return ZooError(
         f"{what}: the Hub {endpoint()} did not give it ({reason.rstrip('.')}). Nothing was kept; "
-        f"try again. {_GIVE_IT}"
+        "try again later."
     )
 
 

@@ -64,8 +64,9 @@ class Published:
             try:
                 return convert(entry, artifact, home, source)
             except ZooError:
-                if source.checked == "first use":  # nothing has ever vouched for it
-                    remove(home.blobs / source.sha256)
+                known = remembered(home, entry.name, artifact)
+                if source.sha256 not in (artifact.sha256, known and known.sha256):
+                    remove(home.blobs / source.sha256)  # no later call would find it
                 raise
 
     def _obtain(
