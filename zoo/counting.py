@@ -1,6 +1,7 @@
 """What can be counted on a network without its weights: parameters, FLOPs, kinds of layers."""
 
 import contextlib
+import inspect
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -70,14 +71,16 @@ def count(architecture: str, input_shape: tuple[int, int, int], num_classes: int
     )
 
 
-# The functions that drop units: how their arguments are called, and the default probability.
-_DROPS: dict[Any, tuple[tuple[str, ...], float]] = {
-    F.scaled_dot_product_attention: (("query", "key", "value", "attn_mask", "dropout_p"), 0.0),
-    **dict.fromkeys(
-        (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout),
-        (("input", "p", "training"), 0.5),
-    ),
+# The functions that drop units, and with what probability unless they are told. What a function
+# calls in turn is not seen.
+_DROPS: dict[Any, float] = {
+    F.scaled_dot_product_attention: 0.0,
+    F.multi_head_attention_forward: 0.0,
+    **dict.fromkeys((F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout), 0.5),
 }
+
+# Written in C++, so that Python does not know what its arguments are called.
+_PLACES = {F.scaled_dot_product_attention: ("query", "key", "value", "attn_mask", "dropout_p")}
 
 
 class _DropoutSeen(TorchFunctionMode):
@@ -90,9 +93,9 @@ class _DropoutSeen(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in _DROPS:
-            names, default = _DROPS[func]
+            names = _PLACES.get(func) or list(inspect.signature(func).parameters)
             given = dict(zip(names, args, strict=False)) | kwargs
-            probability = given.get("p", given.get("dropout_p", default))
+            probability = given.get("p", given.get("dropout_p", _DROPS[func]))
             self.seen |= given.get("training", True) and probability > 0
         return func(*args, **kwargs)
 

@@ -203,7 +203,6 @@ def export(
         names = [name for (name,) in catalog.list(["name"], where, all=all)[1]]
         if not names:
             raise ZooError(f"No model matches --where {where!r}. See `zoo list`.")
-    home.locks.mkdir(parents=True, exist_ok=True)
     with FileLock(home.locks / "export.lock"), _staged(folder) as staging:
         with _opened(home, staging) as con:
             tables = _tables(con, "v_all_models" if all else "v_models")
