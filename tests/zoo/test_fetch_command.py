@@ -115,6 +115,14 @@ def test_a_licence_is_accepted_once(store: Home) -> None:
 
 
 @pytest.mark.usefixtures("store")
+def test_a_connection_that_drops_is_tried_again_in_silence(hub: Hub) -> None:
+    hub.answers[file_of(NAMES[0])] = [Answer(cut=10_000)]
+    done = zoo("fetch", NAMES[0])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(hub.gets(file_of(NAMES[0]))) == 2
+
+
+@pytest.mark.usefixtures("store")
 def test_offline_nothing_is_asked(hub: Hub) -> None:
     assert "--offline" in one_line(zoo("fetch", NAMES[0], "--offline"))
     assert hub.asked == []
