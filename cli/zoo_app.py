@@ -570,6 +570,55 @@ def annotate_snapshot(
         raise ZooError("The files are out of date: run `zoo annotate snapshot`.")
 
 
+@annotate.command("pin")
+def annotate_pin(
+    limit: Annotated[
+        int | None, typer.Option(help="Ask about so many models at most.", min=1)
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Questions at a time.", min=1, max=32)] = 8,
+    annotations: AnnotationsOption = None,
+) -> None:
+    """Write down which commit, file and sha256 the models on the Hugging Face Hub have now.
+
+    Asks about models that have no row in pins.csv yet; with one, they are that file for ever. Goes
+    on past repositories that cannot be had, and names them at the end.
+
+    For example:
+
+      zoo annotate pin --limit 100
+    """
+    from zoo.curate.pin import pin
+
+    folder = _annotations(annotations)
+    with _explained(), _bar("pin") as advance:
+        pinned, failures = pin(folder, limit=limit, jobs=jobs, progress=advance)
+    print(f"{pinned} models pinned.")
+    _report(failures, pinned + len(failures))
+
+
+@annotate.command("accept")
+def annotate_accept(
+    candidates: Annotated[Path, typer.Argument(help="What `zoo discover --out` wrote, edited.")],
+    coder: Annotated[str, typer.Option(help="Who filled it in.")] = "maintainers",
+    annotations: AnnotationsOption = None,
+) -> None:
+    """Take candidates of the Hub into the annotations: rows whose column accept says yes.
+
+    All of them or none: every problem is named with its line.
+
+    For example:
+
+      zoo discover --hub --search cifar --out candidates.csv
+
+      zoo annotate accept candidates.csv --coder ada
+    """
+    from zoo.curate.accept import accept
+
+    with _explained():
+        names = accept(_annotations(annotations), candidates, coder)
+    print(f"Accepted {', '.join(names)}.")
+
+
 @annotate.command("compute")
 def annotate_compute(
     library: Annotated[

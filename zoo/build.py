@@ -141,12 +141,14 @@ def _tables(annotations: Annotations, added: Sequence[Row]) -> dict[str, list[di
         for code, columns in codes.items()
     ]
     models = [*annotations.of("models"), *added]
+    pins = {row.values["model"]: row.values for row in annotations.of("pins")}
     for row in models:
         model = {name: value for name, value in row.values.items() if name in _MODEL}
         recipe = row.values.get("recipe")
         model["recipe"] = recipe and dict(sorted(annotations.recipes[str(recipe)].items()))
         tables["models"].append({**model, "source": _source(row)})
-        artifact = {name: row.values.get(name) for name in ARTIFACT}
+        pin = pins.get(row.key, {})
+        artifact = {name: row.values.get(name) or pin.get(name) for name in ARTIFACT}
         if any(value is not None for value in artifact.values()):
             for path in ("state_dict", "strip_prefix"):
                 artifact[path] = artifact[path] or ""

@@ -25,7 +25,8 @@ def problems_of(folder: Path) -> list[str]:
 def test_the_projects_own_annotations_are_valid() -> None:
     found = load()
     assert found.rows.keys() == found.codebook.tables.keys()
-    assert all(found.rows.values())
+    empty = {name for name, rows in found.rows.items() if not rows}
+    assert empty <= {"huggingface", "pins"}  # what only a Hub can say
     assert len(found.of("models")) == len({row.key for row in found.of("models")}) > 2400
 
 
