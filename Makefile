@@ -17,8 +17,8 @@ $(VENV)/installed: pyproject.toml
 	@echo "\$$ $(PYTHON) -m venv $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is wanted; found " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV)
-	@echo "\$$ $(VENV)/bin/pip install -e '.[dev,ray]'   (about 6 GB with torch; some minutes)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,ray]'
+	@echo "\$$ $(VENV)/bin/pip install -e '.[dev,ray,pytorchcv]'   (about 6 GB with torch; some minutes)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,ray,pytorchcv]'
 	@touch $@
 
 # Steps print the command they run, so that it can be repeated by hand.

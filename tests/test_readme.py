@@ -33,6 +33,13 @@ def test_a_command_of_the_readme_exists_with_its_options(program, command, optio
         assert option in done.stdout
 
 
+def test_the_readme_counts_the_models_that_there_are(home_dir: Path) -> None:
+    from zoo import Home, open_catalog
+
+    models = open_catalog(Home.open(home_dir)).sql("SELECT count(*) FROM v_models")[1][0][0]
+    assert f"{models:,} classifiers" in (ROOT / "README.md").read_text()
+
+
 def test_the_linked_files_exist() -> None:
     for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / link).exists(), link

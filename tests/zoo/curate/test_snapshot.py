@@ -35,9 +35,8 @@ def listing(version: str = "0.29.1") -> Listing:
 @pytest.mark.parametrize("source", ["torchvision", "timm", "pytorchcv"])
 def test_the_committed_files_are_what_the_installed_packages_say(source: str) -> None:
     found = snapshot(FOLDER, source, write=False)
-    assert not found.uncoded
-    if found.version == load().origins[source].version:
-        assert (found.added, found.changed, found.withdrawn) == ((), (), ())
+    if found.version == load().origins[source].version:  # else there may be newer models
+        assert (found.added, found.changed, found.withdrawn, found.uncoded) == ((), (), (), ())
 
 
 def test_reading_again_writes_the_same_bytes(folder: Path) -> None:
