@@ -173,7 +173,7 @@ def stats(
         *((panel.columns, panel.rows) for panel in found.panels.values()),
     ]
     if format is Format.CSV:
-        rows = [(header[0], *row) for header, rows in tables for row in rows]
+        rows = [(header[0], row[0], row[-1]) for header, rows in tables for row in rows]
         show(["table", "label", "number"], rows, format)
         return
     titles = ["The catalog", "Left out", "Codes", *(p.title for p in found.panels.values())]

@@ -4,11 +4,13 @@ import io
 from pathlib import Path
 from typing import Any
 
+from zoo.catalog import PURPOSES
 from zoo.files import write_atomic
 from zoo.stats import Panel, Stats
 
 _PER_ROW = 2
-_INK, _BAR = "#222222", "#4269d0"
+_INK = "#222222"
+_COLOURS = {"benchmark": "#4269d0", "security": "#efb118", "other": "#97bbf5"}
 
 
 def draw(found: Stats, path: Path) -> None:
@@ -50,16 +52,27 @@ def draw(found: Stats, path: Path) -> None:
 
 
 def _bars(axes: Any, panel: Panel) -> None:
-    labels = [str(row[0]) for row in panel.rows]
-    values = [row[-1] for row in panel.rows]
+    """One bar per group, made of a part per purpose."""
+    upright = panel.columns[0] == "year"
+    rows = panel.rows if upright else panel.rows[::-1]
+    labels = [str(row[0]) for row in rows]
+    below = [0] * len(rows)
+    for place, purpose in enumerate(PURPOSES, 1):
+        part = [row[place] for row in rows]
+        if upright:
+            axes.bar(labels, part, bottom=below, color=_COLOURS[purpose], label=purpose)
+        else:
+            axes.barh(labels, part, left=below, color=_COLOURS[purpose], label=purpose)
+        below = [start + length for start, length in zip(below, part, strict=True)]
     axes.set_title(f"{panel.title} (models)", fontsize=10, loc="left")
-    if panel.columns[0] == "year":
-        axes.bar(labels, values, color=_BAR)
+    if upright:
         axes.tick_params("x", rotation=90)
+        shown = [place for place, purpose in enumerate(PURPOSES) if any(r[place + 1] for r in rows)]
+        handles, names = axes.get_legend_handles_labels()
+        axes.legend([handles[i] for i in shown], [names[i] for i in shown], frameon=False)
     else:
-        axes.barh(labels[::-1], values[::-1], color=_BAR)
-        for place, value in enumerate(values[::-1]):
-            axes.text(value, place, f" {value:,}", va="center", fontsize=8)
-        axes.margins(x=0.15)
+        for place, models in enumerate(below):
+            axes.text(models, place, f" {models:,}", va="center", fontsize=8)
+        axes.set_xlim(0, 1.15 * max(below))  # room for the numbers
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.catalog import Catalog
+from zoo.catalog import PURPOSES, Catalog
 from zoo.database import connect
 
 _TOP = 12  # bars of a panel
@@ -16,8 +16,9 @@ class Panel:
 
     Attributes:
         title: What is counted.
-        columns: Names of ``label``, of a second grouping if there is one, and ``models``.
-        rows: The groups, by label for years and else the largest first.
+        columns: What the groups are, the purposes, and ``models`` for all of them.
+        rows: For each group its label and its numbers of models; years in order, else the largest
+            groups first.
     """
 
     title: str
@@ -103,14 +104,15 @@ def _counts(rows: _Rows, codes: list[tuple[Any, ...]]) -> dict[str, int]:
 def _panels(rows: _Rows) -> dict[str, Panel]:
     def grouped(title: str, label: str, where: str = "true", source: str = "chosen") -> Panel:
         order = "label" if label == "year" else "models DESC, label"
-        limit = "" if label in ("year", "purpose") else f"LIMIT {_TOP}"
+        limit = "" if label == "year" else f"LIMIT {_TOP}"
+        parts = ", ".join(f"count(*) FILTER (purpose = '{p}') AS {p}" for p in PURPOSES)
         found = rows(
-            f"SELECT {label} AS label, count(*) AS models FROM {source} "
+            f"SELECT {label} AS label, {parts}, count(*) AS models FROM {source} "
             f"WHERE {label} IS NOT NULL AND {where} GROUP BY ALL ORDER BY {order} {limit}"
         )
-        return Panel(title, (label, "models"), found)
+        return Panel(title, (label, *PURPOSES, "models"), found)
 
-    countries = "(SELECT unnest(countries) AS country, purpose, venue_type, venue FROM chosen)"
+    countries = "(SELECT unnest(countries) AS country, purpose FROM chosen)"
     return {
         "year": grouped("Year of the model type", "year"),
         "benchmark_families": grouped(

@@ -50,15 +50,28 @@ def test_counts_agree_with_rows_read_one_by_one(catalog: Catalog, found: Stats) 
 
 def test_each_panel_counts_models(catalog: Catalog, found: Stats) -> None:
     frame = catalog.models()
-    assert dict(found.panels["purpose"].rows) == frame.purpose.value_counts().to_dict()
-    years = dict(found.panels["year"].rows)
+
+    def totals(panel: str) -> dict[object, int]:
+        for row in found.panels[panel].rows:
+            assert sum(row[1:-1]) == row[-1]
+        return {row[0]: row[-1] for row in found.panels[panel].rows}
+
+    assert totals("purpose") == frame.purpose.value_counts().to_dict()
+    years = totals("year")
     assert list(years) == sorted(years)
     assert years == frame.year.dropna().astype(int).value_counts().to_dict()
     countries = frame.countries.explode().value_counts()
-    for country, models in found.panels["countries"].rows:
+    for country, models in totals("countries").items():
         assert countries[country] == models
-    security = frame[frame.purpose == "security"].family.value_counts()
-    assert found.panels["security_families"].rows[0] == (security.index[0], security.iloc[0])
+    secure = frame[frame.purpose == "security"]
+    family, models = next(iter(totals("security_families").items()))
+    assert (family, models) == (
+        secure.family.value_counts().index[0],
+        secure.family.value_counts().iloc[0],
+    )
+    assert found.panels["security_families"].columns[:3] == ("family", "benchmark", "security")
+    venue, _, of_security, *_ = found.panels["venues"].rows[0]
+    assert of_security == (secure.venue == venue).sum()
 
 
 def test_the_numbers_are_plain_json(found: Stats) -> None:
