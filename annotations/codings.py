@@ -3,14 +3,13 @@
 ``codings/README.md`` describes the process and the files.
 """
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from annotations.load import FOLDER
 from annotations.record import AnnotationError
+from annotations.table_file import read_rows
 
 FIELDS = {
     "family": (
@@ -162,7 +161,7 @@ def _load_aliases(folder: Path, problems: list[str]) -> dict[tuple[str, str], st
     known = {field for fields in FIELDS.values() for field in fields}
     aliases: dict[tuple[str, str], str] = {}
     lines: dict[tuple[str, str], str] = {}
-    for where, row in _read(folder, file, _ALIASES, problems):
+    for where, row in read_rows(folder, file, _ALIASES, problems):
         key, value = (row["field"], _spelling(row["alias"])), _spelling(row["value"])
         if row["field"] not in known:
             problems.append(f"{where}: unknown field {row['field']!r}")
@@ -186,7 +185,7 @@ def _load_aliases(folder: Path, problems: list[str]) -> dict[tuple[str, str], st
 def _load_sample(folder: Path, file: str, problems: list[str]) -> dict[tuple[str, str], str]:
     """Where each item of the sample stands."""
     sample: dict[tuple[str, str], str] = {}
-    for where, row in _read(folder, file, _SAMPLE, problems):
+    for where, row in read_rows(folder, file, _SAMPLE, problems):
         item = (row["entity"], row["item"])
         if row["entity"] not in FIELDS:
             problems.append(f"{where}: unknown entity {row['entity']!r}")
@@ -238,7 +237,7 @@ def _read_cells(
 ) -> Iterator[tuple[str, Cell, dict[str, str]]]:
     """Rows that are about one cell each, and about no cell twice."""
     seen: dict[Cell, str] = {}
-    for where, row in _read(folder, file, columns, problems):
+    for where, row in read_rows(folder, file, columns, problems):
         cell = Cell(row["entity"], row["item"], row["field"])
         if cell.entity not in FIELDS:
             problems.append(f"{where}: unknown entity {cell.entity!r}")
@@ -249,40 +248,6 @@ def _read_cells(
         else:
             seen[cell] = where
             yield where, cell, row
-
-
-def _read(
-    folder: Path, file: str, columns: tuple[str, ...], problems: list[str]
-) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a file, each with its file and line."""
-    content = (folder / file).read_bytes()
-    if b"\r" in content:
-        problems.append(f"{file}:1: lines end in CR; save the file with LF line ends")
-        return
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as problem:
-        line = content[: problem.start].count(b"\n") + 1
-        problems.append(f"{file}:{line}: is not UTF-8")
-        return
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    line = 1
-    try:
-        header = next(reader, [])
-        if sorted(header) != sorted(columns):
-            problems.append(
-                f"{file}:1: the columns are {','.join(header)} instead of {','.join(columns)}"
-            )
-            return
-        line = reader.line_num + 1
-        for cells in reader:
-            where, line = f"{file}:{line}", reader.line_num + 1
-            if len(cells) == len(header):
-                yield where, dict(zip(header, cells, strict=True))
-            else:
-                problems.append(f"{where}: {len(cells)} cells under {len(header)} columns")
-    except csv.Error as problem:
-        problems.append(f"{file}:{line}: {problem}")
 
 
 def _line(where: str) -> str:

@@ -1,16 +1,13 @@
 """Read the annotation files, and report everything that is wrong with them at once."""
 
-import csv
-import io
-import math
-import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from annotations.cells import check_value, read_cell
+from annotations.checks import check_models, check_references, with_evidence
 from annotations.record import (
     AnnotationError,
     Annotations,
@@ -25,6 +22,7 @@ from annotations.record import (
     Taxonomy,
     Value,
 )
+from annotations.table_file import read_rows
 
 FOLDER = Path(__file__).parent
 """The annotations that come with this program."""
@@ -51,8 +49,8 @@ def load(folder: Path = FOLDER) -> Annotations:
         rows[table.name] = _load_table(folder, table, codebook, origin, problems)
         if len(problems) > before:
             broken.add(table.entity)
-    _check_references(codebook, rows, set(recipes), broken, problems)
-    rows = _with_evidence(codebook, rows, broken, problems)
+    check_references(codebook, rows, set(recipes), broken, problems)
+    rows = with_evidence(codebook, rows, broken, problems)
     annotations = Annotations(codebook, rows, recipes, origins)
     check_models(annotations, problems)
     if problems:
@@ -162,7 +160,7 @@ def _toml_values(
             if value is not None:
                 if not isinstance(value, str):
                     raise ValueError(f"{value!r} is not a text")
-                _check_value(column, value)
+                check_value(column, value)
             values[name] = value
         except ValueError as problem:
             problems.append(f"{where}: {name}: {problem}")
@@ -197,87 +195,6 @@ def load_taxonomy(folder: Path = FOLDER) -> Taxonomy:
     return Taxonomy(frameworks, risks)
 
 
-def read_cell(field: Field, text: str) -> Value:
-    """The value that a CSV cell stands for; None if it is empty.
-
-    Raises:
-        ValueError: The cell is not what the codebook allows; the text says why.
-    """
-    if text == "":
-        if field.required:
-            raise ValueError("is required, but empty")
-        return None
-    if text != text.strip() or "\n" in text:
-        raise ValueError(f"{text!r} has spaces around it, or a line break")
-    value: Value
-    match field.type:
-        case "text" | "ref":
-            value = text
-        case "bool":
-            if text not in ("true", "false"):
-                raise ValueError(f"{text!r} is not true or false")
-            value = text == "true"
-        case "int":
-            value = _integer(text)
-        case "float":
-            value = _number(text)
-        case "texts":
-            value = tuple(text.split(";"))
-            if any(part != part.strip() or not part for part in value):
-                raise ValueError(f"{text!r} has an empty part, or spaces around one")
-            if len(set(value)) < len(value):
-                raise ValueError(f"{text!r} has a part twice")
-        case "ints":
-            value = tuple(_integer(part) for part in text.split(";"))
-        case "floats":
-            value = tuple(_number(part) for part in text.split(";"))
-    _check_value(field, value)
-    return value
-
-
-def write_cell(value: Value) -> str:
-    """The cell that stands for a value: `read_cell` the other way round."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple | list):
-        return ";".join(map(write_cell, value))
-    return str(value)
-
-
-def _integer(text: str) -> int:
-    if not re.fullmatch(r"-?[0-9]+", text):
-        raise ValueError(f"{text!r} is not a whole number")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", text):
-        raise ValueError(f"{text!r} is not a number")
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text!r} is too large")
-    return value
-
-
-def _check_value(field: Field, value: Value) -> None:
-    parts = value if isinstance(value, tuple) else (value,)
-    for part in parts:
-        if field.values and part not in field.values:
-            raise ValueError(f"{part!r} is not one of {', '.join(field.values)}")
-        if field.pattern and not re.fullmatch(field.pattern, str(part)):
-            raise ValueError(f"{part!r} does not look like {field.pattern}")
-    if field.length is not None and isinstance(value, tuple) and len(value) != field.length:
-        raise ValueError(f"has {len(value)} numbers instead of {field.length}")
-    for number in parts:
-        if isinstance(number, int | float):
-            if field.min is not None and number < field.min:
-                raise ValueError(f"{number} is below {field.min}")
-            if field.max is not None and number > field.max:
-                raise ValueError(f"{number} is above {field.max}")
-
-
 def _read_toml(folder: Path, name: str) -> dict[str, Any]:
     try:
         return tomllib.loads((folder / name).read_text(encoding="utf-8"))
@@ -307,7 +224,7 @@ def _load_recipes(
                 problems.append(f"{where}: {name}: {key}: {value!r} is not of type {field.type}")
                 continue
             try:
-                _check_value(field, value)
+                check_value(field, value)
             except ValueError as problem:
                 problems.append(f"{where}: {name}: {key}: {problem}")
     return document
@@ -316,59 +233,16 @@ def _load_recipes(
 def _load_table(
     folder: Path, table: Table, codebook: Codebook, origin: Origin | None, problems: list[str]
 ) -> list[Row]:
-    try:
-        content = (folder / table.file).read_bytes()
-    except FileNotFoundError:
-        problems.append(f"{table.file}:1: there is no such file")
-        return []
-    if b"\r" in content:
-        problems.append(f"{table.file}:1: lines end in CR; save the file with LF line ends")
-        return []
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as problem:
-        line = content[: problem.start].count(b"\n") + 1
-        problems.append(f"{table.file}:{line}: is not UTF-8")
-        return []
     columns = dict(table.fields) if origin else {**table.fields, **codebook.provenance}
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[Row] = []
-    header: list[str] | None = None
-    line = 1
-    try:
-        for cells in reader:
-            where, line = f"{table.file}:{line}", reader.line_num + 1
-            if header is None:
-                header = cells
-                wrong = _check_header(header, columns, where)
-                if wrong:
-                    problems += wrong
-                    return []
-            elif len(cells) != len(header):
-                problems.append(f"{where}: {len(cells)} cells under {len(header)} columns")
-            else:
-                named = dict(zip(header, cells, strict=True))
-                row = _read_row(table, columns, named, origin, where)
-                if isinstance(row, Row):
-                    rows.append(row)
-                else:
-                    problems += row
-    except csv.Error as problem:
-        problems.append(f"{table.file}:{line}: {problem}")
-    if header is None:
-        problems.append(f"{table.file}:1: has no header")
+    for where, cells in read_rows(folder, table.file, columns, problems):
+        row = _read_row(table, columns, cells, origin, where)
+        if isinstance(row, Row):
+            rows.append(row)
+        else:
+            problems += row
     _check_order(rows, problems)
     return rows
-
-
-def _check_header(header: list[str], columns: Mapping[str, Field], where: str) -> list[str]:
-    problems = [f"{where}: unknown column {name!r}" for name in header if name not in columns]
-    problems += [f"{where}: no column {name!r}" for name in columns if name not in header]
-    problems += [
-        f"{where}: column {name!r} twice"
-        for name in sorted({n for n in header if header.count(n) > 1})
-    ]
-    return problems
 
 
 def _read_row(
@@ -408,92 +282,4 @@ def _check_order(rows: list[Row], problems: list[str]) -> None:
         elif row.key < before.key:
             problems.append(
                 f"{row.file}:{row.line}: {row.key!r} must come before {before.key!r}: sort the rows"
-            )
-
-
-def _check_references(
-    codebook: Codebook,
-    rows: Mapping[str, list[Row]],
-    recipes: set[str],
-    broken: set[str],
-    problems: list[str],
-) -> None:
-    known: dict[str, dict[str, Row | None]] = {"recipes": dict.fromkeys(recipes)}
-    for table in codebook.tables.values():
-        things = known.setdefault(table.entity, {})
-        for row in rows[table.name]:
-            other = things.get(row.key)
-            if other is not None and other.file != row.file:
-                problems.append(
-                    f"{row.file}:{row.line}: {row.key!r} is already in {other.file}:{other.line}"
-                )
-            things[row.key] = row
-    for table in codebook.tables.values():
-        for row in rows[table.name]:
-            for name, field in table.fields.items():
-                value = row.values[name]
-                if field.ref is None or field.ref in broken or value is None:
-                    continue
-                if value not in known[field.ref]:
-                    problems.append(
-                        f"{row.file}:{row.line}: {name}: no row {value!r} among the {field.ref}"
-                    )
-
-
-def _with_evidence(
-    codebook: Codebook,
-    rows: Mapping[str, list[Row]],
-    broken: set[str],
-    problems: list[str],
-) -> dict[str, list[Row]]:
-    """The rows, with the provenance of single values that ``evidence.csv`` gives."""
-    told: dict[tuple[str, str], dict[str, Row]] = {}
-    for row in rows["evidence"]:
-        thing = (str(row.values["entity"]), str(row.values["id"]))
-        told.setdefault(thing, {})[str(row.values["field"])] = row
-    found: dict[str, list[Row]] = {}
-    for table in codebook.tables.values():
-        found[table.name] = []
-        for row in rows[table.name]:
-            own = told.pop((table.entity, row.key), {})
-            for name, evidence in own.items():
-                if row.values.get(name) is None:
-                    problems.append(
-                        f"{evidence.file}:{evidence.line}: {row.key!r} has no value of {name!r}"
-                    )
-            singles = {name: evidence.provenance for name, evidence in own.items()}
-            found[table.name].append(replace(row, own={**row.own, **singles}) if own else row)
-    for (entity, key), own in told.items():
-        if entity not in broken:
-            problems += [
-                f"{evidence.file}:{evidence.line}: no row {key!r} among the {entity}"
-                for evidence in own.values()
-            ]
-    return found
-
-
-def check_models(annotations: Annotations, problems: list[str]) -> None:
-    """What one column of a model must be, given another; adds to ``problems``."""
-    datasets = {row.key: row.values for row in annotations.of("datasets")}
-    for row in annotations.of("models"):
-        values, where = row.values, f"{row.file}:{row.line}"
-        shape, mean, std = values["input_shape"], values["mean"], values["std"]
-        if isinstance(shape, tuple) and isinstance(mean, tuple) and isinstance(std, tuple):
-            if not len(mean) == len(std) == shape[0]:
-                problems.append(
-                    f"{where}: mean has {len(mean)} and std has {len(std)} numbers, "
-                    f"but the input has {shape[0]} channels"
-                )
-            if min(float(number) for number in std) <= 0:
-                problems.append(f"{where}: std: must be above 0")
-        if (mean is None) != (std is None):
-            problems.append(f"{where}: mean and std: one is given without the other")
-        if (values["pretraining"] == ("none",)) != (values["extra_data"] == "none"):
-            problems.append(f"{where}: pretraining and extra_data: one is none, the other is not")
-        dataset = datasets.get(str(values["dataset"]))
-        odd = dataset is not None and dataset["num_classes"] != values["num_classes"]
-        if dataset is not None and odd and values["notes"] is None:
-            problems.append(
-                f"{where}: num_classes: {values['num_classes']}, but {values['dataset']} "
-                f"has {dataset['num_classes']}; if that is right, say why in the notes"
             )

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from annotations.load import load_codebook, read_cell
+from annotations.cells import read_cell
+from annotations.load import load_codebook
 from zoo.added import checked
 from zoo.build import refresh
 from zoo.catalog import PURPOSES, Purpose, open_catalog

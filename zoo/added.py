@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from annotations.load import read_cell, write_cell
+from annotations.cells import read_cell, write_cell
 from annotations.record import Annotations, Codebook, Provenance, Row, Value
 from zoo.errors import ZooError
 from zoo.files import slug

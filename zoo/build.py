@@ -9,8 +9,9 @@ from typing import Any
 
 import duckdb
 
+from annotations.cells import write_cell
 from annotations.codings import Round, load_round, rounds
-from annotations.load import FOLDER, load, write_cell
+from annotations.load import FOLDER, load
 from annotations.record import AnnotationError, Annotations, Row
 from zoo.added import ARTIFACT, NETWORK, entry_files, read_added
 from zoo.database import CATALOG_TABLES, connect, content_hash, one_line, publish
@@ -143,7 +144,7 @@ def _tables(annotations: Annotations, added: Sequence[Row]) -> dict[str, list[di
     models = [*annotations.of("models"), *added]
     pins = {row.values["model"]: row.values for row in annotations.of("pins")}
     for row in models:
-        model = {name: value for name, value in row.values.items() if name in _MODEL}
+        model: dict[str, Any] = {k: v for k, v in row.values.items() if k in _MODEL}
         recipe = row.values.get("recipe")
         model["recipe"] = recipe and dict(sorted(annotations.recipes[str(recipe)].items()))
         tables["models"].append({**model, "source": _source(row)})

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annotations.load import load, load_codebook, read_cell
+from annotations.cells import read_cell
+from annotations.load import load, load_codebook
 from annotations.record import AnnotationError, Field
 
 Edit = Callable[[str, str, str], None]

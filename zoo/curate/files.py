@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from annotations.load import write_cell
+from annotations.cells import write_cell
 from annotations.record import Table
 from zoo.files import write_atomic
 

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from annotations.load import load, read_cell, write_cell
+from annotations.cells import read_cell, write_cell
+from annotations.load import load
 from zoo.curate import pytorchcv_models, robustbench_models, timm_models, torchvision_models
 from zoo.curate.timm_models import data_beyond
 
