@@ -1,0 +1,294 @@
+"""The commands of ``zoo`` about weights: getting, checking and adding them."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.printing import Format, progress, show
+from cli.zoo_options import (
+    FormatOption,
+    Mirror,
+    Names,
+    Where,
+    bar,
+    chosen_models,
+    open_home,
+    report,
+    the_catalog,
+)
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from zoo.entry import ModelEntry
+
+app = typer.Typer()
+
+
+@app.command()
+def fetch(
+    names: Names = None,
+    where: Where = None,
+    mirror: Mirror = None,
+    from_file: Annotated[
+        Path | None,
+        typer.Option(help="The published file, got by other means; it is checked like any."),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Use no network.")] = False,
+    accept_licence: Annotated[
+        bool,
+        typer.Option(
+            "--accept-licence",
+            help="You accept licences without commercial use, and terms of gated repositories.",
+        ),
+    ] = False,
+    jobs: Annotated[int, typer.Option(help="Downloads at a time.", min=1, max=32)] = 4,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Get models' weights: train self-trained ones, copy or download published ones.
+
+    Goes on with the others when one cannot be had, and names those at the end. What was accepted
+    is remembered in the store.
+
+    The column "checked" says what a file was held against. Of "first use" nobody states a hash:
+    what came is remembered, and is what it has to be from then on.
+
+    For example:
+
+      zoo fetch digits-cnn digits-mlp
+
+      zoo fetch --where "dataset = 'mnist' and source = 'published'" --mirror /data/mirror
+
+      zoo fetch bboylyg/nad-wrn16-1-teacher-cifar10 --accept-licence
+    """
+    from zoo.fetch import Fetched, Progress, fetch_all
+    from zoo.fetch import fetch as fetch_model
+
+    home = open_home()
+    entries = chosen_models(home, names, where)
+    if from_file is not None and len(entries) > 1:
+        raise ZooError(f"--from-file {from_file} is one model's file. Name that model alone.")
+
+    def fetch_one(entry: "ModelEntry", advance: Progress) -> Fetched:
+        return fetch_model(
+            entry,
+            home,
+            mirror=mirror,
+            from_file=from_file,
+            offline=offline,
+            accept_licence=accept_licence,
+            progress=advance,
+        )
+
+    with _bars("fetch", len(entries)) as watch:
+        results = fetch_all(entries, fetch_one, watch, jobs=jobs)
+    header = ["name", "status", "licence", "checked", "accuracy", "sha256", "path"]
+    rows, failures = [], []
+    for entry, found in zip(entries, results, strict=True):
+        licence = entry.licence or (None if entry.recipe else "unknown")
+        if isinstance(found, ZooError):
+            told = str(found) if entry.name in str(found) else f"{entry.name}: {found}"
+            failures.append(ZooError(told))
+            rows.append([entry.name, "failed", licence, None, None, None, None])
+            continue
+        status = "cached" if found.cached else "fetched"
+        facts = [found.checked, found.accuracy, found.sha256, str(found.path)]
+        rows.append([entry.name, status, licence, *facts])
+    show(header, rows, format)
+    report(failures, len(rows))
+
+
+@app.command()
+def verify(
+    names: Names = None,
+    where: Where = None,
+    mirror: Mirror = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder with datasets in torchvision's formats.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1.")] = "cpu",
+    limit: Annotated[
+        int | None, typer.Option(help="Measure on the first so many images only.", min=1)
+    ] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Check models against their annotations: hash, strict loading, accuracy on the dataset.
+
+    Exits with 2 if a model cannot be measured, or is not what its annotation says.
+
+    For example:
+
+      zoo verify akamaster/resnet20-cifar10 bboylyg/nad-wrn16-1-teacher-cifar10
+    """
+    home, catalog = open_home(), the_catalog()
+    entries = chosen_models(home, names, where)
+
+    from harness.verify import Verified
+    from harness.verify import verify as verify_model
+
+    rows, failures = [], []
+    header = [field.name for field in fields(Verified)]
+    for entry in entries:
+        try:
+            with bar(f"verify {entry.name}") as advance:
+                found = verify_model(
+                    entry,
+                    home,
+                    catalog.accuracy(entry.name),
+                    mirror=mirror,
+                    data_dir=data_dir,
+                    device=device,
+                    limit=limit,
+                    progress=advance,
+                )
+        except ZooError as problem:
+            failures.append(problem)
+            continue
+        rows.append(list(asdict(found).values()))
+        if found.verdict in ("differs", "altered"):
+            failures.append(ZooError(f"{entry.name}: {found.verdict}."))
+    show(header, rows, format)
+    report(failures, len(entries))
+
+
+@app.command()
+def add(
+    path: Annotated[Path, typer.Argument(help="A torch checkpoint or safetensors.")],
+    name: Annotated[str, typer.Option(help="What to call it: me/resnet20-cifar10.")],
+    dataset: Annotated[str, typer.Option(help="What it was trained to classify.")],
+    architecture: Annotated[str, typer.Option(help="What it is an instance of.")],
+    input_shape: Annotated[
+        str | None,
+        typer.Option(help="Channels, height, width that it takes; by default the dataset's."),
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Subtracted from the pixels, per channel; by default 0.")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Divides the pixels, per channel; by default 1.")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
+    purpose: Annotated[str, typer.Option(help="benchmark, security or other.")] = "other",
+    state_dict: Annotated[
+        str, typer.Option(help="Path inside the checkpoint to the tensors: state_dict.")
+    ] = "",
+    strip_prefix: Annotated[
+        str, typer.Option(help="Dropped from the tensors' names: module.")
+    ] = "",
+) -> None:
+    """Enter your own checkpoint into the catalog, and copy it into the store.
+
+    The file is read without running anything in it, and has to fit its architecture exactly.
+
+    For example:
+
+      zoo add mine.pt --name me/resnet20-cifar10 --dataset cifar10 --architecture cifar-resnet20
+      --mean 0.49,0.48,0.45 --std 0.25,0.24,0.26
+    """
+    from zoo.add import add as add_model
+
+    entry = add_model(
+        open_home(),
+        path,
+        name=name,
+        dataset=dataset,
+        architecture=architecture,
+        input_shape=_shape(input_shape),
+        mean=_numbers("--mean", mean),
+        std=_numbers("--std", std),
+        licence=licence,
+        purpose=purpose,
+        state_dict=state_dict,
+        strip_prefix=strip_prefix,
+    )
+    print(f"Added {entry.name}. Check it with: zoo verify {entry.name}")
+
+
+@app.command()
+def discover(
+    hub: Annotated[bool, typer.Option("--hub", help="Look on the Hugging Face Hub.")] = False,
+    search: Annotated[
+        str | None, typer.Option(help="Only repositories with these words in their names.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Candidates at most.", min=1)] = 50,
+    out: Annotated[
+        Path | None, typer.Option(help="Write them to this CSV file, for a curator to edit.")
+    ] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """List image classifiers that the catalog does not have, the most downloaded first.
+
+    They are candidates: what is shown is what their cards say, not checked and not coded. In the
+    file of --out the columns accept (yes), dataset, architecture, input_shape, num_classes, mean,
+    std and notes are empty, for the curator to fill in as the codebook says; hub_revision is the
+    commit to pin, and card_datasets what the card says of the data.
+
+    For example:
+
+      zoo discover --hub --search cifar --limit 20
+
+      zoo discover --hub --out candidates.csv
+    """
+    from zoo.discover import Candidate, as_rows
+    from zoo.discover import discover as discover_models
+    from zoo.files import write_atomic
+
+    if not hub:
+        raise ZooError("Say where to look: --hub is the Hugging Face Hub.")
+    found = discover_models(open_home(), search=search, limit=limit)
+    if out is not None:
+        write_atomic(out, as_rows(found).encode())
+        print(f"Wrote {len(found)} candidates to {out}.")
+        return
+    columns = [field.name for field in fields(Candidate)]
+    if format is Format.TABLE:
+        columns = ["hub_repo", "licence", "card_datasets", "library", "downloads", "last_modified"]
+    show(columns, [[asdict(one)[column] for column in columns] for one in found], format)
+
+
+@contextmanager
+def _bars(
+    title: str, count: int
+) -> "Iterator[Callable[[ModelEntry], AbstractContextManager[Callable[[int, int], None]]]]":
+    """A progress bar for each model that is worked on, and one for all of them."""
+    with progress() as bars:
+        overall = bars.add_task(title, total=count) if count > 1 else None
+
+        @contextmanager
+        def watch(entry: "ModelEntry") -> "Iterator[Callable[[int, int], None]]":
+            task = bars.add_task(entry.name, total=None)
+            try:
+                yield lambda done, total: bars.update(task, completed=done, total=total or None)
+            finally:
+                bars.remove_task(task)
+                if overall is not None:
+                    bars.advance(overall)
+
+        yield watch
+
+
+def _shape(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    try:
+        channels, height, width = (int(part) for part in text.split(","))
+        if min(channels, height, width) < 1:
+            raise ValueError
+    except ValueError as problem:
+        raise ZooError(
+            f"--input-shape {text!r} is not channels, height and width, like 3,224,224."
+        ) from problem
+    return channels, height, width
+
+
+def _numbers(option: str, text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError as problem:
+        raise ZooError(f"{option} {text!r} is not numbers with commas between.") from problem
