@@ -43,8 +43,10 @@ COMMENT ON COLUMN families.architecture_type IS 'How spatial positions are mixed
 CREATE TABLE architectures (
     key VARCHAR PRIMARY KEY,
     family VARCHAR NOT NULL REFERENCES families (key),
+    architecture_type VARCHAR,
     notes VARCHAR
 );
+COMMENT ON COLUMN architectures.architecture_type IS 'Where it is not that of the family';
 COMMENT ON TABLE architectures IS 'Networks: of zoo.nets, of a library (library/name), or known by name only';
 
 CREATE TABLE networks (
@@ -144,6 +146,7 @@ CREATE TABLE metrics (
     evaluator VARCHAR NOT NULL,
     value DOUBLE NOT NULL,
     n BIGINT,
+    image_size INTEGER,
     notes VARCHAR,
     PRIMARY KEY (model, dataset, split, metric, evaluator)
 );
@@ -251,7 +254,7 @@ COMMENT ON TABLE build IS 'What this catalog was built from';
 CREATE VIEW v_accuracies AS
 WITH ranked AS (
     SELECT
-        model, value, evaluator, split, n,
+        model, value, evaluator, split, n, image_size,
         row_number() OVER (
             PARTITION BY model, starts_with(split, 'test')
             ORDER BY evaluator = 'source' DESC, evaluator = 'robustbench' DESC, n DESC NULLS LAST,
@@ -282,6 +285,7 @@ SELECT
     ranked.evaluator AS accuracy_by,
     ranked.split AS accuracy_split,
     ranked.n AS accuracy_n,
+    ranked.image_size AS accuracy_image_size,
     gaps.train_value AS train_accuracy,
     gaps.gap AS overfitting_level
 FROM ranked
@@ -306,7 +310,7 @@ SELECT
     datasets.sensitive_attributes,
     models.architecture,
     architectures.family,
-    families.architecture_type,
+    coalesce(architectures.architecture_type, families.architecture_type) AS architecture_type,
     networks.parameters,
     networks.flops,
     networks.has_batchnorm,
@@ -325,6 +329,8 @@ SELECT
     claim.accuracy_by,
     claim.accuracy_split,
     claim.accuracy_n,
+    coalesce(claim.accuracy_image_size, CASE WHEN claim.accuracy IS NOT NULL THEN models.input_shape[2] END)
+        AS accuracy_image_size,
     claim.train_accuracy,
     claim.overfitting_level,
     models.pretraining,
@@ -404,6 +410,7 @@ COMMENT ON COLUMN v_models.accuracy IS 'On test images: the publisher''s claim, 
 COMMENT ON COLUMN v_models.accuracy_by IS 'Who measured it: source, robustbench, securitynet or mirror';
 COMMENT ON COLUMN v_models.accuracy_split IS 'What it was measured on';
 COMMENT ON COLUMN v_models.accuracy_n IS 'How many images';
+COMMENT ON COLUMN v_models.accuracy_image_size IS 'Height and width it was measured at; FLOPs are at input_shape';
 COMMENT ON COLUMN v_models.train_accuracy IS 'By whoever measured both, on training images';
 COMMENT ON COLUMN v_models.overfitting_level IS 'Training minus test accuracy, both by one evaluator';
 COMMENT ON COLUMN v_models.pretraining IS 'Data besides the dataset that the weights have seen, or none';
@@ -414,7 +421,7 @@ COMMENT ON COLUMN v_models.num_classes IS 'Number of logits';
 COMMENT ON COLUMN v_models.mean IS 'Per channel, subtracted from pixels in [0, 1]';
 COMMENT ON COLUMN v_models.std IS 'Per channel, what the pixels are then divided by';
 COMMENT ON COLUMN v_models.backdoored IS 'Its authors planted a backdoor';
-COMMENT ON COLUMN v_models.excluded IS 'Why it is left out of v_models: duplicate, corrupt, low performance, backdoored';
+COMMENT ON COLUMN v_models.excluded IS 'NULL; in v_all_models, why it is left out: duplicate, corrupt, low performance, backdoored, not classification';
 COMMENT ON COLUMN v_models.duplicate_of IS 'The model with the same weights that is kept';
 COMMENT ON COLUMN v_models.sha256 IS 'Of the weight file; NULL until fetched once if the source states none';
 COMMENT ON COLUMN v_models.sha256_prefix IS 'Its first digits, as the file name has them';

@@ -1,6 +1,7 @@
 """Pretrained classifiers of pytorchcv (osmr/imgclsmob)."""
 
 import csv
+import re
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -22,6 +23,12 @@ _SMALL = {  # by the end of the name: dataset, classes, test images
     "_cifar10": ("cifar10", 10, 10000),
     "_cifar100": ("cifar100", 100, 10000),
     "_svhn": ("svhn", 10, 26032),
+}
+_ORIGINALS = {
+    "fbnet_cb": "timm/fbnetc_100.rmsp_in1k",
+    "nasnet_6a4032": "timm/nasnetalarge.tf_in1k",
+    "pnasnet5large": "timm/pnasnet5large.tf_in1k",
+    "regnety032": "timm/regnety_032.ra_in1k",
 }
 _CUB = ("cub-200-2011", 200, 5794)
 
@@ -47,11 +54,23 @@ def list_models() -> Listing:
         found.metrics.append(accuracy(row["name"], row["dataset"], value, images, metric))
         if facts["remark"] != "NA":
             origin = facts["remark"].strip("[]*").replace("...", "…")
-            found.exclusions.append(
-                excluded(row["name"], "duplicate", f"converted from the weights of {origin}")
-            )
+            row["notes"] = f"converted from the weights of {origin}"
+            if original := _original(facts["model_name"]):
+                found.exclusions.append(
+                    excluded(row["name"], "duplicate", str(row["notes"]), original)
+                )
     found.models = by_name(found.models)
     return found
+
+
+def _original(name: str) -> str | None:
+    """The model of timm that a converted one is, where its name tells."""
+    if match := re.fullmatch(r"efficientnet_(b\d)([bc])", name):
+        return f"timm/tf_efficientnet_{match[1]}.{'aa' if match[2] == 'b' else 'ap'}_in1k"
+    if match := re.fullmatch(r"efficientnet_edge_(large|medium|small)_b", name):
+        size = {"large": "el", "medium": "em", "small": "es"}[match[1]]
+        return f"timm/tf_efficientnet_{size}.in1k"
+    return _ORIGINALS.get(name)
 
 
 def _row(facts: dict[str, str]) -> tuple[Row, int]:

@@ -19,6 +19,14 @@ _ODD_CLASSES = {
     21842: "one logit more than ImageNet-22k has classes",
     21843: "two logits more than ImageNet-22k has classes",
 }
+_LICENCES = {  # SPDX identifiers; "unknown" is no licence
+    "apache-2.0": "Apache-2.0",
+    "bsd-3-clause": "BSD-3-Clause",
+    "cc-by-4.0": "CC-BY-4.0",
+    "cc-by-nc-4.0": "CC-BY-NC-4.0",
+    "mit": "MIT",
+    "unknown": None,
+}
 _PAPERS = {"tf_adv_in1k": "kurakin2017", "tf_ens_adv_in1k": "tramer2018"}
 
 # What a word of a tag says about data beyond the final dataset, and how that data was labelled.
@@ -39,6 +47,7 @@ _EXTRA = {
     "m30m": ("merged-30m", "unlabelled"),
     "m38m": ("merged-38m", "unlabelled"),
     "clip": (None, "image-text"),
+    "ssld": ("imagenet-22k", "unlabelled"),  # distillation on images mined from it
 }
 _WEAKEST_LAST = ("labelled", "weakly labelled", "unlabelled", "image-text")
 _TORCHVISION = {"tv": "imagenet1k_v1", "tv2": "imagenet1k_v2"}
@@ -76,7 +85,9 @@ def list_models() -> Listing:
 
 def _row(full: str, config: Any) -> Row:
     dataset = _DATASETS[config.num_classes]
-    pretraining, regime = data_beyond(config.tag or "", dataset)
+    # The architecture's name may say what the tag leaves out: vit_base_patch16_224_miil.in21k
+    words = f"{config.tag or ''}_miil" if "_miil" in config.architecture else config.tag or ""
+    pretraining, regime = data_beyond(words, dataset)
     return {
         "name": f"timm/{full}",
         "source_name": full,
@@ -88,7 +99,7 @@ def _row(full: str, config: Any) -> Row:
         "num_classes": config.num_classes,
         "mean": tuple(config.mean),
         "std": tuple(config.std),
-        "licence": config.license,
+        "licence": _LICENCES.get(config.license, config.license),
         "pretraining": pretraining,
         "extra_data": regime,
         "paper": _PAPERS.get(config.tag),

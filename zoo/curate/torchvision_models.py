@@ -4,6 +4,14 @@ import re
 
 from zoo.curate.listing import Listing, accuracy, by_name, excluded
 
+_PORTED = {  # their files are named after the author of timm
+    "torchvision/efficientnet_b0.imagenet1k_v1": "timm/efficientnet_b0.ra_in1k",
+    "torchvision/efficientnet_b1.imagenet1k_v1": "timm/efficientnet_b1.ft_in1k",
+    "torchvision/efficientnet_b2.imagenet1k_v1": "timm/efficientnet_b2.ra_in1k",
+    "torchvision/efficientnet_b3.imagenet1k_v1": "timm/efficientnet_b3.ra2_in1k",
+    "torchvision/efficientnet_b4.imagenet1k_v1": "timm/efficientnet_b4.ra2_in1k",
+}
+
 
 def list_models() -> Listing:
     """Every set of weights of its classification models.
@@ -48,6 +56,10 @@ def list_models() -> Listing:
                     "sha256_prefix": hash_prefix[1],
                 }
             )
+            if name in _PORTED:
+                found.exclusions.append(
+                    excluded(name, "duplicate", "ported from timm's weights", _PORTED[name])
+                )
             top1 = weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
             found.metrics.append(accuracy(name, "imagenet-1k", top1 / 100, 50000))
     found.models = by_name(found.models)

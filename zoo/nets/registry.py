@@ -16,6 +16,9 @@ from zoo.nets.vit import VisionTransformer
 ARCHITECTURES: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
     "cifar-resnet20": partial(CifarResNet, blocks=3),
     "cifar-resnet32": partial(CifarResNet, blocks=5),
+    "cifar-resnet44": partial(CifarResNet, blocks=7),
+    "cifar-resnet56": partial(CifarResNet, blocks=9),
+    "cifar-resnet110": partial(CifarResNet, blocks=18),
     "cnn-small": cnn_small,
     "conv-base": partial(strided_cnn, channels=(8, 16), padding=1, hidden=(100,)),
     "conv-marabou-large": partial(strided_cnn, channels=(32, 64), padding=0, hidden=(128, 64)),
