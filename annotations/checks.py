@@ -76,6 +76,35 @@ def with_evidence(
     return found
 
 
+def check_facts(annotations: Annotations, problems: list[str]) -> None:
+    """What a value must be, given others of any kind; adds to ``problems``."""
+    for table in annotations.rows.values():
+        for row in table:
+            for said in {row.provenance, *row.own.values()}:
+                if said.confidence == "high" and "recalled" in said.evidence:
+                    problems.append(
+                        f"{row.file}:{row.line}: confidence is high, but the evidence is recalled"
+                    )
+    types: dict[object, tuple[object, Row]] = {}
+    for row in annotations.of("papers"):
+        venue, kind = row.values["venue"], row.values["venue_type"]
+        before, where = types.setdefault(venue, (kind, row))
+        if venue is not None and kind != before:
+            problems.append(
+                f"{row.file}:{row.line}: venue_type: {venue} is {kind}, but {before} in "
+                f"{where.file}:{where.line}"
+            )
+    for row in annotations.of("exclusions"):
+        if (row.values["reason"] == "duplicate") != (row.values["duplicate_of"] is not None):
+            problems.append(
+                f"{row.file}:{row.line}: duplicate_of: must name the model that is kept if the "
+                "reason is duplicate, and none otherwise"
+            )
+    for row in [*annotations.of("models"), *annotations.of("datasets")]:
+        if str(row.values["licence"]).lower() in ("unknown", "other"):
+            problems.append(f"{row.file}:{row.line}: licence: leave it empty if it is unknown")
+
+
 def check_models(annotations: Annotations, problems: list[str]) -> None:
     """What one column of a model must be, given another; adds to ``problems``."""
     datasets = {row.key: row.values for row in annotations.of("datasets")}

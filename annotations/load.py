@@ -1,5 +1,6 @@
 """Read the annotation files, and report everything that is wrong with them at once."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from itertools import pairwise
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from annotations.cells import check_value, read_cell
-from annotations.checks import check_models, check_references, with_evidence
+from annotations.checks import check_facts, check_models, check_references, with_evidence
 from annotations.record import (
     AnnotationError,
     Annotations,
@@ -52,6 +53,7 @@ def load(folder: Path = FOLDER) -> Annotations:
     check_references(codebook, rows, set(recipes), broken, problems)
     rows = with_evidence(codebook, rows, broken, problems)
     annotations = Annotations(codebook, rows, recipes, origins)
+    check_facts(annotations, problems)
     check_models(annotations, problems)
     if problems:
         raise AnnotationError(problems)
@@ -67,10 +69,13 @@ def load_codebook(folder: Path = FOLDER) -> Codebook:
     document = _read_toml(folder, "codebook.toml")
 
     def fields(described: Mapping[str, Any]) -> dict[str, Field]:
-        return {
+        found = {
             name: Field(**{**facts, "values": tuple(facts.get("values", ()))})
             for name, facts in described.items()
         }
+        for field in found.values():
+            re.compile(field.pattern or "")
+        return found
 
     try:
         shared = {name: fields(kind["fields"]) for name, kind in document["entities"].items()}
@@ -90,12 +95,13 @@ def load_codebook(folder: Path = FOLDER) -> Codebook:
             tables,
             fields(document["provenance"]),
             fields(document["recipes"]),
+            fields(document["sources"]),
             {
                 group: {code: tuple(columns) for code, columns in codes.items()}
                 for group, codes in document["codes"].items()
             },
         )
-    except (AttributeError, KeyError, TypeError) as problem:
+    except (AttributeError, KeyError, TypeError, re.error) as problem:
         raise AnnotationError([f"codebook.toml: {problem}"]) from problem
 
 
@@ -106,7 +112,6 @@ def load_origins(folder: Path, codebook: Codebook) -> dict[str, Origin]:
         AnnotationError: A value is missing or wrong, or a table of the codebook names none.
     """
     document = _read_toml(folder, "sources.toml")
-    described = _read_toml(folder, "codebook.toml")["sources"]
     problems: list[str] = []
     origins: dict[str, Origin] = {}
     for key, facts in document.items():
@@ -115,9 +120,10 @@ def load_origins(folder: Path, codebook: Codebook) -> dict[str, Origin]:
             problems.append(f"{where} is not a table")
             continue
         own = facts.get("fields", {})
-        columns = {name: Field(**field) for name, field in described.items()} | dict(
-            codebook.provenance
-        )
+        if not isinstance(own, dict) or not all(isinstance(said, dict) for said in own.values()):
+            problems.append(f"{where}: fields is not a table of tables")
+            continue
+        columns = {**codebook.sources, **codebook.provenance}
         values = _toml_values(columns, {k: v for k, v in facts.items() if k != "fields"}, where)
         default = {name: values.pop(name, None) for name in codebook.provenance}
         singles = {

@@ -80,6 +80,7 @@ class Codebook:
         tables: By name.
         provenance: The columns that say where a row comes from.
         recipes: The fields of a training recipe.
+        sources: The fields of a table of ``sources.toml``.
         codes: By group, the columns of ``v_models`` in which a code of the group stands.
     """
 
@@ -87,6 +88,7 @@ class Codebook:
     tables: Mapping[str, Table]
     provenance: Mapping[str, Field]
     recipes: Mapping[str, Field]
+    sources: Mapping[str, Field]
     codes: Mapping[str, Mapping[str, tuple[str, ...]]]
 
 

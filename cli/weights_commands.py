@@ -88,7 +88,7 @@ def fetch(
 
     with _bars("fetch", len(entries)) as watch:
         results = fetch_all(entries, fetch_one, watch, jobs=jobs)
-    header = ["name", "status", "licence", "checked", "accuracy", "sha256", "path"]
+    header = ["name", "status", "licence", "checked", "accuracy", "stored_sha256", "path"]
     rows, failures = [], []
     for entry, found in zip(entries, results, strict=True):
         licence = entry.licence or (None if entry.recipe else "unknown")

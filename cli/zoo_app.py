@@ -1,6 +1,7 @@
 """The ``zoo`` command, with the questions to the catalog."""
 
 import json
+import sys
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from cli.zoo_options import (
     open_home,
     the_catalog,
 )
+from zoo.errors import ZooError
 
 app = new_app(
     "Which models there are, and getting them.\n\n"
@@ -59,6 +61,9 @@ def list_models(
     search: Annotated[
         str | None, typer.Option(help="Words that describe the models; best matches first.")
     ] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="Column to sort by; with - before it, the largest first.")
+    ] = None,
     all: Annotated[
         bool,
         typer.Option("--all", help="Also duplicates, backdoored models and others left out."),
@@ -71,7 +76,7 @@ def list_models(
 
       zoo list --search "robust wide resnet cifar"
 
-      zoo list --purpose security --columns name,paper,year
+      zoo list --purpose security --columns name,paper,year --sort -year
 
       zoo list --where "has_batchnorm and parameters < 300000" --format csv
     """
@@ -79,14 +84,18 @@ def list_models(
 
     chosen = DEFAULT_COLUMNS if columns is None else [c.strip() for c in columns.split(",")]
     header, rows = the_catalog().list(
-        chosen, where, dataset, purpose, limit, search=search, all=all
+        chosen, where, dataset, purpose, limit, search=search, all=all, sort=sort
     )
+    if not rows and limit != 0:
+        print(
+            "No model matches. `zoo list --all` also looks among those left out.", file=sys.stderr
+        )
     show(header, rows, format)
 
 
 @app.command("show")
 def show_model(name: Name, format: FormatOption = Format.TABLE) -> None:
-    """Show everything known about a model, and where each value comes from.
+    """Show everything known about a model, and who says so, how, how sure, and on what evidence.
 
     For example:
 
@@ -111,8 +120,15 @@ def show_model(name: Name, format: FormatOption = Format.TABLE) -> None:
         print("\nMeasured by others")
         table(list(found["metrics"][0]), [list(metric.values()) for metric in found["metrics"]])
     print("\nSources")
-    columns = ["entity", "entity_id", "method", "confidence", "evidence", "file", "line"]
-    table(columns, list(dict.fromkeys(tuple(fact[column] for column in columns) for fact in facts)))
+    said = ["coder", "method", "confidence", "evidence", "file", "line"]
+    fields_of: dict[tuple[object, ...], list[str]] = {}
+    for fact in facts:
+        place = tuple(fact[column] for column in ("entity", "entity_id", *said))
+        fields_of.setdefault(place, []).append(fact["field"])
+    table(
+        ["entity", "entity_id", "fields", *said],
+        [[*place[:2], " ".join(names), *place[2:]] for place, names in fields_of.items()],
+    )
 
 
 @app.command()
@@ -135,6 +151,10 @@ def stats(
 
     found = count(the_catalog())
     if plot is not None:
+        if plot.suffix.lower() != ".svg":
+            raise ZooError(
+                f"--plot {plot}: the figure is drawn as SVG; name a file like figure.svg."
+            )
         from zoo.figure import draw
 
         draw(found, plot)

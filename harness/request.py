@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,9 @@ def risks(texts: Sequence[str]) -> tuple[Risk, ...]:
 def models(names: Sequence[str], where: str | None, home: Home) -> tuple[ModelEntry, ...]:
     """Catalog entries by name or by a SQL expression.
 
+    Of those that an expression selects, models without weights to fetch or without a stated
+    scaling of their input are left out with a warning: there is nothing that could be attacked.
+
     Raises:
         ZooError: Neither or both are given, or nothing matches.
     """
@@ -76,7 +80,20 @@ def models(names: Sequence[str], where: str | None, home: Home) -> tuple[ModelEn
     found = catalog.entries(where)
     if not found:
         raise ZooError(f"No model of the catalog matches --where {where!r}.")
-    return tuple(found)
+    usable = [e for e in found if e.recipe or (e.artifact and e.mean is not None)]
+    left_out = [entry.name for entry in found if entry not in usable]
+    if not usable:
+        raise ZooError(
+            f"None of the {len(found)} models that match --where {where!r} has weights to fetch "
+            "and a stated scaling of its input."
+        )
+    if left_out:
+        warnings.warn(
+            f"{len(left_out)} of {len(found)} models are left out, having no weights to fetch or "
+            f"no stated scaling: {', '.join(left_out[:3])}…",
+            stacklevel=2,
+        )
+    return tuple(usable)
 
 
 def auxiliary(text: str | None) -> tuple[Aux | None, str | None]:

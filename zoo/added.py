@@ -2,29 +2,18 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from annotations.cells import read_cell, write_cell
 from annotations.record import Annotations, Codebook, Provenance, Row, Value
+from zoo.entry import Artifact
 from zoo.errors import ZooError
 from zoo.files import slug
 from zoo.home import Home
 
-ARTIFACT = (
-    "sha256",
-    "sha256_prefix",
-    "sha1",
-    "size",
-    "mirror_path",
-    "url",
-    "member",
-    "hub_repo",
-    "hub_revision",
-    "hub_file",
-    "state_dict",
-    "strip_prefix",
-)
+ARTIFACT = tuple(field.name for field in fields(Artifact))
 """Columns of a model that are about its weight file."""
 
 NETWORK = (

@@ -4,6 +4,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import duckdb
 from annotations.cells import write_cell
 from annotations.codings import Round, load_round, rounds
 from annotations.load import FOLDER, load
-from annotations.record import AnnotationError, Annotations, Row
+from annotations.record import AnnotationError, Annotations, Provenance, Row, Table
 from zoo.added import ARTIFACT, NETWORK, entry_files, read_added
-from zoo.database import CATALOG_TABLES, connect, content_hash, one_line, publish
+from zoo.database import CATALOG_TABLES, connect, content_hash, one_line, publish, quoted
 from zoo.errors import ZooError
 from zoo.home import Home
 from zoo.search import split_words
@@ -109,10 +110,12 @@ def built_from(home: Home) -> dict[str, str | None]:
 
 
 def inputs_hash(home: Home, folder: Path) -> str:
-    """Hex sha256 over every file that the catalog is built from, and over this file."""
+    """Hex sha256 over every file that the catalog is built from, and over the code that does it."""
     files = [path for kind in ("*.csv", "*.toml") for path in folder.rglob(kind)]
     named = [(path.relative_to(folder).as_posix(), path) for path in files]
-    named += [(path.name, path) for path in (_SCHEMA, Path(__file__))]
+    code = [*FOLDER.glob("*.py"), _SCHEMA]
+    code += [_SCHEMA.with_name(f"{name}.py") for name in ("added", "build", "database", "search")]
+    named += [(path.name, path) for path in code]
     named += [(path.relative_to(home.root).as_posix(), path) for path in entry_files(home)]
     sha = hashlib.sha256()
     for name, path in sorted(named):
@@ -159,9 +162,13 @@ def _tables(annotations: Annotations, added: Sequence[Row]) -> dict[str, list[di
     for name, table in annotations.codebook.tables.items():
         if table.entity != "evidence":
             for row in annotations.rows[name]:
-                tables["annotations"] += _facts(annotations, table.entity, table.origin, row)
+                tables["annotations"] += _facts(annotations, table, row)
+    like_published = replace(annotations.codebook.tables["published"], origin=None)
     for row in added:
-        tables["annotations"] += _facts(annotations, "models", None, row)
+        tables["annotations"] += _facts(annotations, like_published, row)
+    for row in _documents(annotations):
+        document = Table(row.table, row.file, row.table, (), {})
+        tables["annotations"] += _facts(annotations, document, row)
     return tables
 
 
@@ -218,18 +225,42 @@ def _words(annotations: Annotations, models: Sequence[Row]) -> Iterator[dict[str
             yield {"model": row.key, "word": word}
 
 
-def _facts(
-    annotations: Annotations, entity: str, source: str | None, row: Row
-) -> Iterator[dict[str, Any]]:
-    """Every value of a row that is known, with where it comes from."""
+def _documents(annotations: Annotations) -> Iterator[Row]:
+    """The tables of TOML files as rows: sources and training recipes."""
+    for origin in annotations.origins.values():
+        names = ("title", "url", "version", "licence", "publisher_type")
+        yield Row(
+            table="sources",
+            key=origin.key,
+            values={name: getattr(origin, name) for name in names},
+            provenance=origin.default,
+            file="sources.toml",
+            line=1,
+        )
+    ours = Provenance(
+        coder="maintainers", method="manual", confidence="high", evidence="defined by this project"
+    )
+    for name, recipe in annotations.recipes.items():
+        yield Row(
+            table="recipes",
+            key=name,
+            values=recipe,
+            provenance=ours,
+            file="recipes.toml",
+            line=1,
+        )
+
+
+def _facts(annotations: Annotations, table: Table, row: Row) -> Iterator[dict[str, Any]]:
+    """Every value of a row that is known, with where it comes from; what names the row is none."""
     for field, value in row.values.items():
-        if value is not None:
+        if value is not None and field not in table.key:
             yield {
-                "entity": entity,
+                "entity": table.entity,
                 "entity_id": row.key,
                 "field": field,
                 "value": write_cell(value),
-                "source": source,
+                "source": table.origin,
                 **vars(row.own.get(field, row.provenance)),
                 "codebook_version": annotations.codebook.version,
                 "file": row.file,
@@ -267,8 +298,7 @@ def _carry_evaluations(con: duckdb.DuckDBPyConnection, old: Path) -> None:
     """
     if not old.exists():
         return
-    quoted = str(old).replace("'", "''")
-    con.execute(f"ATTACH '{quoted}' AS old (READ_ONLY)")
+    con.execute(f"ATTACH {quoted(old)} AS old (READ_ONLY)")
     columns = "SELECT column_name FROM duckdb_columns() WHERE table_name = 'evaluations'"
     new_columns = con.execute(f"{columns} AND database_name <> 'old' ORDER BY ALL").fetchall()
     old_columns = con.execute(f"{columns} AND database_name = 'old' ORDER BY ALL").fetchall()

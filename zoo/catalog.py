@@ -121,6 +121,7 @@ class Catalog:
         *,
         search: str | None = None,
         all: bool = False,
+        sort: str | None = None,
     ) -> Table:
         """Columns of ``v_models`` for the models that match, sorted by name.
 
@@ -132,6 +133,7 @@ class Catalog:
             limit: How many models at most.
             search: Words that describe the models; the best matches come first.
             all: Also those that ``v_models`` leaves out.
+            sort: Column to sort by instead; with ``-`` before it, the largest first.
 
         Raises:
             ZooError: The expression is wrong, or a name is unknown.
@@ -160,7 +162,13 @@ class Catalog:
             if search is not None:
                 find(con, search)
                 query += " JOIN found USING (name)"
-                order = "score DESC, name"
+                order = "score DESC, accuracy DESC NULLS LAST, name"
+            if sort is not None:
+                column = sort.removeprefix("-")
+                if column not in known:
+                    raise unknown("column", column, known)
+                direction = "DESC" if sort.startswith("-") else "ASC"
+                order = f"{view}.{column} {direction} NULLS LAST, name"
             query += f" WHERE {' AND '.join(conditions)} ORDER BY {order}"
             if limit is not None:
                 query += f" LIMIT {limit:d}"
@@ -203,6 +211,7 @@ class Catalog:
                 FROM annotations
                 WHERE (entity, entity_id) IN (
                     ('models', $name), ('datasets', $dataset), ('exclusions', $name),
+                    ('pins', $name),
                     ('architectures', $architecture), ('families', $family),
                     ('networks', $network)
                 )

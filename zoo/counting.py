@@ -55,9 +55,15 @@ def count(architecture: str, input_shape: tuple[int, int, int], num_classes: int
     try:
         net = _on_meta(architecture, input_shape, num_classes)
         flops, drops = _run(net, input_shape)
-    except RuntimeError:  # its forward pass reads numbers, which ``meta`` does not have
+    except Exception:  # its forward pass reads numbers, which ``meta`` does not have
         net = build(architecture, input_shape, num_classes)
-        flops, drops = _run(net, input_shape)
+        try:
+            flops, drops = _run(net, input_shape)
+        except Exception as problem:  # layers refuse an input in any way
+            shape = "x".join(map(str, input_shape))
+            raise ZooError(
+                f"Architecture {architecture} cannot take inputs of {shape}: {problem}."
+            ) from problem
     layers = list(net.modules())
     library = architecture.split("/")[0]
     return Counts(

@@ -38,12 +38,12 @@ _DERIVED = ("words",)
 
 _Settings = dict[str, str | bool | int | float | list[str]]
 
-_NO_EXTENSIONS: _Settings = {
+NO_EXTENSIONS: _Settings = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
 # A query may come from anybody: no files, no network, no variables of this program.
-_SANDBOX: _Settings = _NO_EXTENSIONS | {
+_SANDBOX: _Settings = NO_EXTENSIONS | {
     "enable_external_access": False,
     "lock_configuration": True,
 }
@@ -51,7 +51,7 @@ _DISK_FULL = ("No space left on device", "Disk quota exceeded", "File too large"
 
 
 # Also read by DuckDB 1.4, the oldest version that this program supports.
-_WRITABLE: _Settings = _NO_EXTENSIONS | {"storage_compatibility_version": "v1.4.0"}
+_WRITABLE: _Settings = NO_EXTENSIONS | {"storage_compatibility_version": "v1.4.0"}
 
 
 def connect(path: Path, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
@@ -117,6 +117,11 @@ def content_hash(con: duckdb.DuckDBPyConnection) -> str:
         for row in result.fetchall():
             sha.update(f"{canonical_json(row)}\n".encode())
     return sha.hexdigest()
+
+
+def quoted(path: Path) -> str:
+    """A path as a text in SQL, where no parameter can stand."""
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def one_line(problem: duckdb.Error) -> str:

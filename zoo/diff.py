@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from zoo.build import build
-from zoo.database import one_line
+from zoo.database import NO_EXTENSIONS, one_line, quoted
 from zoo.errors import ZooError
 from zoo.home import Home
 
@@ -87,16 +87,18 @@ def diff(old: Path, new: Path) -> list[Change]:
             name: _database(path, Path(folder) / name)
             for name, path in (("old", old), ("new", new))
         }
-        with duckdb.connect(config={"autoload_known_extensions": False}) as con:
+        with duckdb.connect(config=dict(NO_EXTENSIONS)) as con:
             for name, path in paths.items():
-                quoted = str(path).replace("'", "''")
                 try:
-                    con.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY)")
+                    con.execute(f"ATTACH {quoted(path)} AS {name} (READ_ONLY)")
                 except duckdb.Error as problem:
                     raise ZooError(f"{path} is no catalog: {one_line(problem)}") from problem
+            # A view in a stranger's database could read any file.
+            con.execute("SET enable_external_access = false")
+            con.execute("SET lock_configuration = true")
             try:
                 return [Change(*row) for row in con.execute(_QUERY).fetchall()]
-            except duckdb.CatalogException as problem:
+            except duckdb.Error as problem:
                 raise ZooError(
                     f"{old} or {new} is no catalog of this program: {one_line(problem)}"
                 ) from problem

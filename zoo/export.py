@@ -35,6 +35,7 @@ TABLES = (
     "exclusions",
     "annotations",
     "codings",
+    "adjudications",
     "sources",
     "codes",
 )

@@ -1,5 +1,6 @@
 """Get models' weights, wherever they come from."""
 
+import errno
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from zoo.sources.published import Published
 __all__ = ["Fetched", "Progress", "Source", "fetch", "fetch_all", "sources"]
 
 
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _GRACE = 1.0  # seconds for each download to end by itself after an interruption
 
 
@@ -76,6 +78,9 @@ def fetch_all(
 ) -> list[Fetched | ZooError]:
     """Fetch many models, several downloads at a time, going on past those that cannot be had.
 
+    Whatever else goes wrong with one of them, in a library's code or in a source's, is told like
+    that too.
+
     Self-trained models are trained one after the other when the downloads are done: training
     draws random numbers that all threads share.
 
@@ -105,6 +110,11 @@ def fetch_all(
                 return fetch_one(entry, told)
             except ZooError as problem:
                 return problem
+            except Exception as problem:
+                if isinstance(problem, OSError) and problem.errno in _DISK_IS_FULL:
+                    raise  # the others would fill it again
+                said = " ".join(str(problem).split())
+                return ZooError(f"{entry.name}: {type(problem).__name__}: {said or 'no reason'}.")
 
     published = [entry for entry in entries if entry.recipe is None]
     if jobs == 1 or len(published) < 2:

@@ -55,7 +55,7 @@ def _bars(axes: Any, panel: Panel) -> None:
     """One bar per group, made of a part per purpose."""
     upright = panel.columns[0] == "year"
     rows = panel.rows if upright else panel.rows[::-1]
-    labels = [str(row[0]) for row in rows]
+    labels: list[Any] = [row[0] if upright else str(row[0]) for row in rows]
     below = [0] * len(rows)
     for place, purpose in enumerate(PURPOSES, 1):
         part = [row[place] for row in rows]
@@ -64,8 +64,9 @@ def _bars(axes: Any, panel: Panel) -> None:
         else:
             axes.barh(labels, part, left=below, color=_COLOURS[purpose], label=purpose)
         below = [start + length for start, length in zip(below, part, strict=True)]
-    axes.set_title(f"{panel.title} (models)", fontsize=10, loc="left")
+    axes.set_title(f"{panel.title} (number of models)", fontsize=10, loc="left")
     if upright:
+        axes.set_xticks(range(min(labels, default=0), max(labels, default=0) + 1))
         axes.tick_params("x", rotation=90)
         shown = [place for place, purpose in enumerate(PURPOSES) if any(r[place + 1] for r in rows)]
         handles, names = axes.get_legend_handles_labels()
@@ -73,6 +74,6 @@ def _bars(axes: Any, panel: Panel) -> None:
     else:
         for place, models in enumerate(below):
             axes.text(models, place, f" {models:,}", va="center", fontsize=8)
-        axes.set_xlim(0, 1.15 * max(below))  # room for the numbers
+        axes.set_xlim(0, 1.15 * max(below, default=1))  # room for the numbers
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0)

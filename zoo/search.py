@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import duckdb
 
+from zoo.errors import ZooError
+
 _NEAR = 0.87  # Jaro-Winkler similarity of a misspelled word to the one that was meant
 
 
@@ -18,9 +20,17 @@ def find(con: duckdb.DuckDBPyConnection, text: str) -> None:
     Args:
         con: The catalog, open for reading.
         text: Words: ``resnet cifar``.
+
+    Raises:
+        ZooError: There is no word in the text.
     """
+    asked = re.findall(r"[a-z0-9]+", _plain(text))
+    if not asked:
+        raise ZooError(
+            f"--search {text!r}: there is no word to search for. Write some, like resnet."
+        )
     con.execute("CREATE TEMP TABLE asked (place INTEGER, word VARCHAR, exact BOOLEAN)")
-    for place, word in enumerate(re.findall(r"[a-z0-9]+", _plain(text))):
+    for place, word in enumerate(asked):
         known = con.execute(
             "SELECT count(*) FROM words WHERE starts_with(word, ?)", [word]
         ).fetchall()

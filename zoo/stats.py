@@ -85,6 +85,10 @@ def _counts(rows: _Rows, codes: list[tuple[Any, ...]]) -> dict[str, int]:
         "with every code": complete("securitynet", "zoo"),
         "with an accuracy": number("count(accuracy) FROM chosen"),
         "with an overfitting level": number("count(overfitting_level) FROM chosen"),
+        "with a hash of the weights, or trained here": number(
+            "count(*) FROM chosen WHERE coalesce(sha256, sha256_prefix, sha1) IS NOT NULL "
+            "OR source IN ('selftrained', 'local')"
+        ),
         "with weights that can be fetched": number(
             "count(*) FROM chosen WHERE coalesce(url, hub_repo, mirror_path) IS NOT NULL "
             "OR source IN ('selftrained', 'local')"
@@ -98,6 +102,9 @@ def _counts(rows: _Rows, codes: list[tuple[Any, ...]]) -> dict[str, int]:
         "architectures of models": number("count(DISTINCT architecture) FROM chosen"),
         "papers": number("count(*) FROM papers"),
         "facts with their source": number("count(*) FROM annotations"),
+        "facts that are recalled only": number(
+            "count(*) FROM annotations WHERE evidence LIKE '%recalled%'"
+        ),
     }
 
 
@@ -114,17 +121,18 @@ def _panels(rows: _Rows) -> dict[str, Panel]:
 
     countries = "(SELECT unnest(countries) AS country, purpose FROM chosen)"
     return {
-        "year": grouped("Year of the model type", "year"),
+        "year": grouped("Year of the model type, or of a security model's paper", "year"),
         "benchmark_families": grouped(
-            "Families of benchmark models", "family", "purpose = 'benchmark'"
+            "Families of benchmark models, the first 12", "family", "purpose = 'benchmark'"
         ),
         "security_families": grouped(
-            "Families of security models", "family", "purpose = 'security'"
+            "Families of security models, the first 12", "family", "purpose = 'security'"
         ),
-        "countries": grouped("Countries of the labs", "country", source=countries),
-        "venues": grouped("Venues", "venue"),
+        "countries": grouped("Countries of the labs, the first 12", "country", source=countries),
+        "topics": grouped("Topics of the datasets", "topic"),
+        "venues": grouped("Venues, the first 12", "venue"),
         "venue_types": grouped("Fields of the venues", "venue_type"),
-        "datasets": grouped("Datasets", "dataset"),
+        "datasets": grouped("Datasets, the first 12", "dataset"),
         "purpose": grouped("Purpose", "purpose"),
     }
 

@@ -12,7 +12,7 @@ MODEL = (
     "name,source_name,purpose,task,dataset,architecture,input_shape,num_classes,mean,std,licence,"
     "paper,pretraining,extra_data,backdoored,notes"
 )
-METRIC = "model,dataset,split,metric,evaluator,value,n,notes"
+METRIC = "model,dataset,split,metric,evaluator,value,n,image_size,notes"
 NETWORK = (
     "architecture,input_shape,num_classes,parameters,flops,has_batchnorm,has_dropout,"
     "has_dropout_layers,counted_with"
@@ -31,9 +31,9 @@ mlp,multilayer perceptron,mlp,,{WHO}
 resnet,ResNet,convolutional,he2016,{WHO}
 """,
     "architectures.csv": f"""\
-key,family,notes,{BY}
-mlp-128,mlp,,{WHO}
-resnet8,resnet,,{WHO}
+key,family,architecture_type,notes,{BY}
+mlp-128,mlp,,,{WHO}
+resnet8,resnet,,,{WHO}
 """,
     "computed/nets.csv": f"""\
 {NETWORK}
@@ -62,8 +62,8 @@ imagenet-1k,labelled,false,,timm/resnet8.x_in1k,
 """,
     "metrics/published.csv": f"""\
 {METRIC},{BY}
-me/resnet8-signs,signs,test,accuracy,mirror,0.9,100,,{WHO}
-me/resnet8-signs,signs,test,accuracy,source,0.95,,,{WHO}
+me/resnet8-signs,signs,test,accuracy,mirror,0.9,100,,,{WHO}
+me/resnet8-signs,signs,test,accuracy,source,0.95,,,,{WHO}
 """,
     "exclusions/curated.csv": f"""\
 model,reason,duplicate_of,notes,{BY}

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annotations.cells import read_cell
+from annotations.cells import read_cell, write_cell
+from annotations.codings import load_round, rounds
 from annotations.load import load, load_codebook
 from annotations.record import AnnotationError, Field
 
@@ -49,6 +50,50 @@ def test_rows_of_a_package_say_where_they_come_from_in_one_place(folder: Path) -
     assert (row.provenance.method, row.provenance.confidence) == ("package", "high")
     assert row.own["pretraining"].method == "computed"
     assert load(folder).origins["timm"].title.startswith("PyTorch Image Models")
+
+
+def test_what_was_decided_between_coders_is_what_the_catalog_says() -> None:
+    annotations = load()
+    names = {
+        "family": {str(row.values["name"]): row.values for row in annotations.of("families")},
+        "dataset": {str(row.values["name"]): row.values for row in annotations.of("datasets")},
+    }
+    papers = {row.key: row.values for row in annotations.of("papers")}
+    renamed = {"paper_title": "title", "venue_year": "year"}
+    checked = 0
+    for name in rounds():
+        found = load_round(name)
+        for cell, decision in found.decisions.items():
+            thing = names[cell.entity].get(cell.item)
+            if thing is None:
+                continue  # listed under another name, or as another variant
+            field = renamed.get(cell.field, cell.field)
+            if field not in thing:
+                thing = papers[str(thing["paper"])]
+            assert write_cell(thing[field]).casefold() == decision.value.casefold(), cell
+            checked += 1
+    assert checked > 60
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "problem"),
+    [
+        ("evidence.csv", "counted on its front page", "recalled", "confidence is high, but the"),
+        ("exclusions/curated.csv", "backdoored,,", "duplicate,,", "duplicate_of: must name the m"),
+        ("datasets.csv", "CC-BY-4.0", "unknown", "licence: leave it empty if it is unknown"),
+        (
+            "papers.csv",
+            "Gradient-Based Learning,,",
+            "Gradient-Based Learning,CVPR,other",
+            "venue_type: CVPR is other, but computer vision in papers.csv:2",
+        ),
+    ],
+)
+def test_facts_that_contradict_each_other_are_refused(
+    folder: Path, edit: Edit, file: str, old: str, new: str, problem: str
+) -> None:
+    edit(file, old, new)
+    assert any(problem in found for found in problems_of(folder)), problems_of(folder)
 
 
 def test_a_row_knows_its_line(folder: Path) -> None:
@@ -143,6 +188,9 @@ PROBLEMS = [
     ("recipes.toml", "[quick]", "slow = 1\n[quick]", "recipes.toml:1: slow is not a table"),
     ("codebook.toml", '"computed/nets.csv"', '"no.csv"', "no.csv:1: there is no such file"),
     ("codebook.toml", 'unit = "people"', 'units = "people"', "codebook.toml: "),
+    ("codebook.toml", "[sources.title]", "[source.title]", "sources.toml: timm: unknown field "),
+    ("codebook.toml", '"[0-9]{4}\\\\.[0-9]{4,5}"', '"["', "codebook.toml: unterminated"),
+    ("sources.toml", "[timm.fields.dataset]", "[timm.fields]\nx = 3\n[timm.y]", "sources.toml: "),
 ]
 
 

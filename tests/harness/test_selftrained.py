@@ -33,7 +33,7 @@ def test_two_machines_of_one_kind_train_the_same_bytes(tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         found.append(json.loads(done.stdout)[0])
-    assert found[0]["sha256"] == found[1]["sha256"]
+    assert found[0]["stored_sha256"] == found[1]["stored_sha256"]
     assert found[0]["accuracy"] == found[1]["accuracy"] > 0.9
 
 

@@ -1,8 +1,5 @@
-import importlib.util
-import json
-import os
+import importlib
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +11,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+import servers
 import torch
 
 from zoo.entry import Artifact, ModelEntry
@@ -21,23 +19,26 @@ from zoo.files import sha256_file
 from zoo.home import Home
 from zoo.nets import build
 
-# The client of the Hub reads these when it is imported: a folder of its own, which answers the one
-# question that it asks the public Hub once a day.
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-home-")
-os.environ["HF_HUB_DISABLE_XET"] = "1"
-os.environ.pop("HF_HUB_OFFLINE", None)
-Path(os.environ["HF_HOME"], ".agent_harnesses.json").write_text(
-    json.dumps({"standardEnvVars": [], "harnesses": {}})
-)
-
-_spec = importlib.util.spec_from_file_location("servers", Path(__file__).with_name("servers.py"))
-assert _spec is not None
-assert _spec.loader is not None
-servers = importlib.util.module_from_spec(_spec)
-sys.modules["servers"] = servers  # test modules import it by this name
-_spec.loader.exec_module(servers)
-
 Serve = Callable[[Callable[[Path], object]], ModelEntry]
+
+
+_OF_THE_USER = ("HF_HUB_OFFLINE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT")
+_PROXIES = [f"{scheme}_proxy" for scheme in ("http", "https", "all", "no")]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _a_client_with_nothing_of_the_users(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """The Hub's client finds no token or proxy, and asks nobody but whom a test wants it to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf-home")))
+        patch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+        for name in (*_OF_THE_USER, *_PROXIES, *map(str.upper, _PROXIES)):
+            patch.delenv(name, raising=False)
+        if read := sys.modules.get("huggingface_hub.constants"):
+            importlib.reload(read)  # as it was imported before, with the user's settings
+        yield
 
 
 @pytest.fixture
@@ -137,7 +138,6 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A stand-in for the Hugging Face Hub, which the real client is sent to: a `servers.Hub`."""
-    monkeypatch.delenv("HF_TOKEN", raising=False)
     with servers.running(servers.Hub()) as site:
         monkeypatch.setenv("HF_ENDPOINT", site.url)
         yield site

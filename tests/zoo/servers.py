@@ -25,6 +25,7 @@ class Answer:
         change: What is sent instead of the file.
         delay: Seconds before anything is sent.
         ranges: Whether a wish for a part of the file is heard.
+        location: Send on to this address.
     """
 
     status: int | None = None
@@ -33,6 +34,7 @@ class Answer:
     change: Callable[[bytes], bytes] | None = None
     delay: float = 0.0
     ranges: bool = True
+    location: str | None = None
 
 
 @dataclass
@@ -79,7 +81,11 @@ class Site:
 
 @dataclass
 class Repo:
-    """A repository of the Hub: its commits, oldest first, each with all files."""
+    """A repository of the Hub: its commits, oldest first, each with all files.
+
+    Attributes:
+        etag: Told of every file instead of its hash.
+    """
 
     commits: dict[str, dict[str, bytes]]
     gated: bool | str = False
@@ -87,6 +93,7 @@ class Repo:
     card: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     small: tuple[str, ...] = ("config.json", "README.md")
+    etag: str | None = None
 
     @property
     def main(self) -> str:
@@ -161,8 +168,9 @@ class Hub(Site):
             return
         content = repo.commits[commit][file]
         lfs = file not in repo.small
-        etag = hashlib.sha256(content).hexdigest() if lfs else git_sha1(content)
-        answer = self.answer(path) if handler.command == "GET" else Answer()
+        etag = repo.etag or (hashlib.sha256(content).hexdigest() if lfs else git_sha1(content))
+        asking = handler.command == "HEAD"  # which takes no answer from those to come
+        answer = self.always.get(path, Answer()) if asking else self.answer(path)
         handler.send_file(content, answer, {"X-Repo-Commit": commit, "ETag": f'"{etag}"'})
 
     def _list(self, handler: "Handler", query: dict[str, list[str]]) -> None:
@@ -218,6 +226,9 @@ class Handler(BaseHTTPRequestHandler):
         if answer.status is not None:
             code = {"X-Error-Code": answer.code} if answer.code else {}
             self.send_text(answer.status, b"", code)
+            return
+        if answer.location is not None:
+            self.send_text(302, b"", {"Location": answer.location})
             return
         etag = f'"{hashlib.sha256(content).hexdigest()}"'
         if self.site.validators:

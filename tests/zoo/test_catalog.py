@@ -122,6 +122,32 @@ def test_search_and_conditions_combine(catalog: Catalog) -> None:
     assert ("akamaster/resnet20-cifar10", "cifar10") in rows
 
 
+def test_models_can_be_sorted_by_any_column(catalog: Catalog) -> None:
+    rows = catalog.list(["parameters"], "parameters IS NOT NULL", sort="-parameters")[1]
+    assert rows == sorted(rows, reverse=True)
+    first = catalog.list(["year"], sort="year", limit=1)[1]
+    assert first == catalog.sql("SELECT min(year) FROM v_models")[1]
+    with pytest.raises(ZooError, match="No column 'yaer'. Nearest: year"):
+        catalog.list(sort="yaer")
+
+
+def test_a_search_without_words_is_refused(catalog: Catalog) -> None:
+    with pytest.raises(ZooError, match="there is no word to search for"):
+        catalog.list(search="!!")
+
+
+def test_an_architecture_may_differ_from_its_family(catalog: Catalog) -> None:
+    rows = catalog.list(["architecture", "architecture_type"], "family = 'metaformer-baselines'")[1]
+    kinds = {name.split("/")[1].split("_")[0]: kind for name, kind in rows}
+    assert kinds == {"caformer": "hybrid", "convformer": "convolutional", "poolformerv2": "mlp"}
+
+
+def test_accuracy_says_at_which_size_it_was_measured(catalog: Catalog) -> None:
+    columns = ["accuracy", "accuracy_image_size", "input_shape"]
+    (row,) = catalog.list(columns, "name = 'timm/resnet50.a1_in1k'")[1]
+    assert row == (0.81214, 288, [3, 224, 224])
+
+
 def test_answers_come_as_frames(catalog: Catalog) -> None:
     frame = catalog.models("dataset = 'digits'", columns=["name", "parameters"])
     assert list(frame.columns) == ["name", "parameters"]

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from annotations.load import FOLDER
@@ -73,6 +74,30 @@ def test_stores_and_database_files_can_be_compared(
     build(other, folder)
     (change,) = diff(home.database, other.root)
     assert (change.entity_id, change.new) == ("cnn", "plain net")
+
+
+def test_recipes_and_sources_are_facts_too(folder: Path) -> None:
+    edit(folder / "recipes.toml", "lr = 0.003", "lr = 0.77")
+    edit(folder / "sources.toml", 'version = "1.0.31"', 'version = "1.0.32"')
+    assert [(c.entity, c.field, c.old, c.new) for c in diff(FOLDER, folder)] == [
+        ("recipes", "lr", "0.003", "0.77"),
+        ("sources", "version", "1.0.31", "1.0.32"),
+    ]
+
+
+def test_a_strangers_database_reads_no_file(home: Home, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    path = tmp_path / "strange.duckdb"
+    with duckdb.connect(str(path)) as con:
+        con.execute(
+            "CREATE VIEW annotations AS SELECT content AS entity, content AS entity_id, "
+            "content AS field, content AS value, content AS coder, content AS method, "
+            "content AS confidence, content AS evidence, content AS file, 1 AS line "
+            f"FROM read_text('{secret}')"
+        )
+    with pytest.raises(ZooError, match="disabled by configuration"):
+        diff(path, home.database)
 
 
 def test_what_is_no_catalog_is_told(tmp_path: Path, home: Home) -> None:

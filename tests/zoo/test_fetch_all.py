@@ -46,6 +46,33 @@ def test_results_come_in_order_and_problems_stand_among_them(
     ]
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (RuntimeError("of a library\n  in two lines"), "RuntimeError: of a library in two lines."),
+        (OSError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (AssertionError(), "AssertionError: no reason."),
+    ],
+)
+def test_whatever_is_wrong_with_one_is_that_ones_failure(
+    entries: list[ModelEntry], jobs: int, problem: Exception, said: str
+) -> None:
+    def fetch_one(entry: ModelEntry, advance: Progress) -> Fetched:
+        if entry.name == "me/2":
+            raise problem
+        return found(entry)
+
+    results = fetch_all(entries, fetch_one, watch, jobs=jobs)
+    assert [getattr(result, "name", None) for result in results] == [
+        *("me/0", "me/1", None, "me/3", "me/4", "me/5")
+    ]
+    assert isinstance(results[2], ZooError)
+    assert str(results[2]).startswith("me/2: ")
+    assert said in str(results[2])
+    assert "\n" not in str(results[2])
+
+
 def test_so_many_are_fetched_at_a_time(entries: list[ModelEntry]) -> None:
     together, most = threading.Barrier(3, timeout=5), []
 
@@ -72,6 +99,18 @@ def test_training_waits_for_the_downloads_and_is_done_alone(entries: list[ModelE
     results = fetch_all(entries, fetch_one, watch, jobs=2)
     assert [getattr(result, "name", None) for result in results] == [e.name for e in entries]
     assert order[-2:] == [("me/1", True), ("me/3", True)]
+
+
+def test_one_by_one_a_full_disk_ends_them_too(entries: list[ModelEntry]) -> None:
+    begun = []
+
+    def fetch_one(entry: ModelEntry, advance: Progress) -> Fetched:
+        begun.append(entry.name)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        fetch_all(entries, fetch_one, watch, jobs=1)
+    assert begun == ["me/0"]
 
 
 def test_downloads_end_by_themselves_when_the_disk_is_full(entries: list[ModelEntry]) -> None:

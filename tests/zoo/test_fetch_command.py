@@ -79,7 +79,7 @@ def test_many_models_are_fetched_and_the_failures_are_named_at_the_end(hub: Hub)
     assert "3 of 5 failed: " in said
     assert f"{NAMES[1]}: {hub.url}{file_of(NAMES[1])} has sha256" in said
     assert f"{NAMES[2]} is gated" in said
-    assert f"{GUARDED} is not for commercial use: its licence is cc-by-nc-4.0" in said
+    assert f"{GUARDED} is not for commercial use: its licence is CC-BY-NC-4.0" in said
     found = rows(done)
     assert list(found) == sorted((*NAMES, GUARDED))  # as asked for, not as they came
     assert {name: found[name]["status"] for name in (*NAMES, GUARDED)} == {
@@ -89,7 +89,7 @@ def test_many_models_are_fetched_and_the_failures_are_named_at_the_end(hub: Hub)
         NAMES[3]: "fetched",
         GUARDED: "failed",
     }
-    assert found[NAMES[0]]["licence"] == "apache-2.0"
+    assert found[NAMES[0]]["licence"] == "Apache-2.0"
     assert found[NAMES[0]]["checked"] == "sha256"
     assert found[GUARDED]["licence"] == "cc-by-nc-4.0"
 
@@ -140,8 +140,8 @@ def test_a_file_of_the_users_own_is_taken(
     own = tmp_path / "own"
     own.write_bytes(published[NAMES[0]])
     done = zoo("fetch", NAMES[0], "--from-file", str(own), "--format", "json")
-    assert rows(done)[NAMES[0]]["checked"] == "first use"
-    assert hub.asked == []
+    assert rows(done)[NAMES[0]]["checked"] == "sha256"
+    assert [asked.path for asked in hub.asked] == [f"/api/models/{NAMES[0]}"]  # not for the file
     assert "Name that model alone" in one_line(zoo("fetch", *NAMES, "--from-file", str(own)))
     said = one_line(zoo("fetch", "digits-mlp", "--from-file", str(own)))
     assert "--from-file is for published weights" in said

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from servers import PAGE, TOKEN, Answer, Hub, Repo, git_sha1
+from servers import PAGE, TOKEN, Answer, Hub, Repo, Site, git_sha1
 from torch import Tensor
 
 from zoo.entry import Artifact, ModelEntry
@@ -23,7 +23,6 @@ from zoo.errors import ZooError
 from zoo.fetch import fetch
 from zoo.home import Home
 from zoo.sources import download
-from zoo.sources.blobs import partial
 
 REPO = "me/net"
 OLD, NEW = "a" * 40, "b" * 40
@@ -193,9 +192,9 @@ def altered(content: bytes) -> bytes:
     ("answer", "said"),
     [
         (Answer(change=altered), "has sha256 .* instead of"),
-        (Answer(change=lambda c: c[:-100]), "file should be of size"),
-        (Answer(change=lambda c: c + b"\0"), "file should be of size"),
-        (Answer(change=lambda c: PAGE), "file should be of size"),
+        (Answer(change=lambda c: c[:-100]), "so it is cut short"),
+        (Answer(change=lambda c: c + b"\0"), "has more than that"),
+        (Answer(change=lambda c: PAGE), "sent a web page, not weights"),
         (Answer(change=lambda c: PAGE.ljust(len(c))), "sent a web page, not weights"),
         (Answer(status=404, code="EntryNotFound"), "the Hub has no such file"),
         (Answer(status=404), r"no such repository, or does not show it to you \(404\)"),
@@ -217,10 +216,71 @@ def test_whatever_is_wrong_is_one_line_and_nothing_is_trusted(
     assert not fetch(model, home).cached
 
 
-def test_a_connection_that_drops_is_tried_again(model: ModelEntry, home: Home, hub: Hub) -> None:
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PAUSES", (0.01, 0.02, 0.03))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_connection_that_drops_is_gone_on_with(model: ModelEntry, home: Home, hub: Hub) -> None:
     hub.answers[file_of(OLD)] = [Answer(cut=10_000)]
     fetch(model, home)
-    assert len(hub.gets(file_of(OLD))) == 2
+    assert hub.gets(file_of(OLD)) == [None, "bytes=10000-"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_keeps_dropping_is_given_up_and_the_next_call_goes_on(
+    model: ModelEntry, home: Home, hub: Hub
+) -> None:
+    hub.answers[file_of(OLD)] = [Answer(cut=10_000), *[Answer(cut=0)] * 4]
+    with pytest.raises(ZooError, match="broke off after 10000 of .*same command goes on"):
+        fetch(model, home)
+    assert not home.blobs.exists()
+    fetch(model, home)
+    assert hub.gets(file_of(OLD))[5:] == ["bytes=10000-"]
+    assert list(home.downloads.iterdir()) == []
+
+
+def test_the_tag_of_a_version_is_no_path(
+    model: ModelEntry, home: Home, hub: Hub, tmp_path: Path
+) -> None:
+    evil = tmp_path / "outside" / "evil.txt"
+    hub.repos[REPO].etag = str(evil)
+    assert fetch(model, home).checked == "sha256"
+    assert not evil.parent.exists()
+
+
+def test_a_token_goes_to_the_hub_and_not_to_where_it_keeps_its_files(
+    model: ModelEntry,
+    home: Home,
+    hub: Hub,
+    web: Site,
+    content: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub.repos[REPO].private = True
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    web.files["/kept"] = content
+    hub.always[file_of(OLD)] = Answer(location=f"{web.url}/kept")
+    assert not fetch(model, home).cached
+    assert {asked.token for asked in hub.asked} == {f"Bearer {TOKEN}"}
+    assert [asked.token for asked in web.asked] == [None]
+
+
+def test_a_token_goes_where_the_hub_itself_sends_on_to(
+    model: ModelEntry, home: Home, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repos["me/renamed"] = replace(hub.repos[REPO], private=True)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.always[file_of(OLD)] = Answer(location=file_of(OLD).replace(REPO, "me/renamed"))
+    assert not fetch(model, home).cached
+
+
+def test_a_name_of_a_file_may_have_any_letters(
+    model: ModelEntry, home: Home, hub: Hub, content: bytes
+) -> None:
+    hub.repos[REPO].commits[OLD]["old nets/w #1?.safetensors"] = content
+    assert not fetch(having(model, hub_file="old nets/w #1?.safetensors"), home).cached
 
 
 def test_a_slow_hub_is_waited_for(model: ModelEntry, home: Home, hub: Hub) -> None:
@@ -290,7 +350,29 @@ def test_a_gated_repository_wants_a_token_and_acceptance(
         fetch(model, home, accept_licence=True)
     assert files(home) == set()
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    assert not fetch(model, home).cached  # it was accepted above
+    with pytest.raises(ZooError, match="zoo fetch me/mlp-digits --accept-lic"):
+        fetch(model, home)  # nothing was had when it was accepted
+    assert not fetch(model, home, accept_licence=True).cached
+    for path in home.blobs.iterdir():
+        path.unlink()
+    assert not fetch(model, home).cached
+
+
+def test_terms_of_a_gate_and_a_licence_are_accepted_apart(
+    model: ModelEntry, home: Home, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    model = replace(model, licence="cc-by-nc-4.0")
+    fetch(model, home, accept_licence=True)
+    hub.repos[REPO].gated = "auto"
+    for path in home.blobs.iterdir():
+        path.unlink()
+    with pytest.raises(ZooError, match="is gated: its authors ask"):
+        fetch(model, home)
+    fetch(model, home, accept_licence=True)
+    accepted = json.loads((home.model(model.name) / "accepted.json").read_text())
+    assert accepted["licence"]["terms"] == "cc-by-nc-4.0"
+    assert accepted["gated"]["terms"] == REPO
 
 
 def test_a_private_repository_wants_a_token(
@@ -303,7 +385,107 @@ def test_a_private_repository_wants_a_token(
     assert not fetch(model, home).cached
 
 
+# Files that the user has already
+
+
+@pytest.fixture
+def own(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "own.safetensors"
+    path.write_bytes(content)
+    return path
+
+
+def test_a_file_of_the_users_own_is_held_against_what_the_hub_states(
+    model: ModelEntry, home: Home, hub: Hub, own: Path, other: bytes
+) -> None:
+    own.write_bytes(other)
+    with pytest.raises(ZooError, match=f"{own} has sha256 .* instead of"):
+        fetch(model, home, from_file=own)
+    assert files(home) == set()
+    own.write_bytes(hub.repos[REPO].commits[OLD]["model.safetensors"])
+    assert fetch(model, home, from_file=own).checked == "sha256"
+    assert record(home, model)["hub_revision"] == OLD
+    assert hub.gets(file_of(OLD)) == []
+
+
+def test_a_file_that_nobody_could_be_asked_about_is_asked_about_later(
+    model: ModelEntry, home: Home, hub: Hub, own: Path
+) -> None:
+    first = fetch(model, home, from_file=own, offline=True)
+    assert (first.cached, first.checked) == (False, "from file")
+    assert fetch(model, home, offline=True) == replace(first, cached=True)
+    assert hub.asked == []
+    assert fetch(model, home) == replace(first, cached=True, checked="sha256")
+    assert record(home, model)["checked"] == "sha256"
+    asked = len(hub.asked)
+    fetch(model, home)
+    assert len(hub.asked) == asked
+    assert hub.gets(file_of(OLD)) == []
+
+
+def test_a_stray_file_does_not_outlive_the_first_time_that_the_hub_is_asked(
+    model: ModelEntry, home: Home, hub: Hub, own: Path, other: bytes, content: bytes
+) -> None:
+    own.write_bytes(other)
+    stray = fetch(model, home, from_file=own, offline=True)
+    hub.always[file_of(OLD)] = Answer(status=500)
+    with (
+        pytest.warns(UserWarning, match=f"made of {own}, which is not the file that the Hub has"),
+        pytest.raises(ZooError, match="answered 500"),
+    ):
+        fetch(model, home)
+    with pytest.raises(ZooError, match="not in the store"):
+        fetch(model, home, offline=True)
+    hub.always.clear()
+    found = fetch(model, home)
+    assert (found.cached, found.checked) == (False, "sha256")
+    assert found.sha256 != stray.sha256
+    assert record(home, model)["source_sha256"] == sha256(content)
+
+
+def test_a_hub_that_cannot_be_asked_keeps_no_file_of_the_users_from_being_used(
+    model: ModelEntry, home: Home, hub: Hub, own: Path
+) -> None:
+    hub.always[f"{INFO}/revision/{OLD}"] = Answer(status=500)
+    first = fetch(model, home, from_file=own)
+    assert first.checked == "from file"
+    assert fetch(model, home) == replace(first, cached=True)
+
+
+def test_another_file_of_the_users_takes_the_place_of_one_nobody_could_be_asked_about(
+    model: ModelEntry, home: Home, own: Path, other: bytes, content: bytes
+) -> None:
+    own.write_bytes(other)
+    fetch(model, home, from_file=own, offline=True)
+    with pytest.raises(ZooError, match="there is no file /nowhere"):
+        fetch(model, home, from_file=Path("/nowhere"), offline=True)
+    own.write_bytes(content)
+    found = fetch(model, home, from_file=own, offline=True)
+    assert (found.cached, found.checked) == (False, "from file")
+    assert fetch(model, home, from_file=own, offline=True) == replace(found, cached=True)
+
+
+def test_a_hash_that_the_catalog_learns_is_one_to_be_held_against(
+    model: ModelEntry, home: Home, own: Path, content: bytes
+) -> None:
+    fetch(model, home, from_file=own, offline=True)
+    found = fetch(having(model, sha256=sha256(content)), home, offline=True)
+    assert found.checked == "sha256"
+
+
 # Without a network
+
+
+def test_a_proxy_for_everything_is_asked(
+    model: ModelEntry, home: Home, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    huggingface_hub.close_session()  # it has read the proxies of the environment
+    monkeypatch.setenv("ALL_PROXY", hub.url)
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+    assert not fetch(model, home).cached
+    huggingface_hub.close_session()
 
 
 def test_a_hub_that_cannot_be_reached_is_told_within_seconds(
@@ -377,7 +559,7 @@ def test_the_endpoint_of_the_environment_is_respected_in_a_new_process(
         "try: print(fetch(entry, Home.open(Path(sys.argv[1])), offline=sys.argv[2] == 'True'))\n"
         "except ZooError as problem: sys.exit(str(problem))"
     )
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hf")}
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "home"), str(offline)],
         capture_output=True,
@@ -400,31 +582,17 @@ def test_the_clients_own_offline_mode_is_told(model: ModelEntry, tmp_path: Path,
         "try: hub.find('x', 'me/net', None, None)\n"
         "except ZooError as problem: sys.exit(str(problem))"
     )
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    # Nobody may be asked where it is, either.
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://hub.invalid"}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
     )
-    assert "HF_HUB_OFFLINE" in done.stderr
+    assert "HF_HUB_OFFLINE keeps the Hub from being asked" in done.stderr
     assert done.stderr.count("\n") == 1
     assert hub.asked == []
 
 
 # What an interrupted call leaves
-
-
-def test_what_a_killed_client_left_is_swept_and_not_used(
-    model: ModelEntry, home: Home, hub: Hub, other: bytes
-) -> None:
-    fetch(model, home)
-    for path in home.blobs.iterdir():
-        path.unlink()
-    left = partial(home, model.name).with_suffix(".hub") / f"models--me--net/snapshots/{OLD}"
-    left.mkdir(parents=True)
-    (left / "model.safetensors").write_bytes(other)
-    hub.asked.clear()
-    assert not fetch(model, home).cached
-    assert hub.gets(file_of(OLD)) == [None]
-    assert list(home.downloads.iterdir()) == []
 
 
 def test_a_disk_that_is_full_is_an_error_of_the_disk_and_leaves_nothing(
@@ -443,14 +611,18 @@ def test_a_disk_that_is_full_is_an_error_of_the_disk_and_leaves_nothing(
     assert not fetch(model, home).cached
 
 
-def test_an_interruption_leaves_nothing(model: ModelEntry, home: Home) -> None:
+def test_an_interruption_leaves_nothing_but_what_is_gone_on_with(
+    model: ModelEntry, home: Home, hub: Hub
+) -> None:
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fetch(model, home, progress=interrupt)
-    assert files(home) == set()
+    assert not home.blobs.exists()
     assert not fetch(model, home).cached
+    assert (hub.gets(file_of(OLD))[-1] or "").startswith("bytes=")
+    assert list(home.downloads.iterdir()) == []
 
 
 def test_a_blob_altered_in_the_store_is_had_again(

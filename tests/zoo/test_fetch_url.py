@@ -21,11 +21,13 @@ import torch
 from servers import PAGE, Answer, Site
 from torch import Tensor
 
+import zoo.nets
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError
 from zoo.fetch import fetch
 from zoo.home import Home
 from zoo.sources import download
+from zoo.sources.blobs import partial
 
 PATH = "/mlp.pt"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n"
@@ -236,6 +238,21 @@ def test_a_beginning_that_nobody_goes_on_with_is_swept_by_any_download(
     assert list(home.downloads.iterdir()) == [young]
 
 
+@pytest.mark.parametrize("young", ["part", "note", None])
+def test_a_beginning_is_as_old_as_the_younger_of_it_and_its_note(
+    model: ModelEntry, home: Home, young: str | None
+) -> None:
+    part, note = home.downloads / "other.part", home.downloads / "other.part.json"
+    home.downloads.mkdir()
+    week_ago = time.time() - 8 * 24 * 3600
+    for path, which in ((part, "part"), (note, "note")):
+        path.write_bytes(b"begun")
+        if which != young:
+            os.utime(path, (week_ago, week_ago))
+    fetch(model, home)
+    assert set(home.downloads.iterdir()) == ({part, note} if young else set())
+
+
 def test_a_killed_download_is_gone_on_with(
     model: ModelEntry, home: Home, web: Site, content: bytes, tmp_path: Path
 ) -> None:
@@ -253,6 +270,58 @@ def test_a_killed_download_is_gone_on_with(
     download.download("x", web.url + PATH, part, size=None, progress=None)
     assert web.gets(PATH)[-1] == "bytes=10000-"
     assert part.read_bytes() == content
+
+
+@pytest.mark.parametrize("in_an_archive", [False, True])
+def test_what_had_come_whole_when_the_program_was_killed_does_not_come_again(
+    model: ModelEntry, home: Home, web: Site, content: bytes, in_an_archive: bool
+) -> None:
+    if in_an_archive:
+        web.files[PATH] = zipped(("net.pth", content))
+        model = knowing(model, sha256=sha256(content), member="net.pth")
+    part = partial(home, model.name)
+    download.download("x", web.url + PATH, part, size=None, progress=None)  # and then killed
+    web.asked.clear()
+    done: list[tuple[int, int]] = []
+    assert not fetch(model, home, progress=lambda *told: done.append(told)).cached
+    assert web.gets(PATH) == [f"bytes={len(web.files[PATH])}-"]
+    assert done == []  # not a byte
+    assert list(home.downloads.iterdir()) == []
+
+
+def test_an_interruption_of_the_check_keeps_what_came(
+    model: ModelEntry, home: Home, web: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zoo.sources.published.verify", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(model, home)
+    monkeypatch.undo()
+    fetch(model, home)
+    assert len(web.gets(PATH)) == 2
+    assert web.gets(PATH)[1] is not None
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_is_asked_for_a_host_that_only_it_may_know(
+    model: ModelEntry, home: Home, web: Site, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, web.url)
+    assert model.artifact is not None
+    url = f"http://no-such-host.invalid{PATH}"
+    assert not fetch(replace(model, artifact=replace(model.artifact, url=url)), home).cached
+    assert web.gets(PATH) == [None]
+
+
+def test_a_proxy_that_is_passed_by_for_a_host_says_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    assert download.unreachable("http://no-such-host.invalid/") is None
+    monkeypatch.setenv("NO_PROXY", "no-such-host.invalid")
+    assert download.unreachable("http://no-such-host.invalid/") is not None
 
 
 def test_an_unreachable_host_is_told_within_seconds_in_one_line(
@@ -413,6 +482,32 @@ def test_nothing_is_downloaded_for_a_network_without_code(
     with pytest.raises(ZooError, match="no code here for its architecture robustbench/net"):
         fetch(replace(model, architecture="robustbench/net"), home)
     assert web.asked == []
+
+
+def test_whether_there_is_code_is_told_without_building_the_network_in_earnest(
+    model: ModelEntry, home: Home, web: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = []
+
+    def build(*args: Any) -> torch.nn.Module:
+        net = zoo.nets.build(*args)
+        devices.append((next(net.parameters()).device.type, len(web.asked)))
+        return net
+
+    monkeypatch.setattr("zoo.loading.build", build)
+    fetch(model, home)
+    assert devices == [("meta", 0), ("cpu", 1)]
+
+
+def test_a_network_that_reads_numbers_while_it_is_built_is_fetched(
+    model: ModelEntry, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*args: Any) -> torch.nn.Module:
+        torch.ones(1).item()  # there is none on the meta device
+        return zoo.nets.build(*args)
+
+    monkeypatch.setattr("zoo.loading.build", build)
+    assert not fetch(model, home).cached
 
 
 def test_a_model_without_a_published_file_says_so(model: ModelEntry, home: Home) -> None:
@@ -586,6 +681,66 @@ def test_a_wrong_file_of_the_users_own_is_refused(
     with pytest.raises(ZooError, match=said):
         fetch(member, home, from_file=own)
     assert files(home) == set()
+
+
+def test_a_file_of_the_users_own_that_nothing_is_known_of_binds_nothing(
+    model: ModelEntry, home: Home, web: Site, other: bytes, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.write_bytes(other)
+    assert fetch(knowing(model), home, from_file=own).checked == "from file"
+    (home.blobs / sha256(other)).unlink()
+    found = fetch(knowing(model), home)
+    assert (found.cached, found.checked) == (False, "first use")
+
+
+def test_a_file_of_the_users_own_that_not_even_the_network_fits_is_not_kept(
+    model: ModelEntry, home: Home, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    torch.save({"w": torch.ones(1)}, own)
+    with pytest.raises(ZooError, match="do not fit"):
+        fetch(knowing(model), home, from_file=own)
+    assert files(home) == set()
+
+
+@pytest.mark.parametrize("named_by", ["entry", "fetched"])
+def test_a_file_that_is_another_models_as_well_is_never_removed(
+    model: ModelEntry, home: Home, content: bytes, tmp_path: Path, named_by: str
+) -> None:
+    """As of the user's own weights, of which the store may hold the only copy."""
+    own = tmp_path / "own"
+    own.write_bytes(content)
+    first = fetch(knowing(model), home, from_file=own)
+    before = files(home)
+    if named_by == "entry":
+        folder = home.model(model.name)
+        entry = {"values": {"sha256": sha256(content)}}
+        (folder / "entry.json").write_text(json.dumps(entry))
+        (folder / "fetched.json").unlink()
+    misfit = replace(knowing(model), name="other/net", architecture="cnn-small")
+    with pytest.raises(ZooError, match="do not fit"):
+        fetch(misfit, home, from_file=own)
+    assert files(home) == before
+    assert first.path.exists()
+
+
+def test_a_file_that_was_added_meanwhile_is_not_removed(
+    model: ModelEntry, home: Home, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    own.write_bytes(content)
+
+    def add(*_: Any) -> None:  # what another process does while this one converts
+        (home.root / "models/mine").mkdir(parents=True)
+        entry = {"values": {"sha256": sha256(content)}}
+        (home.root / "models/mine/entry.json").write_text(json.dumps(entry))
+        raise ZooError("do not fit")
+
+    monkeypatch.setattr("zoo.sources.published.convert", add)
+    with pytest.raises(ZooError, match="do not fit"):
+        fetch(knowing(model), home, from_file=own)
+    assert files(home) == {sha256(content)}
 
 
 def test_a_file_of_the_users_own_that_is_not_there_is_named(member: ModelEntry, home: Home) -> None:

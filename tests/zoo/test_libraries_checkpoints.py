@@ -3,8 +3,10 @@
 import hashlib
 import io
 import re
+import socket
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -86,10 +88,6 @@ def with_aux_heads(state: State) -> State:
     return {**state, "aux1.fc1.weight": torch.ones(3), "aux2.conv.bn.bias": torch.ones(3)}
 
 
-def with_extra_head(state: State) -> State:
-    return {**state, "aux.weight": torch.ones(3)}
-
-
 CASES: list[tuple[str, int, Callable[[State], State]]] = [
     ("timm/resnet10t", 32, dict),
     ("timm/vit_tiny_patch16_224", 64, dict),
@@ -99,7 +97,6 @@ CASES: list[tuple[str, int, Callable[[State], State]]] = [
     ("torchvision/densenet121", 32, old_densenet),
     ("torchvision/googlenet", 64, with_aux_heads),
     ("pytorchcv/resnet20_cifar10", 32, dict),
-    ("pytorchcv/resnet20_cifar10", 32, with_extra_head),
 ]
 
 
@@ -162,7 +159,7 @@ def test_modules_of_torchvision_rename_what_their_older_versions_saved() -> None
         ("timm/dla34", dict),  # timm itself loads it without complaint when tensors are missing
         ("torchvision/densenet121", old_densenet),
         ("torchvision/googlenet", with_aux_heads),
-        ("pytorchcv/resnet20_cifar10", with_extra_head),
+        ("pytorchcv/resnet20_cifar10", dict),
     ],
 )
 def test_a_missing_tensor_is_reported_as_the_file_names_it(
@@ -200,7 +197,77 @@ def test_another_number_of_classes_is_refused_and_not_dropped() -> None:
         fit(entry, state)
 
 
-def test_nothing_is_asked_of_the_public_hub(hub: Hub) -> None:
-    entry = entry_of("timm/densenet121")
-    fit(entry, old_densenet(dict(trained(entry).state_dict())))
-    assert hub.asked == []
+@pytest.mark.parametrize(
+    "architecture",
+    ["pytorchcv/resnet20_cifar10", "timm/dla34", "timm/resnet10t", "torchvision/mnasnet0_5"],
+)
+def test_a_tensor_that_no_network_has_is_not_dropped(architecture: str) -> None:
+    entry = entry_of(architecture)
+    state = {**trained(entry).state_dict(), "evil.weight": torch.ones(3)}
+    with pytest.raises(ZooError, match=r"unexpected evil\.weight"):
+        fit(entry, state)
+
+
+def test_the_checkpoint_of_a_larger_network_is_refused() -> None:
+    entry = entry_of("pytorchcv/resnet20_cifar10")
+    larger = trained(entry_of("pytorchcv/resnet56_cifar10")).state_dict()
+    with pytest.raises(ZooError, match="unexpected"):
+        fit(entry, larger)
+
+
+@pytest.mark.parametrize("surplus", ["AuxLogits.conv0.conv.weight", "evil.weight"])
+def test_of_inception_only_the_head_for_training_is_dropped(surplus: str) -> None:
+    entry = entry_of("timm/inception_v3", 96)
+    state = dict(trained(entry).state_dict())
+    published = {**state, surplus: torch.ones(3)}
+    if surplus.startswith("Aux"):
+        torch.testing.assert_close(dict(fit(entry, published).state_dict()), state)
+    else:
+        with pytest.raises(ZooError, match=r"unexpected evil\.weight"):
+            fit(entry, published)
+
+
+def keys_only(state: State) -> State:
+    return {key: value for key, value in state.items() if not value.is_floating_point()}
+
+
+@pytest.mark.parametrize("architecture", ["timm/densenet121", "timm/vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "publish",
+    [
+        old_densenet,
+        keys_only,
+        lambda state: {},
+        lambda state: dict(list(state.items())[:3]),
+        lambda state: {"epoch": torch.tensor(1)},
+    ],
+)
+def test_timm_gets_nothing_from_the_network_whatever_it_is_given(
+    architecture: str, publish: Callable[[State], State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = entry_of(architecture, 64)
+    state = publish(dict(trained(entry).state_dict()))
+    asked = []
+
+    def guard(*args: object, **_: object) -> None:
+        asked.append(args)
+        raise OSError("a socket was opened")
+
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, guard)
+    with suppress(ZooError):
+        fit(entry, state)
+    assert asked == []
+
+
+def test_a_library_that_reads_no_file_is_told_as_a_misfit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def create_model(*_: object, pretrained: bool = False, **__: object) -> nn.Module:
+        raise OSError("no such file")
+
+    entry = entry_of("timm/resnet10t")
+    state = old_densenet(dict(trained(entry_of("timm/densenet121")).state_dict()))
+    net = build(entry.architecture, entry.input_shape, entry.num_classes)
+    monkeypatch.setattr("zoo.loading.network", lambda entry: net)
+    monkeypatch.setattr("timm.create_model", create_model)
+    with pytest.raises(ZooError, match="do not fit"):
+        fit(entry, state)

@@ -11,7 +11,7 @@ from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.fetch import fetch
 from zoo.home import Home
-from zoo.licences import Kind, kind, needs_acceptance
+from zoo.licences import is_non_commercial, needs_acceptance
 from zoo.recipe import Recipe
 
 NC = "CC BY-NC (badge in the README, no licence file)"
@@ -33,10 +33,20 @@ NC = "CC BY-NC (badge in the README, no licence file)"
         "for academic use",
         "research only",
         "Apache-2.0, weights for non-commercial use",
+        "not for commercial use",
+        "Not for any commercial use.",
+        "commercial use prohibited",
+        "Commercial use is not allowed",
+        "commercial use of the weights is forbidden",
+        "MIT (code); weights not for commercial use",
+        "no commercial use",
+        "MIT, but prohibits commercial use",
+        "all uses excluding commercial ones",
+        "CC_BYNC",
     ],
 )
 def test_a_licence_without_commercial_use_is_recognised(licence: str) -> None:
-    assert kind(licence) is Kind.NON_COMMERCIAL
+    assert is_non_commercial(licence) is True
 
 
 @pytest.mark.parametrize(
@@ -57,17 +67,23 @@ def test_a_licence_without_commercial_use_is_recognised(licence: str) -> None:
         "mobileone-license",
         "dinov3-license",
         "creativeml-openrail-m",
+        "free for commercial use",
+        "commercial use allowed",
+        "unknown",
+        "other",
+        "sapiens2-license",
+        "no limits",
+        "summit",
+        "",
     ],
 )
-def test_a_licence_with_commercial_use_is_recognised(licence: str) -> None:
-    assert kind(licence) is Kind.PERMISSIVE
+def test_a_licence_that_does_not_say_so_is_taken_to_allow_commercial_use(licence: str) -> None:
+    assert is_non_commercial(licence) is False
 
 
-@pytest.mark.parametrize(
-    "licence", [None, "", "unknown", "other", "sapiens2-license", "no limits", "summit"]
-)
-def test_what_is_not_known_is_not_guessed_at(licence: str | None) -> None:
-    assert kind(licence) is Kind.UNKNOWN
+def test_of_no_licence_nothing_is_known(published: ModelEntry) -> None:
+    assert is_non_commercial(None) is None
+    assert not needs_acceptance(replace(published, licence=None))
 
 
 @pytest.fixture
@@ -89,7 +105,7 @@ def test_a_licence_is_accepted_once(guarded: ModelEntry, home: Home) -> None:
     first = fetch(guarded, home, accept_licence=True)
     assert fetch(guarded, home) == replace(first, cached=True)
     record = json.loads((home.model(guarded.name) / "accepted.json").read_text())
-    assert (record["name"], record["licence"]) == (guarded.name, NC)
+    assert (record["name"], record["licence"]["terms"]) == (guarded.name, NC)
     first.path.unlink()
     assert not fetch(guarded, home).cached
 
@@ -108,7 +124,27 @@ def test_other_terms_have_to_be_accepted_anew(guarded: ModelEntry, home: Home) -
         fetch(replace(guarded, licence="research only"), home)
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"licence": null}'])
+def test_what_was_not_had_leaves_no_acceptance(guarded: ModelEntry, home: Home, site: Path) -> None:
+    content = (site / "mlp.pt").read_bytes()
+    (site / "mlp.pt").write_bytes(content[:-1])
+    with pytest.raises(ZooError, match="cut short"):
+        fetch(guarded, home, accept_licence=True)
+    (site / "mlp.pt").write_bytes(content)
+    with pytest.raises(ZooError, match="--accept-licence"):
+        fetch(guarded, home)
+
+
+def test_what_is_in_the_store_already_can_be_accepted(
+    published: ModelEntry, guarded: ModelEntry, home: Home
+) -> None:
+    fetch(published, home)
+    assert fetch(guarded, home, accept_licence=True).cached
+    assert fetch(guarded, home).cached
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"licence": null}', b'{"licence": {"terms": null}}']
+)
 def test_a_damaged_record_is_no_acceptance(guarded: ModelEntry, home: Home, content: bytes) -> None:
     fetch(guarded, home, accept_licence=True)
     (home.model(guarded.name) / "accepted.json").write_bytes(content)

@@ -4,10 +4,10 @@ import csv
 import io
 from pathlib import Path
 
-from annotations.load import load, load_codebook
-from annotations.record import AnnotationError
+from annotations.load import load_codebook
+from zoo.curate.files import checked
 from zoo.errors import ZooError
-from zoo.files import write_atomic
+from zoo.sources.hub import endpoint
 
 _TABLE = "huggingface"
 
@@ -29,13 +29,12 @@ def accept(folder: Path, candidates: Path, coder: str) -> list[str]:
     """
     table = load_codebook(folder).tables[_TABLE]
     rows = _accepted(candidates)
-    path = folder / table.file
-    before = path.read_bytes()
-    reader = csv.DictReader(io.StringIO(before.decode(), newline=""))
+    before = (folder / table.file).read_text(encoding="utf-8")
+    reader = csv.DictReader(io.StringIO(before, newline=""))
     columns = list(reader.fieldnames or [])
     kept = list(reader)
     for row in rows:
-        evidence = f"https://huggingface.co/{row['hub_repo']}/tree/{row['hub_revision']}"
+        evidence = f"{endpoint()}/{row['hub_repo']}/tree/{row['hub_revision']}"
         said = {"coder": coder, "method": "manual", "confidence": "medium", "evidence": evidence}
         known = {"purpose": "other", "task": "image classification", "backdoored": "false"}
         kept.append({name: (known | row | said).get(name) or "" for name in columns})
@@ -44,12 +43,8 @@ def accept(folder: Path, candidates: Path, coder: str) -> list[str]:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(kept)
-    write_atomic(path, text.getvalue().encode())
-    try:
-        load(folder)
-    except (AnnotationError, OSError):
-        write_atomic(path, before)
-        raise
+    with checked(folder) as copy:
+        (copy / table.file).write_text(text.getvalue(), encoding="utf-8")
     return [row["name"] for row in rows]
 
 

@@ -51,7 +51,7 @@ def compute(
             progress(done, len(todo))
         try:
             found = count(*network)
-        except (ZooError, RuntimeError) as problem:
+        except ZooError as problem:
             problems.append(f"{network[0]}: {problem}")
             continue
         rows[_table(network)][network] = _row(network, found)

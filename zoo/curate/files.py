@@ -2,11 +2,15 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from annotations.cells import write_cell
+from annotations.load import load
 from annotations.record import Table
 from zoo.files import write_atomic
 
@@ -26,3 +30,22 @@ def write_rows(folder: Path, table: Table, rows: Sequence[dict[str, Any]]) -> No
     writer.writeheader()
     writer.writerows(cells)
     write_atomic(folder / table.file, text.getvalue().encode())
+
+
+@contextmanager
+def checked(folder: Path) -> Iterator[Path]:
+    """A copy of a folder of annotations to change; it takes effect if it is valid at the end.
+
+    Raises:
+        AnnotationError: It is not; the folder is as it was.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "annotations"
+        ignored = shutil.ignore_patterns("*.py", "__pycache__")
+        shutil.copytree(folder, copy, ignore=ignored)
+        yield copy
+        load(copy)
+        for path in sorted(copy.rglob("*")):
+            target = folder / path.relative_to(copy)
+            if path.is_file() and path.read_bytes() != target.read_bytes():
+                write_atomic(target, path.read_bytes())

@@ -8,12 +8,21 @@ from pathlib import Path
 
 from annotations.load import load
 from annotations.record import Annotations
-from zoo.curate.files import write_rows
+from zoo.curate.files import checked, write_rows
 from zoo.curate.listing import Listing, Row
 from zoo.errors import ZooError, unknown
 from zoo.files import write_atomic
 
-_IDENTITY = ("dataset", "architecture", "num_classes", "sha1", "sha256_prefix")
+_IDENTITY = (
+    "dataset",
+    "architecture",
+    "input_shape",
+    "num_classes",
+    "sha1",
+    "sha256_prefix",
+    "hub_repo",
+    "member",
+)
 """What may not change under a name: names are never reused."""
 
 _ENUMERATED = {
@@ -96,20 +105,20 @@ def update(folder: Path, source: str, listing: Listing, *, write: bool = True) -
         f"exclusions-{source}": _kept(listing.exclusions, None, "model"),
         f"papers-{source}": listing.papers,
     }
-    changed: set[str] = set()
-    for table_name, rows in files.items():
-        if rows is None or table_name not in annotations.codebook.tables:
-            continue
-        table = annotations.codebook.tables[table_name]
-        merged = _merged(annotations, table_name, rows)
-        if table_name == source:
-            changed = {row["name"] for row in merged if row["name"] in old} - {
-                row["name"] for row in merged if row == old.get(row["name"])
-            }
-        if write:
-            write_rows(folder, table, merged)
-    if write and listing.version != annotations.origins[source].version:
-        _record_version(folder / "sources.toml", source, listing.version)
+    merged = {
+        name: _merged(annotations, name, rows)
+        for name, rows in files.items()
+        if rows is not None and name in annotations.codebook.tables
+    }
+    changed = {
+        row["name"] for row in merged[source] if row["name"] in old and row != old[row["name"]]
+    }
+    if write:
+        with checked(folder) as copy:
+            for name, rows in merged.items():
+                write_rows(copy, annotations.codebook.tables[name], rows)
+            if listing.version != annotations.origins[source].version:
+                _record_version(copy / "sources.toml", source, listing.version)
     return Update(
         source,
         listing.version,
@@ -122,9 +131,10 @@ def update(folder: Path, source: str, listing: Listing, *, write: bool = True) -
 
 def _record_version(path: Path, source: str, version: str) -> None:
     """Change the one line of ``sources.toml`` that says which version was read."""
-    before, table, after = path.read_text(encoding="utf-8").partition(f"[{source}]\n")
-    after = re.sub(r'^version = ".*"$', f'version = "{version}"', after, count=1, flags=re.M)
-    write_atomic(path, (before + table + after).encode())
+    before, head, rest = path.read_text(encoding="utf-8").partition(f"[{source}]\n")
+    own, bracket, after = rest.partition("\n[")
+    own = re.sub(r'^version = ".*"$', f'version = "{version}"', own, count=1, flags=re.M)
+    write_atomic(path, (before + head + own + bracket + after).encode())
 
 
 def _kept(rows: Sequence[Row] | None, names: set[str] | None, column: str) -> list[Row] | None:

@@ -33,8 +33,13 @@ def translate(
         return None
     try:
         return _LIBRARIES[library](name, input_shape, num_classes, state)
-    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError):
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, OSError):
         return None  # the library's code was not made for these tensors
+
+
+_LENIENT = ("dla", "inception_v3")
+"""Beginnings of the names of those networks whose surplus tensors timm drops unseen. Only those of
+one head for training, which was published with ``inception_v3``, may be dropped."""
 
 
 def _timm(name: str, input_shape: Shape, num_classes: int, state: State) -> State | None:
@@ -51,7 +56,8 @@ def _timm(name: str, input_shape: Shape, num_classes: int, state: State) -> Stat
             num_classes=num_classes,
             in_chans=input_shape[0],
             pretrained_cfg_overlay={
-                "state_dict": dict(tensors),  # comes before every place on the network
+                "state_dict": dict(tensors),
+                **dict.fromkeys(("hf_hub_id", "url", "file")),  # no place to get others from
                 "source": "",
                 "custom_load": False,
                 "num_classes": num_classes,
@@ -63,10 +69,14 @@ def _timm(name: str, input_shape: Shape, num_classes: int, state: State) -> Stat
     # fresh value, where every one that is read from a checkpoint of NaN is NaN.
     numbers = {k: v for k, v in state.items() if v.is_floating_point()}
     others = {k: v for k, v in state.items() if not v.is_floating_point()}
+    if not numbers:
+        return None  # which timm takes for none at all, and gets its own from the network instead
     probe = read({k: torch.full_like(v, torch.nan) for k, v in numbers.items()} | others)
     if any(v.is_floating_point() and not v.isnan().any() for v in probe.values()):
         return None
-    return read(state)
+    found = read(state)
+    surplus = [key for key in state.keys() - found.keys() if not key.startswith("AuxLogits.")]
+    return None if surplus and name.startswith(_LENIENT) else found
 
 
 def _torchvision(name: str, input_shape: Shape, num_classes: int, state: State) -> State | None:
@@ -83,14 +93,10 @@ def _torchvision(name: str, input_shape: Shape, num_classes: int, state: State) 
     return net.state_dict()
 
 
-def _pytorchcv(name: str, input_shape: Shape, num_classes: int, state: State) -> State | None:
-    # As its own loader does: some files hold heads for training besides.
-    wanted = build(f"pytorchcv/{name}", input_shape, num_classes).state_dict()
-    return {key: value for key, value in state.items() if key in wanted}
-
-
+# Pytorchcv's own loader drops every tensor that its network does not have, so it would take the
+# checkpoint of a larger network. None of its classifiers has a head for training only that its
+# files could hold besides, so nothing has to be dropped, and it has no other rules.
 _LIBRARIES: dict[str, Callable[[str, Shape, int, State], State | None]] = {
     "timm": _timm,
     "torchvision": _torchvision,
-    "pytorchcv": _pytorchcv,
 }

@@ -51,12 +51,11 @@ def _torchvision(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
 
 def _pytorchcv(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
     provider = _package("pytorchcv.model_provider", "pytorchcv requests")
-    try:
-        # Size and classes can be told to some of its functions only.
-        builder: Callable[..., nn.Module] = vars(provider)[name]
-        net = builder(pretrained=False, in_channels=input_shape[0], num_classes=num_classes)
-    except KeyError as problem:
-        raise ZooError(f"pytorchcv has no model {name!r}: see `zoo list`.") from problem
+    if name not in provider._models:
+        known = [f"pytorchcv/{n}" for n in provider._models]
+        raise unknown("architecture", f"pytorchcv/{name}", known)
+    builder: Callable[..., nn.Module] = provider._models[name]
+    net = builder(pretrained=False, in_channels=input_shape[0], num_classes=num_classes)
     if getattr(net, "in_size", input_shape[1:]) != input_shape[1:]:
         net = builder(
             pretrained=False,

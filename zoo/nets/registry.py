@@ -82,7 +82,9 @@ def build(architecture: str, input_shape: tuple[int, int, int], num_classes: int
         raise unknown("architecture", architecture, ARCHITECTURES)
     try:
         return make(input_shape, num_classes)
-    except (RuntimeError, ValueError, AssertionError) as problem:
+    except ZooError:
+        raise
+    except Exception as problem:  # libraries refuse an input in any way
         shape = "x".join(map(str, input_shape))
         raise ZooError(
             f"Architecture {architecture} cannot take inputs of {shape}: {problem}. "

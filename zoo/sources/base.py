@@ -12,9 +12,10 @@ Progress = Callable[[int, int], None]
 """Told how much is done and how much there is to do, in units of the source's choice."""
 
 
-Checked = Literal["sha256", "git sha1", "sha1", "sha256 prefix", "first use"]
+Checked = Literal["sha256", "git sha1", "sha1", "sha256 prefix", "first use", "from file"]
 """What a published file was held against. ``first use``: nobody states a hash of it, so whatever
-came first is what it has to be from then on."""
+came first is what it has to be from then on. ``from file``: the user gave it, and nobody could be
+asked about it yet; the Hub is, as soon as it can be."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -23,7 +23,7 @@ from zoo.sources.base import Checked, Fetched
 _ABANDONED = 7 * 24 * 3600.0  # seconds without a new byte
 
 # Two networks at once would need twice the memory, on a machine that may have enough for one.
-_CONVERTING = Lock()
+CONVERTING = Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,8 @@ def new_blob(home: Home, name: str) -> Iterator[Path]:
 def partial(home: Home, name: str) -> Path:
     """Where what is downloaded for a model lies until it is whole and checked.
 
-    What nobody has gone on with for a week is removed, whichever model it is of.
+    What nobody has gone on with for a week is removed, whichever model it is of, together with the
+    note beside it, which is written at the beginning only.
     """
     if home.downloads.is_dir():
         for path in home.downloads.iterdir():
@@ -93,11 +94,13 @@ def remove(path: Path) -> None:
 
 
 def _last_written(path: Path) -> float:
-    """When a file, or anything in a folder, was written last; now, if it is just going away."""
-    try:
-        return max(file.lstat().st_mtime for file in [path, *path.rglob("*")])
-    except FileNotFoundError:
-        return time.time()
+    """When a download or its note was written last, whichever was later; now, if both are gone."""
+    part = path.with_name(path.name.removesuffix(".json"))
+    times = []
+    for file in (part, part.with_name(f"{part.name}.json")):
+        with suppress(FileNotFoundError):
+            times.append(file.lstat().st_mtime)
+    return max(times, default=time.time())
 
 
 def keep(home: Home, part: Path, sha256: str) -> Path:
@@ -123,6 +126,17 @@ def intact(blob: Path) -> bool:
         stacklevel=2,
     )
     return False
+
+
+def named(home: Home, sha256: str) -> bool:
+    """Whether a record of any model names a blob: what was fetched, trained, or added by the user.
+
+    Records are looked at as text, so that a damaged one counts too.
+    """
+    return any(
+        sha256 in record.read_text(encoding="utf-8", errors="replace")
+        for record in home.root.glob("models/*/*.json")
+    )
 
 
 def recorded(home: Home, name: str) -> dict[str, Any] | None:
@@ -172,6 +186,20 @@ def remembered(home: Home, name: str, artifact: Artifact) -> Obtained | None:
     )
 
 
+def forget(home: Home, name: str) -> None:
+    """Forget what was fetched of a model; its blobs may be another model's as well."""
+    _record(home, name).unlink(missing_ok=True)
+
+
+def vouch(home: Home, name: str, source: Obtained) -> None:
+    """Note what the file that a model was made from has been held against since."""
+    made = recorded(home, name)
+    if made is not None and made.get("source_sha256") == source.sha256:
+        known = asdict(source)
+        del known["sha256"]
+        write_json(_record(home, name), made | {k: v for k, v in known.items() if v is not None})
+
+
 def converted(entry: ModelEntry, artifact: Artifact, home: Home) -> Fetched | None:
     """What `convert` made before, if it and the file that it was made from are unchanged."""
     made = recorded(home, entry.name)
@@ -206,7 +234,7 @@ def convert(
     if source is None:
         assert artifact.sha256 is not None
         source = Obtained(sha256=artifact.sha256, checked="sha256")
-    with _CONVERTING, new_blob(home, entry.name) as part:
+    with CONVERTING, new_blob(home, entry.name) as part:
         net = fit(entry, read_state_dict(home.blobs / source.sha256, artifact))
         to_safetensors(net.state_dict(), part)
         sha256, size = sha256_file(part), part.stat().st_size

@@ -7,7 +7,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.message import Message
 from pathlib import Path
 from typing import IO
@@ -33,15 +33,43 @@ class _BrokenError(Exception):
     """What went wrong this time; another try may succeed."""
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Keeps a token from every host but the one that it was meant for."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: Message,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        there = super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+        if there is not None and urlsplit(newurl)[:2] != urlsplit(req.full_url)[:2]:
+            there.remove_header("Authorization")
+        return there
+
+
+def _proxies() -> dict[str, str]:
+    """The proxies of the environment by scheme; urllib itself passes ``ALL_PROXY`` over."""
+    found = urllib.request.getproxies()
+    everything = found.get("all")
+    return found if everything is None else {"http": everything, "https": everything, **found}
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(urllib.request.ProxyHandler(_proxies()), _Redirects)
+
+
 def unreachable(url: str) -> str | None:
     """Why the host of a web address takes no connection, found out in seconds; None if it does.
 
-    A proxy of the environment is what has to take it, if there is one.
+    None as well if a proxy of the environment is to ask the host: it alone may know its name.
     """
     parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.netloc):
-        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    if _proxies().get(parts.scheme) and not urllib.request.proxy_bypass(parts.netloc):
+        return None
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         with socket.create_connection((parts.hostname or "", port), timeout=REACH):
@@ -51,12 +79,19 @@ def unreachable(url: str) -> str | None:
 
 
 def download(
-    name: str, url: str, part: Path, *, size: int | None, progress: Progress | None
+    name: str,
+    url: str,
+    part: Path,
+    *,
+    size: int | None,
+    progress: Progress | None,
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     """Get a file, in as many tries as make headway, and not more than three that make none.
 
     What has come when it is given up stays in ``part`` with a note beside it, for a later call to
-    go on with. Nothing of it is trusted: the caller has to check the whole file.
+    go on with; so does the whole file, in case the caller is killed before it is done with it.
+    Nothing of it is trusted: the caller has to check the whole file, and then to `discard` it.
 
     Args:
         name: Of the model, for people.
@@ -64,6 +99,7 @@ def download(
         part: Where it goes.
         size: In bytes, if known.
         progress: Told how much is done and how much there is to do, in bytes; 0 if unknown.
+        headers: Sent with each request. A token among them goes to the host of ``url`` only.
 
     Raises:
         ZooError: The file cannot be had, is a web page, or has another size.
@@ -78,7 +114,7 @@ def download(
     most, tries = 0, 0
     while True:
         try:
-            _go_on(name, url, part, size, progress)
+            _go_on(name, url, part, size, progress, headers or {})
         except _BrokenError as problem:
             got = part.stat().st_size if part.exists() else 0
             most, tries = (got, 0) if got > most else (most, tries + 1)
@@ -90,7 +126,6 @@ def download(
             discard(part)
             raise
         else:
-            _note(part).unlink(missing_ok=True)
             return
 
 
@@ -100,7 +135,14 @@ def discard(part: Path) -> None:
     _note(part).unlink(missing_ok=True)
 
 
-def _go_on(name: str, url: str, part: Path, size: int | None, progress: Progress | None) -> None:
+def _go_on(
+    name: str,
+    url: str,
+    part: Path,
+    size: int | None,
+    progress: Progress | None,
+    wanted: Mapping[str, str],
+) -> None:
     """One connection: get what is missing of a file, or all of it.
 
     Raises:
@@ -108,17 +150,17 @@ def _go_on(name: str, url: str, part: Path, size: int | None, progress: Progress
     """
     validator = _resumable(part, url)
     have = part.stat().st_size if validator else 0
-    headers = {"Accept-Encoding": "identity"}
+    headers = {**wanted, "Accept-Encoding": "identity"}
     if have and validator:
         headers |= {"Range": f"bytes={have}-", "If-Range": validator}
     try:
-        response = urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=SILENCE
-        )
+        response = _opener().open(urllib.request.Request(url, headers=headers), timeout=SILENCE)
     except urllib.error.HTTPError as problem:
         with problem:
-            if problem.code == 416:  # of a file that is shorter now
-                discard(part)
+            if problem.code == 416:
+                if have and _length(problem.headers) == have:
+                    return  # all of it had come before, but whoever wanted it was killed
+                discard(part)  # of a file that is shorter now
             elif problem.code not in _BUSY:
                 raise ZooError(
                     f"{name}: {url} answered {problem.code} {problem.reason}. Get the file by "
@@ -136,6 +178,8 @@ def _go_on(name: str, url: str, part: Path, size: int | None, progress: Progress
         rest = response.headers.get("Content-Length")
         total = have + int(rest) if rest and rest.isdecimal() else None
         with part.open("ab") as file:
+            if file.tell() != have:
+                raise _BrokenError("was removed here meanwhile")
             if have == 0:
                 _write_note(part, url, response.headers)
             for chunk in _chunks(response):
@@ -163,6 +207,12 @@ def _chunks(response: IO[bytes]) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
+
+
+def _length(headers: Message) -> int | None:
+    """How long a file is of which a part was wanted that it does not have."""
+    found = re.fullmatch(r"bytes \*/(\d+)", headers.get("Content-Range", ""))
+    return int(found[1]) if found else None
 
 
 def _begin(headers: Message) -> int | None:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo.errors import ZooError
 from zoo.sources.base import Progress
+from zoo.sources.download import download as fetch_file
 from zoo.sources.download import unreachable
 
 if TYPE_CHECKING:
@@ -89,31 +90,29 @@ def find(name: str, repo: str, revision: str | None, path: str | None) -> HubFil
     raise ZooError(f"{name}: {repo} has no file {path} at commit {commit}. {_GIVE_IT}")
 
 
-def download(name: str, file: HubFile, folder: Path, progress: Progress | None) -> Path:
-    """Get a file with the Hub's own client, which does not look at what is in it.
+def download(name: str, file: HubFile, part: Path, progress: Progress | None) -> None:
+    """Get a file as `zoo.sources.download.download` does, once the Hub's own client is let to it.
+
+    The client's own download names files by what the Hub answers, and forgets what it has begun.
 
     Args:
         name: Of the model, for people.
         file: What to get.
-        folder: For the client's files; it has to be removed whole, whatever happens.
+        part: Where it goes; nothing of it is checked but its size.
         progress: Told how much is done and how much there is to do, in bytes.
 
     Raises:
         ZooError: It cannot be had.
         OSError: The disk is full.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers
 
     with reaching_the_hub(f"{name}: {file.origin}", file.repo, _GIVE_IT):
-        found = hf_hub_download(
-            file.repo,
-            file.path,
-            revision=file.commit,
-            cache_dir=folder,
-            endpoint=endpoint(),
-            tqdm_class=_bar(file.size, progress),
-        )
-    return Path(found).resolve()
+        url = hf_hub_url(file.repo, file.path, revision=file.commit, endpoint=endpoint())
+        headers = build_hf_headers()
+        get_hf_file_metadata(url, headers=headers, endpoint=endpoint(), timeout=_TIMEOUT)
+    fetch_file(name, url, part, size=file.size, progress=progress, headers=headers)
 
 
 @contextmanager
@@ -129,20 +128,23 @@ def reaching_the_hub(what: str, repo: str, advice: str) -> Iterator[None]:
         ZooError: The Hub cannot be reached, or refuses.
         OSError: The disk is full.
     """
-    import httpx2
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     # The client reports each try on stderr; what came of them is told once, below.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     hub = endpoint()
     if not hub.startswith(("https://", "http://")):
         raise ZooError(f"{what}: HF_ENDPOINT {hub} is not a web address.")
+    if constants.HF_HUB_OFFLINE:
+        raise ZooError(f"{what}: HF_HUB_OFFLINE keeps the Hub from being asked. {advice}")
     # The client would try for half a minute before it tells that nobody is there.
     if reason := unreachable(hub):
         raise ZooError(f"{what}: the Hub {hub} cannot be reached ({reason}). {advice}")
     login = "log in with `hf auth login` or set HF_TOKEN"
     try:
         yield
+    except ZooError:
+        raise
     except errors.GatedRepoError as problem:
         raise ZooError(
             f"{what} is gated: ask its authors for access at {hub}/{repo}, {login}, and fetch it "
@@ -160,16 +162,11 @@ def reaching_the_hub(what: str, repo: str, advice: str) -> Iterator[None]:
                 f"it is private, {login}."
             ) from problem
         raise ZooError(f"{what}: the Hub {hub} answered {code}. Try again later.") from problem
-    except (errors.OfflineModeIsEnabled, httpx2.HTTPError) as problem:
-        raise _unanswered(what, problem) from problem
-    except errors.LocalEntryNotFoundError as problem:
-        raise _unanswered(what, problem.__cause__ or problem) from problem
     except errors.HFValidationError as problem:
         raise ZooError(f"{what} is not a name that the Hub can have: {problem}") from problem
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+    except Exception as problem:  # of whichever library carries its requests; an answer of no Hub
         if isinstance(problem, OSError) and problem.errno is not None:
             raise
-        # The client tells of a file of the wrong size, and trips over an answer of no Hub.
         raise _unanswered(what, problem) from problem
 
 
@@ -194,19 +191,3 @@ def _weights(name: str, info: "ModelInfo") -> str:
     raise ZooError(
         f"{name}: {info.id} has {what}. The catalog has to name the one to use (hub_file)."
     )
-
-
-def _bar(size: int | None, progress: Progress | None) -> Any:
-    """A class for the client's progress bars that draws nothing, and tells ``progress``."""
-    from tqdm import tqdm
-
-    class Bar(tqdm):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{**kwargs, "disable": True})
-
-        def update(self, n: float | None = 1) -> None:
-            self.n += n or 0
-            if progress is not None:
-                progress(int(self.n), size or int(self.total or 0))
-
-    return Bar

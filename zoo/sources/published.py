@@ -1,27 +1,36 @@
 """Weights that somebody published: from a file, a mirror folder, the Hub, or a web address."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zoo import licences
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError
+from zoo.files import sha256_file
 from zoo.home import Home
 from zoo.sources import archive, download, hub
 from zoo.sources.base import Fetched, Progress
 from zoo.sources.blobs import (
+    CONVERTING,
     Obtained,
     convert,
     converted,
+    forget,
     intact,
     keep,
     locked,
+    named,
     new_blob,
     partial,
     remembered,
     remove,
+    vouch,
 )
 from zoo.sources.expected import Expected, verify
+from zoo.sources.hub import HubFile
 
 _CHUNK = 1 << 20
 
@@ -54,20 +63,71 @@ class Published:
             raise ZooError(f"The catalog names no weight file for {entry.name}.")
         licences.check(entry, home, accepting=self.accept_licence)
         with locked(home, entry.name):
-            found = converted(entry, artifact, home)
-            if found is not None:
-                return found
-            source = _kept(entry.name, artifact, home)
-            if source is None:
-                _refuse_uncoded(entry)
-                source = self._obtain(entry, artifact, home, progress)
-            try:
-                return convert(entry, artifact, home, source)
-            except ZooError:
-                known = remembered(home, entry.name, artifact)
-                if source.sha256 not in (artifact.sha256, known and known.sha256):
-                    remove(home.blobs / source.sha256)  # no later call would find it
-                raise
+            usable = self._settle(entry.name, artifact, home)
+            found = converted(entry, artifact, home) if usable else None
+            if found is None:
+                source = _kept(entry.name, artifact, home) if usable else None
+                if source is not None:
+                    found = convert(entry, artifact, home, source)
+                else:
+                    found = self._make(entry, artifact, home, progress)
+        if self.accept_licence:
+            licences.accept(entry, home)
+        return found
+
+    def _make(
+        self, entry: ModelEntry, artifact: Artifact, home: Home, progress: Progress | None
+    ) -> Fetched:
+        """Get the published file, and convert it."""
+        _refuse_uncoded(entry)
+        there = {blob.name for blob in home.blobs.glob("*")}
+        source = self._obtain(entry, artifact, home, progress)
+        try:
+            return convert(entry, artifact, home, source)
+        except BaseException:
+            before = remembered(home, entry.name, artifact)
+            vouched_for = source.sha256 in (artifact.sha256, before and before.sha256)
+            # No later call would find it. But it may be another model's as well.
+            if not (vouched_for or source.sha256 in there or named(home, source.sha256)):
+                remove(home.blobs / source.sha256)
+            raise
+
+    def _settle(self, name: str, artifact: Artifact, home: Home) -> bool:
+        """Ask the Hub about what an earlier ``--from-file`` gave, if it could not be asked then.
+
+        Returns:
+            Whether what is in the store of this model may be used.
+        """
+        given = remembered(home, name, artifact)
+        if given is None or given.checked != "from file" or not intact(home.blobs / given.sha256):
+            return True
+        if self.from_file is not None and not _is(self.from_file, given.sha256):
+            return False  # the user has another one now
+        file = self._asked(name, artifact, given)
+        if file is None:
+            return True
+        try:
+            expected = _stated(name, Expected.of(artifact), file)
+            verify(home.blobs / given.sha256, expected, name, str(given.origin))
+        except ZooError:
+            warnings.warn(
+                f"{name} was made of {given.origin}, which is not the file that the Hub has at "
+                f"{file.origin}: it is replaced.",
+                stacklevel=2,
+            )
+            forget(home, name)
+            return False
+        vouch(home, name, _obtained(given.sha256, expected, given.origin, file))
+        return True
+
+    def _asked(self, name: str, artifact: Artifact, before: Obtained | None) -> HubFile | None:
+        """What the Hub states of a file that the catalog knows no sha256 of; None if it cannot."""
+        if self.offline or artifact.hub_repo is None or artifact.sha256 is not None:
+            return None
+        try:
+            return _find(name, artifact, before)
+        except ZooError:
+            return None
 
     def _obtain(
         self, entry: ModelEntry, artifact: Artifact, home: Home, progress: Progress | None
@@ -75,9 +135,17 @@ class Published:
         """Get the published file into the store, from the nearest place that has it."""
         name = entry.name
         before = remembered(home, name, artifact)
-        expected = Expected.of(artifact, first=before.sha256 if before else None)
+        binding = before is not None and before.checked != "from file"
+        expected = Expected.of(artifact, first=before.sha256 if before and binding else None)
         if self.from_file is not None:
-            return _copy(name, self.from_file, artifact, expected, home, progress)
+            file = self._asked(name, artifact, before)
+            if file is not None:
+                expected = _stated(name, expected, file)
+            source = _copy(name, self.from_file, artifact, expected, home, progress)
+            if file is not None:
+                return _obtained(source.sha256, expected, source.origin, file)
+            unknown = expected.checked == "first use" and expected.first is None
+            return replace(source, checked="from file") if unknown else source
         missing = ""
         if self.mirror is not None:
             if not self.mirror.is_dir():
@@ -110,50 +178,76 @@ class Published:
         home: Home,
         progress: Progress | None,
     ) -> Obtained:
-        assert artifact.hub_repo is not None
-        file = hub.find(
-            entry.name,
-            artifact.hub_repo,
-            artifact.hub_revision or (before.hub_revision if before else None),
-            artifact.hub_file or (before.hub_file if before else None),
-        )
-        if file.gated and not licences.accepted(entry, home):
-            if not self.accept_licence:
-                raise ZooError(
-                    f"{entry.name}: {file.repo} is gated: its authors ask for agreement with their "
-                    f"terms, see {hub.endpoint()}/{file.repo}. If you agree, say so once with: "
-                    f"zoo fetch {entry.name} --accept-licence"
-                )
-            licences.accept(entry, home)
-        for fact, theirs in (("sha256", file.sha256), ("size", file.size)):
-            ours = getattr(expected, fact)
-            if None not in (ours, theirs) and ours != theirs:
-                raise ZooError(
-                    f"{entry.name}: {file.origin} has {fact} {theirs} instead of {ours}: it is not "
-                    "the file that the catalog describes. Give the right one with --from-file FILE."
-                )
-        expected = replace(
-            expected,
-            sha256=expected.sha256 or file.sha256,
-            git_sha1=file.git_sha1,
-            size=file.size if expected.size is None else expected.size,
-        )
-        # The client keeps links and copies under names that it never checks again: none survive.
-        folder = partial(home, entry.name).with_suffix(".hub")
-        remove(folder)
-        try:
-            part = hub.download(entry.name, file, folder, progress)
+        file = _find(entry.name, artifact, before)
+        if file.gated:
+            licences.check_gated(entry, file.repo, home, accepting=self.accept_licence)
+        expected = _stated(entry.name, expected, file)
+        part = partial(home, entry.name)
+        hub.download(entry.name, file, part, progress)
+        with _done_with(part):
             sha256 = verify(part, expected, entry.name, file.origin)
             keep(home, part, sha256)
-        finally:
-            remove(folder)
-        return Obtained(
-            sha256=sha256,
-            checked=expected.checked,
-            origin=file.origin,
-            hub_revision=file.commit,
-            hub_file=file.path,
-        )
+        if file.gated:
+            licences.accept_gated(entry, file.repo, home)
+        return _obtained(sha256, expected, file.origin, file)
+
+
+def _find(name: str, artifact: Artifact, before: Obtained | None) -> HubFile:
+    """The file on the Hub that the catalog names, or else the one that came the last time."""
+    assert artifact.hub_repo is not None
+    return hub.find(
+        name,
+        artifact.hub_repo,
+        artifact.hub_revision or (before.hub_revision if before else None),
+        artifact.hub_file or (before.hub_file if before else None),
+    )
+
+
+def _stated(name: str, expected: Expected, file: HubFile) -> Expected:
+    """What is known of a file, with what the Hub states of it.
+
+    Raises:
+        ZooError: The Hub contradicts the catalog.
+    """
+    for fact, theirs in (("sha256", file.sha256), ("size", file.size)):
+        ours = getattr(expected, fact)
+        if None not in (ours, theirs) and ours != theirs:
+            raise ZooError(
+                f"{name}: {file.origin} has {fact} {theirs} instead of {ours}: it is not the file "
+                "that the catalog describes. Give the right one with --from-file FILE."
+            )
+    return replace(
+        expected,
+        sha256=expected.sha256 or file.sha256,
+        git_sha1=file.git_sha1,
+        size=file.size if expected.size is None else expected.size,
+    )
+
+
+def _obtained(sha256: str, expected: Expected, origin: str | None, file: HubFile) -> Obtained:
+    """A file that was held against what the Hub states of one of its own."""
+    return Obtained(
+        sha256=sha256,
+        checked=expected.checked,
+        origin=origin,
+        hub_revision=file.commit,
+        hub_file=file.path,
+    )
+
+
+@contextmanager
+def _done_with(part: Path) -> Iterator[None]:
+    """Remove a whole download at the end, unless the user has stopped the program meanwhile."""
+    try:
+        yield
+    except Exception:
+        download.discard(part)
+        raise
+    download.discard(part)
+
+
+def _is(path: Path, sha256: str) -> bool:
+    return path.is_file() and sha256_file(path) == sha256
 
 
 def _kept(name: str, artifact: Artifact, home: Home) -> Obtained | None:
@@ -166,11 +260,13 @@ def _kept(name: str, artifact: Artifact, home: Home) -> Obtained | None:
     blob = home.blobs / before.sha256
     if not intact(blob):
         return None
+    expected = Expected.of(artifact)
     try:  # the catalog may know more of it by now
-        verify(blob, Expected.of(artifact), name, str(blob))
+        verify(blob, expected, name, str(blob))
     except ZooError:
         return None
-    return before
+    unknown = before.checked in ("first use", "from file") and expected.checked != "first use"
+    return replace(before, checked=expected.checked) if unknown else before
 
 
 def _copy(
@@ -212,7 +308,7 @@ def _from_url(
     came = partial(home, name)
     whole = artifact.member is None
     download.download(who, url, came, size=expected.size if whole else None, progress=progress)
-    try:
+    with _done_with(came):
         if artifact.member is None:
             sha256 = verify(came, expected, name, url)
             keep(home, came, sha256)
@@ -221,8 +317,6 @@ def _from_url(
                 archive.extract(name, came, artifact.member, part, size=expected.size, origin=url)
                 sha256 = verify(part, expected, name, f"{artifact.member} in {url}")
                 keep(home, part, sha256)
-    finally:
-        remove(came)
     return Obtained(sha256=sha256, checked=expected.checked, origin=url)
 
 
@@ -232,6 +326,14 @@ def _refuse_uncoded(entry: ModelEntry) -> None:
     Raises:
         ZooError: There is no code for it here, or its library is not installed.
     """
+    import torch
+
     from zoo.loading import network
 
-    network(entry)
+    try:
+        with torch.device("meta"):  # the shapes of its weights, without memory or time for them
+            network(entry)
+    except Exception:
+        # A few read numbers while they are built. What is wrong with others is told in earnest.
+        with CONVERTING:
+            network(entry)

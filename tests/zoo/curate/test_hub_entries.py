@@ -130,8 +130,7 @@ def only_two(folder: Path) -> Path:
     path = folder / "sources" / "timm.csv"
     header, *rows = path.read_text().splitlines(keepends=True)
     path.write_text(header + "".join(r for r in rows if r.startswith((f"{FIRST},", f"{SECOND},"))))
-    for name in ("metrics", "exclusions"):
-        other = folder / name / "timm.csv"
+    for other in (folder / "metrics" / "timm.csv", *(folder / "exclusions").glob("*.csv")):
         other.write_text(other.read_text().splitlines(keepends=True)[0])
     return folder
 

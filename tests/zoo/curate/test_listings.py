@@ -63,6 +63,7 @@ def test_every_listed_value_is_one_that_the_codebook_allows(
         ("fb_swsl_ig1b_ft_in1k", "imagenet-1k", (("instagram-1b",), "weakly labelled")),
         ("clip_ft_in1k", "imagenet-1k", (None, "image-text")),
         ("mim_in22k_ft_in22k_in1k", "imagenet-1k", (("imagenet-22k",), "labelled")),
+        ("ssld_stage2_ft_in1k", "imagenet-1k", (("imagenet-22k",), "unlabelled")),
         ("", "imagenet-1k", (("none",), "none")),
     ],
 )
@@ -186,6 +187,52 @@ def test_one_identifier_under_corruptions_is_the_model_of_a_norm() -> None:
     assert of == {f"robustbench/cifar10-corruptions/{same}": f"robustbench/cifar10-linf/{same}"}
     standard = next(m for m in found.models if m["source_name"] == "Standard")
     assert (standard["purpose"], standard["paper"]) == ("benchmark", None)
+
+
+CODE = """
+linf = OrderedDict([
+    ('Same2020One', {'model': lambda: WRN(), 'gdrive_id': 'file-1'}),
+    (
+        'None2020Here',
+        {'model': lambda: WRN(), 'gdrive_id': None},
+    ),
+])
+common_corruptions = OrderedDict([
+    ("Same2020One_Linf", {"model": WRN, "gdrive_id": "file-1"}),
+])
+"""
+
+
+def test_the_file_of_weights_is_read_out_of_code_that_is_never_run() -> None:
+    assert robustbench_models.weight_files({"cifar10": CODE}) == {
+        ("cifar10", "linf", "Same2020One"): "file-1",
+        ("cifar10", "corruptions", "Same2020One_Linf"): "file-1",
+    }
+
+
+def test_models_with_one_file_of_weights_are_one_model() -> None:
+    text = readme({"id": "Same2020One"})
+    text += "\n" + readme({"id": "Same2020One_Linf"}, heading="#### Common Corruptions")
+    found = robustbench_models.read(text, "1", robustbench_models.weight_files({"cifar10": CODE}))
+    (left_out,) = found.exclusions
+    assert left_out["duplicate_of"] == "robustbench/cifar10-linf/same2020one"
+    assert found.metrics is not None
+    corrupted = [m for m in found.metrics if m["metric"] == "corruption_accuracy"]
+    assert [(m["dataset"], m["n"]) for m in corrupted] == [("cifar-10-c", None)]
+
+
+@pytest.mark.parametrize(
+    ("identifier", "expected"),
+    [
+        ("Gowal2020Uncovering_70_16_extra", "unlabelled"),
+        ("Rebuffi2021Fixing_R18_ddpm", "generated"),
+        ("Bai2023Improving_edm", "generated"),
+        ("Wang2023Better_WRN-70-16", None),
+    ],
+)
+def test_an_identifier_may_tell_of_other_data(identifier: str, expected: str | None) -> None:
+    (model,) = robustbench_models.read(readme({"id": identifier}), "1").models
+    assert model["extra_data"] == expected
 
 
 def test_the_committed_rows_of_robustbench_follow_its_names() -> None:

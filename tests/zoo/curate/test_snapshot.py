@@ -1,13 +1,15 @@
 """Reading a source anew changes what it says, and nothing that people wrote."""
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from annotations.load import FOLDER, load
+from annotations.record import AnnotationError
 from zoo.curate import compute as computing
-from zoo.curate import torchvision_models
 from zoo.curate.compute import check, compute, networks
 from zoo.curate.listing import Listing
 from zoo.curate.snapshot import SOURCES, snapshot, update
@@ -26,10 +28,19 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def listing(version: str = "0.29.1") -> Listing:
-    found = torchvision_models.list_models()
-    found.version = version
-    return found
+def listing(version: str | None = None) -> Listing:
+    """What torchvision listed when the committed files were written, whatever is installed."""
+    annotations = load()
+
+    def rows(table: str) -> list[dict[str, Any]]:
+        return [dict(row.values) for row in annotations.rows[table]]
+
+    return Listing(
+        version or str(annotations.origins["torchvision"].version),
+        rows("torchvision"),
+        rows("metrics-torchvision"),
+        rows("exclusions-torchvision"),
+    )
 
 
 @pytest.mark.parametrize("source", ["torchvision", "timm", "pytorchcv"])
@@ -125,7 +136,30 @@ def test_every_network_that_can_be_built_is_counted() -> None:
 
 
 def test_a_random_sample_of_the_counts_is_right() -> None:
+    annotations = load()
+    for package in ("timm", "torchvision", "pytorchcv"):
+        if version(package).split("+")[0] != annotations.origins[package].version:
+            pytest.skip(f"another {package} is installed than was counted with")
     assert check(FOLDER, 15, seed=20261124) == []
+
+
+def test_a_snapshot_that_would_be_invalid_changes_nothing(folder: Path) -> None:
+    before = content(folder)
+    wrong = listing()
+    wrong.models.append(
+        {**wrong.models[0], "name": "torchvision/alexnet.imagenet1k_v9", "dataset": "imagenet-9k"}
+    )
+    with pytest.raises(AnnotationError, match="no row 'imagenet-9k' among the datasets"):
+        update(folder, "torchvision", wrong)
+    assert content(folder) == before
+
+
+def test_only_the_sources_own_version_is_changed(folder: Path) -> None:
+    path = folder / "sources.toml"
+    text = path.read_text().replace('version = "0.29.1"\n', "")
+    path.write_text(text)
+    update(folder, "torchvision", listing("9.9"))
+    assert path.read_text() == text
 
 
 def test_a_wrong_count_is_found(folder: Path) -> None:
