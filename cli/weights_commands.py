@@ -57,7 +57,8 @@ def fetch(
     is remembered in the store.
 
     The column "checked" says what a file was held against. Of "first use" nobody states a hash:
-    what came is remembered, and is what it has to be from then on.
+    what came is remembered, and is what it has to be from then on. "from file" is what --from-file
+    gave and nobody could be asked about yet.
 
     For example:
 
@@ -235,8 +236,8 @@ def discover(
 
       zoo discover --hub --out candidates.csv
     """
-    from zoo.discover import Candidate, as_rows
-    from zoo.discover import discover as discover_models
+    from zoo.curate.discover import Candidate, as_rows
+    from zoo.curate.discover import discover as discover_models
     from zoo.files import write_atomic
 
     if not hub:

@@ -91,7 +91,7 @@ def test_many_models_are_fetched_and_the_failures_are_named_at_the_end(hub: Hub)
     }
     assert found[NAMES[0]]["licence"] == "Apache-2.0"
     assert found[NAMES[0]]["checked"] == "sha256"
-    assert found[GUARDED]["licence"] == "cc-by-nc-4.0"
+    assert found[GUARDED]["licence"] == "CC-BY-NC-4.0"
 
     hub.always.clear()
     again = rows(zoo("fetch", *NAMES, GUARDED, "--accept-licence", "--format", "json"))

@@ -17,7 +17,7 @@ def accept(folder: Path, candidates: Path, coder: str) -> list[str]:
 
     Args:
         folder: Of annotations.
-        candidates: CSV that `zoo.discover.as_rows` made, and a curator filled in.
+        candidates: CSV that `zoo.curate.discover.as_rows` made, and a curator filled in.
         coder: Who did.
 
     Returns:

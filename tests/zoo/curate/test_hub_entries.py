@@ -17,8 +17,8 @@ from zoo.api import load as load_by_name
 from zoo.build import build
 from zoo.catalog import open_catalog
 from zoo.curate.accept import accept
+from zoo.curate.discover import as_rows, discover
 from zoo.curate.pin import pin
-from zoo.discover import as_rows, discover
 from zoo.errors import ZooError
 from zoo.home import Home
 from zoo.nets import build as build_net

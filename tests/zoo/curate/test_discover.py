@@ -9,7 +9,7 @@ import pytest
 from servers import PAGE, Answer, Hub, Repo
 
 from zoo.catalog import Catalog
-from zoo.discover import TO_FILL, Candidate, as_rows, discover
+from zoo.curate.discover import TO_FILL, Candidate, as_rows, discover
 from zoo.errors import ZooError
 from zoo.home import Home
 
@@ -19,7 +19,7 @@ KNOWN = "timm/resnet50.a1_in1k"
 @pytest.fixture(autouse=True)
 def catalog(monkeypatch: pytest.MonkeyPatch) -> None:
     """A catalog that has one repository of the Hub."""
-    monkeypatch.setattr("zoo.discover.open_catalog", Catalog)
+    monkeypatch.setattr("zoo.curate.discover.open_catalog", Catalog)
     monkeypatch.setattr(Catalog, "sql", lambda catalog, query: (["hub_repo"], [(KNOWN,)]))
 
 
