@@ -125,7 +125,7 @@ def verify(
 
     For example:
 
-      zoo verify akamaster/resnet20-cifar10 bboylyg/nad-wrn16-1-teacher-cifar10
+      zoo verify akamaster/resnet20-cifar10 akamaster/resnet32-cifar10
     """
     home, catalog = open_home(), the_catalog()
     entries = chosen_models(home, names, where)

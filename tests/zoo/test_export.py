@@ -14,6 +14,7 @@ import mlcroissant
 import pytest
 
 from annotations.load import FOLDER
+from zoo import croissant
 from zoo import export as exporting
 from zoo.build import build, built_from
 from zoo.database import connect
@@ -290,7 +291,7 @@ def test_a_failed_export_leaves_the_earlier_one(
 ) -> None:
     export(store, tmp_path)
     before = hashes(tmp_path)
-    monkeypatch.setitem(exporting._TYPES, "BOOLEAN", float("nan"))  # after the tables are written
+    monkeypatch.setitem(croissant._TYPES, "BOOLEAN", float("nan"))  # after the tables are written
     with pytest.raises(ValueError, match="not JSON compliant"):
         export(store, tmp_path, kind="csv")
     assert hashes(tmp_path) == before
