@@ -20,7 +20,10 @@ from zoo.sources.published import Published
 __all__ = ["Fetched", "Progress", "Source", "fetch", "fetch_all", "sources"]
 
 
-_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_STORE_TAKES_NOTHING = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+)
 _GRACE = 1.0  # seconds for each download to end by itself after an interruption
 
 
@@ -94,7 +97,8 @@ def fetch_all(
         For each of the models, what came of it.
 
     Raises:
-        OSError: The disk is full; downloads that were running are given up.
+        OSError: The store cannot be written, or the disk is full; downloads that were running are
+            given up.
     """
     interrupted = Event()
 
@@ -111,8 +115,8 @@ def fetch_all(
             except ZooError as problem:
                 return problem
             except Exception as problem:
-                if isinstance(problem, OSError) and problem.errno in _DISK_IS_FULL:
-                    raise  # the others would fill it again
+                if isinstance(problem, OSError) and problem.errno in _STORE_TAKES_NOTHING:
+                    raise  # nor from the others
                 said = " ".join(str(problem).split())
                 return ZooError(f"{entry.name}: {type(problem).__name__}: {said or 'no reason'}.")
 
