@@ -20,10 +20,8 @@ from zoo.sources.published import Published
 __all__ = ["Fetched", "Progress", "Source", "fetch", "fetch_all", "sources"]
 
 
-_STORE_TAKES_NOTHING = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-    *(errno.EACCES, errno.EPERM, errno.EROFS),
-)
+_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _GRACE = 1.0  # seconds for each download to end by itself after an interruption
 
 
@@ -115,8 +113,8 @@ def fetch_all(
             except ZooError as problem:
                 return problem
             except Exception as problem:
-                if isinstance(problem, OSError) and problem.errno in _STORE_TAKES_NOTHING:
-                    raise  # nor from the others
+                if _concerns_all(problem):
+                    raise
                 said = " ".join(str(problem).split())
                 return ZooError(f"{entry.name}: {type(problem).__name__}: {said or 'no reason'}.")
 
@@ -159,6 +157,14 @@ def fetch_all(
         raise
     found |= {entry.name: one(entry) for entry in entries if entry.recipe is not None}
     return [found[entry.name] for entry in entries]
+
+
+def _concerns_all(problem: Exception) -> bool:
+    """Whether the store takes nothing, from whichever model."""
+    if not isinstance(problem, OSError):
+        return False
+    refused = problem.errno in _NOT_WRITABLE and problem.filename is not None
+    return refused or problem.errno in _DISK_IS_FULL
 
 
 def sources(published: Published | None = None) -> dict[str, Source]:
