@@ -166,6 +166,8 @@ def test_an_interruption_ends_it_at_once_and_leaves_nothing_broken(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Whatever runs the tests in the background may have told its children to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not hub.gets(file_of(NAMES[1])):
         assert worker.poll() is None, worker.communicate()
