@@ -117,7 +117,7 @@ def annotate_compute(
 ) -> None:
     """Count parameters, FLOPs and kinds of layers, without weights, and write them down.
 
-    Counts what has no row under computed/ yet. All networks take some ten minutes on one core.
+    Counts what has no row under computed/ yet. All networks take some fifteen minutes on one core.
 
     For example:
 

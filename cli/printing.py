@@ -1,7 +1,6 @@
 """What the three commands share: tables, progress bars, and problems told in one line."""
 
 import csv
-import errno
 import io
 import json
 import math
@@ -15,13 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from zoo.errors import ZooError
+from zoo.files import DISK_FULL
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 Row = Sequence[Any]
-
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Format(StrEnum):
@@ -59,7 +57,7 @@ def run(app: typer.Typer) -> NoReturn:
         sys.exit(1)
     except OSError as problem:
         path = problem.filename2 or problem.filename  # of a move, where to
-        if problem.errno in _DISK_FULL:
+        if problem.errno in DISK_FULL:
             where = f" (writing {path})" if path else ""
             fail(
                 f"the disk is full{where}; nothing was lost, "

@@ -1,6 +1,5 @@
 """The catalog as files for others: Parquet or CSV tables, described by one Croissant document."""
 
-import errno
 import json
 import os
 import shutil
@@ -16,7 +15,7 @@ from zoo.catalog import open_catalog
 from zoo.croissant import NAME, Column, ExportedTable, Written, croissant
 from zoo.database import one_line
 from zoo.errors import ZooError, unknown
-from zoo.files import sha256_file
+from zoo.files import DISK_FULL, sha256_file
 from zoo.home import Home
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ DESCRIPTION = "croissant.json"
 
 _STAGING = ".zoo-export"
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _COPY = {
     "parquet": "FORMAT parquet, COMPRESSION zstd",
@@ -175,7 +173,7 @@ def _opened(home: Home, staging: Path) -> "Iterator[duckdb.DuckDBPyConnection]":
             con.execute("SET lock_configuration = true")
             yield con
     except duckdb.Error as problem:
-        for number in _DISK_FULL:
+        for number in DISK_FULL:
             if os.strerror(number) in str(problem):
                 raise OSError(number, os.strerror(number), str(staging.parent)) from problem
         raise ZooError(f"The catalog could not be exported: {one_line(problem)}") from problem

@@ -12,6 +12,7 @@ from threading import Event, Thread
 
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError, unknown
+from zoo.files import DISK_FULL
 from zoo.home import Home
 from zoo.sources.base import Fetched, Progress, Source
 from zoo.sources.local import Local
@@ -20,7 +21,6 @@ from zoo.sources.published import Published
 __all__ = ["Fetched", "Progress", "Source", "fetch", "fetch_all", "sources"]
 
 
-_DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _GRACE = 1.0  # seconds for each download to end by itself after an interruption
 
@@ -164,7 +164,7 @@ def _concerns_all(problem: Exception) -> bool:
     if not isinstance(problem, OSError):
         return False
     refused = problem.errno in _NOT_WRITABLE and problem.filename is not None
-    return refused or problem.errno in _DISK_IS_FULL
+    return refused or problem.errno in DISK_FULL
 
 
 def sources(published: Published | None = None) -> dict[str, Source]:

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: hashing and atomic writes."""
 
+import errno
 import glob
 import hashlib
 import json
@@ -10,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of a write that finds no place."""
 
 
 def sha256_file(path: Path) -> str:
