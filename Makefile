@@ -6,6 +6,8 @@ BIN := $(abspath $(VENV))/bin
 # Fewer seeds than the default of 12 make a quicker, less certain demo: make demo SEEDS=3
 SEEDS_FLAG := $(if $(SEEDS), --seeds $(SEEDS))
 
+CORES ?= $(shell nproc 2>/dev/null || echo 2)
+
 # Small models on few cores: two threads on one core lose to one, so processes are used instead.
 export OMP_NUM_THREADS ?= 1
 
@@ -39,7 +41,7 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(CORES) --dist loadfile
 
 lint: install
 	$(BIN)/ruff check --fix .

@@ -52,7 +52,8 @@ Defenses = Annotated[
 ]
 Risks = Annotated[list[str], typer.Option("--risk", help="Risks, with commas between, or all.")]
 Attacks = Annotated[
-    list[str] | None, typer.Option("--attack", help="Attacks; every one on the risks if not given.")
+    list[str] | None,
+    typer.Option("--attack", help="Attacks, or all; the standard ones if not given."),
 ]
 AccessOption = Annotated[
     str | None, typer.Option("--access", help="Most that is granted: labels, scores or weights.")
@@ -61,7 +62,13 @@ AuxOption = Annotated[
     str | None,
     typer.Option("--aux", help="Attacker's data: none, shadow, partial, ood or ood:DATASET."),
 ]
-Queries = Annotated[int | None, typer.Option(help="Query budget of black-box attacks.", min=1)]
+Queries = Annotated[
+    list[str] | None,
+    typer.Option("--queries", help="Query budgets of black-box attacks, with commas between."),
+]
+Preset = Annotated[
+    str | None, typer.Option("--preset", help="Settings of a paper: securitynet or ml-doctor.")
+]
 Seeds = Annotated[int, typer.Option(help="Seeds, from 0.", min=1)]
 Settings = Annotated[
     list[str] | None,
@@ -87,6 +94,7 @@ def evaluate(
     access: AccessOption = None,
     aux: AuxOption = None,
     queries: Queries = None,
+    preset: Preset = None,
     seeds: Seeds = 12,
     settings: Settings = None,
     mirror: Mirror = None,
@@ -114,7 +122,7 @@ def evaluate(
     from harness.store import Store
 
     home, made, context = _plan(
-        model, where, defense, risk, attack, access, aux, queries, seeds, settings, mirror,
+        model, where, defense, risk, attack, access, aux, queries, preset, seeds, settings, mirror,
         data_dir, device, fetching=True,
     )  # fmt: skip
     begin = time.perf_counter()
@@ -161,6 +169,7 @@ def plan(
     access: AccessOption = None,
     aux: AuxOption = None,
     queries: Queries = None,
+    preset: Preset = None,
     seeds: Seeds = 12,
     settings: Settings = None,
     mirror: Mirror = None,
@@ -176,7 +185,7 @@ def plan(
     from harness.estimate import estimate
 
     home, made, context = _plan(
-        model, where, defense, risk, attack, access, aux, queries, seeds, settings, mirror,
+        model, where, defense, risk, attack, access, aux, queries, preset, seeds, settings, mirror,
         data_dir, device, fetching=False,
     )  # fmt: skip
     processes = _workers(workers, device)
@@ -314,7 +323,8 @@ def _plan(
     attack: list[str] | None,
     access: str | None,
     aux: str | None,
-    queries: int | None,
+    queries: list[str] | None,
+    preset: str | None,
     seeds: int,
     settings: list[str] | None,
     mirror: Path | None,
@@ -326,7 +336,7 @@ def _plan(
     from harness import registry, request
     from harness.artifacts import Artifacts, check_device
     from harness.datasets import Source
-    from harness.plan import Request
+    from harness.plan import ALL, Request
     from harness.plan import plan as make_plan
     from harness.run import Context, code_version
     from harness.store import Store
@@ -341,7 +351,8 @@ def _plan(
     kind, ood = request.auxiliary(aux)
     attacks = request.words(attack or [])
     for name in attacks:
-        registry.get("attack", name)
+        if name != ALL:
+            registry.get("attack", name)
     asked = Request(
         models=request.models(model or [], where, home),
         stacks=request.stacks(defense),
@@ -350,7 +361,8 @@ def _plan(
         access=Access(access) if access else None,
         aux=kind,
         ood=ood,
-        queries=queries,
+        queries=request.budgets(queries or []),
+        preset=preset,
         seeds=seeds,
         settings=request.settings(settings or []),
     )

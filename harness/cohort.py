@@ -86,7 +86,9 @@ def may_share(job: Job) -> bool:
     Any defense may make its data, steps or network differ from the others'. Batch norm makes
     training chaotic: the rounding of a shared step, 1e-7, is another model after ten epochs.
     """
-    return not job.stack and not _has_batch_norm(job.architecture, job.input_shape, job.num_classes)
+    if job.stack or job.poison or job.recipe is None:
+        return False
+    return not _has_batch_norm(job.architecture, job.input_shape, job.num_classes)
 
 
 @cache
@@ -99,6 +101,7 @@ def _has_batch_norm(architecture: str, input_shape: tuple[int, int, int], num_cl
 def pays(jobs: list[Job], pool: Split) -> bool:
     """Whether these jobs are trained faster together on this device, by a short measurement."""
     job = jobs[0]
+    assert job.recipe is not None, "groups() leaves such jobs alone"
     return _pays(
         job.architecture,
         job.input_shape,
@@ -185,6 +188,7 @@ def train_together(
         network(job, bases[job.base] if job.base else None)[0].to(device).train() for job in jobs
     ]
     skeleton, recipe, n = models[0], jobs[0].recipe, len(jobs[0].index)
+    assert recipe is not None, "groups() leaves such jobs alone"
     params, buffers = stack_module_state(models)
     optimizer = make_optimizer(list(params.values()), recipe)
     index = torch.stack([job.index for job in jobs]).to(device)  # (m, n)

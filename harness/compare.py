@@ -252,8 +252,8 @@ def _model(row: Interaction) -> tuple[object, ...]:
 def _judged(rows: list[Interaction]) -> list[Interaction]:
     """Every row with its verdict.
 
-    A stack that was measured on its own risk and not shown to lower it is not effective, and then
-    says nothing about side effects. Its own risk is judged by the attack that is strongest against
+    A stack that was measured on its own risk and not shown to lower it, or to prove or find what it
+    is meant to, is not effective, and then says nothing about side effects. Its own risk is judged by the attack that is strongest against
     the undefended model.
     """
     rows = [replace(r, verdict=_verdict(r)) if r.effect is not None else r for r in rows]
@@ -275,7 +275,9 @@ def _judged(rows: list[Interaction]) -> list[Interaction]:
             judged.append(replace(row, verdict_note=row.verdict_note + note))
         else:
             strongest = max(measured, key=lambda r: r.baseline_susceptibility or 0.0)
-            if strongest.verdict == "decreases":
+            if proof := _proof(measured):
+                judged.append(replace(row, verdict_note=row.verdict_note + proof))
+            elif strongest.verdict == "decreases":
                 note = f"the stack lowers {strongest.risk} ({strongest.attack})"
                 judged.append(replace(row, verdict_note=row.verdict_note + note))
             else:
@@ -286,6 +288,26 @@ def _judged(rows: list[Interaction]) -> list[Interaction]:
                 note = row.verdict_note + note
                 judged.append(replace(row, verdict="defense not effective", verdict_note=note))
     return judged
+
+
+def _proof(measured: list[Interaction]) -> str | None:
+    """What a stack does that lowers no susceptibility, if it does it more often than by chance.
+
+    A proof of ownership leaves the copy as good as it is, and an inspection leaves the model alone.
+    """
+    for metric, words in (
+        ("own_claimed", "claims the owner's own model"),
+        ("flagged", "flags the poisoned model"),
+    ):
+        for row in measured:
+            _, share = row.metrics.get(metric, (None, None))
+            if share is None:
+                continue
+            hits = round(share * row.n_seeds)
+            chance = stats.binomtest(hits, row.n_seeds, ALPHA, alternative="greater")
+            if chance.pvalue <= ALPHA:
+                return f"the stack {words} in {hits} of {row.n_seeds} seeds"
+    return None
 
 
 def _stack_key(row: Interaction) -> tuple[object, ...]:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+OOD_DEFAULT = "photo-patches"
+"""The attacker's other dataset if ``ood`` does not name one; always available."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
     """Images and labels in their original order.

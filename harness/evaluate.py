@@ -6,49 +6,71 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor, nn
 
 from harness import registry
 from harness.datasets import Dataset, Quarters, quarters
-from harness.games import evasion, extraction, membership
-from harness.games.game import Game, Table
+from harness.games import evasion, extraction, membership, poisoning
+from harness.games.game import Game, Outcome, Table
 from harness.metrics.classification import accuracy
 from harness.results import Cell, Evaluation
 from harness.seeds import derive
 from harness.stack import Stack
 from harness.susceptibility import PRIMARY, susceptibility
 from harness.target import BlackBox
-from harness.training import Trained
+from harness.training import Job, Trained, workshop
 from harness.types import Access, Risk, Split
+from harness.workshop import trusted_index
 from zoo.files import digest
 
 GAMES: dict[Risk, Game] = {
     Risk.EVASION: evasion,
+    Risk.POISONING: poisoning,
     Risk.EXTRACTION: extraction,
     Risk.MEMBERSHIP_INFERENCE: membership,
 }
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Loaded:
+    """The models that a cell needs.
+
+    Attributes:
+        target: Before its output defenses.
+        job: What made it; for a published model as downloaded, a job that trains nothing.
+        base: The published weights, if it was made from some.
+        source: The attacker's other model of the catalog; None if there is none.
+        others: See `harness.games.game.Table`.
+    """
+
+    target: Trained
+    job: Job
+    base: dict[str, Tensor] | None = None
+    source: nn.Module | None = None
+    others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
+
+
 def evaluate(
     cell: Cell,
-    trained: Trained,
+    loaded: Loaded,
     dataset: Dataset,
     ood: Split | None,
     *,
     architecture: str,
     device: str,
     provenance: Mapping[str, Any],
-) -> tuple[Evaluation, Mapping[str, np.ndarray]]:
+) -> tuple[Evaluation, Outcome]:
     """Measure one cell.
 
     Args:
         cell: What to measure.
-        trained: Its target, before its output defenses.
+        loaded: Its target and the other models that its game needs, on the device.
         dataset: Its data.
         ood: The attacker's other data, fitted to the target's input, if the threat model has any.
         architecture: Of the target.
@@ -56,14 +78,19 @@ def evaluate(
         provenance: What the caller knows of where the weights come from.
 
     Returns:
-        The evaluation, and per-example columns from which its metrics can be made again.
+        The evaluation, and with it the per-example columns from which its metrics can be made
+        again, and pictures.
     """
     begin = time.perf_counter()
     stack = Stack.of(registry.defenses(cell.stack))
+    split = quarters(dataset, cell.seed, cell.regime)
+    trained = loaded.target
+    held = split.target_train
+    trusted = dataset.all.take(held[trusted_index(len(held), cell.seed)])
     table = Table(
         model=stack.guard(trained.model).to(device).eval(),
         dataset=dataset,
-        quarters=quarters(dataset, cell.seed, cell.regime),
+        quarters=split,
         ood=ood,
         architecture=architecture,
         threat=cell.threat,
@@ -71,10 +98,20 @@ def evaluate(
         # face the same luck, so it cancels in their difference.
         seed=derive("attack", cell.attack.name, cell.seed),
         device=device,
+        stack=stack,
+        unguarded=trained.model,
+        shop=workshop(loaded.job, trusted.to(device), loaded.base),
+        poison_seed=derive("poison", cell.seed),
+        regime=cell.regime,
+        evidence=trained.evidence,
+        source=loaded.source,
+        others=loaded.others,
     )
     outcome = GAMES[cell.risk].play(registry.attack(cell.attack), table)
-    test = table.hold(table.quarters.target_test)
-    utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
+    utility = outcome.metrics.get("clean_accuracy")
+    if utility is None:
+        test = table.hold(table.quarters.target_test)
+        utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
     metrics = {name: _known(value) for name, value in outcome.metrics.items()}
     evaluation = Evaluation(
         cell=cell,
@@ -88,7 +125,7 @@ def evaluate(
         seconds=time.perf_counter() - begin,
         peak_memory_mb=peak_memory_mb(device),
     )
-    return evaluation, outcome.samples
+    return evaluation, outcome
 
 
 def _known(value: float | None) -> float | None:

@@ -53,10 +53,10 @@ def _risks() -> Rows:
 
 def _attacks() -> Rows:
     return (
-        ["attack", "risk", "access", "aux", "what it does", "reference"],
+        ["attack", "risk", "standard", "access", "aux", "what it does", "reference"],
         [
-            (name, str(kind.risk), " or ".join(kind.access), " or ".join(kind.aux),
-             _first_line(kind), kind.reference)
+            (name, str(kind.risk), "yes" if name in registry.STANDARD.get(kind.risk, ()) else "no",
+             " or ".join(kind.access), " or ".join(kind.aux), _first_line(kind), kind.reference)
             for name, kind in registry.known("attack").items()
         ],
     )  # fmt: skip

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import get_type_hints
+from functools import partial
+from typing import Any, get_type_hints
 
-from harness import registry
-from harness.attacks.protocol import Attack, Resolves
-from harness.datasets import Dataset, quarters
+from harness import presets, registry
+from harness.attacks.protocol import Poison, Resolves
+from harness.datasets import OOD_DEFAULT, Dataset, Quarters, quarters
 from harness.evaluate import GAMES
+from harness.games import extraction
+from harness.games.game import Needed
 from harness.results import Cell
+from harness.seeds import derive
 from harness.stack import Checks, Defense, NotApplicableError, Stack
 from harness.training import Job
 from harness.types import Access, Aux, Regime, Risk, ThreatModel
+from harness.workshop import trusted_index
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError, unknown
 from zoo.files import digest
@@ -34,11 +39,12 @@ class Request:
         models: The targets.
         stacks: Names of the defenses of each stack; an empty tuple is the undefended model.
         risks: Which risks to measure.
-        attacks: Names; empty for every attack on those risks.
+        attacks: Names, or ``all``; empty for the standard ones on those risks.
         access: What is granted at most; None for all.
         aux: Kind of auxiliary data; None for each attack's default.
         ood: The attacker's dataset if ``aux`` is ``ood``.
-        queries: Query budget; None for no limit.
+        queries: Query budgets, each measured by itself; empty for no limit.
+        preset: Name of a paper's settings; None for this project's own.
         seeds: Number of seeds, from 0.
         settings: ``field`` or ``method.field`` to its text.
     """
@@ -50,7 +56,8 @@ class Request:
     access: Access | None = None
     aux: Aux | None = None
     ood: str | None = None
-    queries: int | None = None
+    queries: tuple[int, ...] = ()
+    preset: str | None = None
     seeds: int = 12
     settings: Mapping[str, str] = field(default_factory=dict)
 
@@ -64,12 +71,22 @@ class Planned:
         entry: The catalog's record of the model.
         job: The training it needs; None for a published model as downloaded.
         refused: Why it cannot be; the reason is stored as its result.
+        others: Trainings of the other models that the game needs, by purpose.
     """
 
     cell: Cell
     entry: ModelEntry
     job: Job | None
     refused: str | None = None
+    others: Mapping[str, tuple[Job, ...]] = field(default_factory=dict)
+
+    @property
+    def jobs(self) -> Iterator[Job]:
+        """Every training that this cell needs."""
+        if self.job is not None:
+            yield self.job
+        for jobs in self.others.values():
+            yield from jobs
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -109,8 +126,14 @@ def plan(
     """
     settings = _route(request)
     attacks = _attacks(request, settings)
+    preset = presets.get(request.preset)
     stacks = [
-        tuple(registry.make("defense", name, settings.get(name, {})) for name in names)
+        tuple(
+            registry.make(
+                "defense", name, {**preset.defenses.get(name, {}), **settings.get(name, {})}
+            )
+            for name in names
+        )
         for names in request.stacks
     ]
     wanted: dict[str, Planned] = {}
@@ -118,7 +141,7 @@ def plan(
         for item in _for_model(request, entry, stacks, attacks, settings, datasets, bases):
             wanted.setdefault(item.cell.key, item)
     missing = tuple(item for key, item in wanted.items() if not is_done(key))
-    jobs = {item.job.key: item.job for item in missing if item.job and not item.refused}
+    jobs = {job.key: job for item in missing if not item.refused for job in item.jobs}
     return Plan(
         wanted=tuple(wanted.values()),
         missing=missing,
@@ -126,13 +149,28 @@ def plan(
     )
 
 
+ALL = "all"
+"""In place of an attack's name: every one on the requested risks."""
+
+
 def _attack_names(request: Request) -> list[str]:
-    """The attacks on the requested risks, or those named; each risk has to have one."""
+    """The attacks that are named, else the preset's, else the standard ones; some for each risk."""
     known = registry.known("attack")
-    names = list(request.attacks) or [
-        name for risk in request.risks for name, kind in known.items() if kind.risk is risk
-    ]
+    preset = presets.get(request.preset)
+    names = [name for name in request.attacks if name != ALL]
+    if not request.attacks and preset.attacks is None:
+        names = [name for risk in request.risks for name in registry.STANDARD.get(risk, ())]
+    elif not request.attacks or ALL in request.attacks:
+        names += [
+            name for risk in request.risks for name, kind in known.items()
+            if kind.risk is risk and preset.rows(name) and name not in names
+        ]  # fmt: skip
     for name in names:
+        if not preset.rows(name):
+            raise ZooError(
+                f"The preset {request.preset} has no attack {name!r}. It has: "
+                f"{', '.join(preset.attacks or ())}."
+            )
         risk = registry.get("attack", name).risk
         if risk not in request.risks:
             raise ZooError(
@@ -176,39 +214,60 @@ def _route(request: Request) -> dict[str, dict[str, str]]:
     return routed
 
 
-def _attacks(
-    request: Request, settings: Mapping[str, Mapping[str, str]]
-) -> list[tuple[Attack, ThreatModel]]:
+@dataclass(frozen=True, eq=False)
+class _Wanted:
+    """An attack, what it is granted, and how people call it."""
+
+    attack: Any
+    threat: ThreatModel
+    label: str
+    share: float | None = None
+
+
+def _attacks(request: Request, settings: Mapping[str, Mapping[str, str]]) -> list[_Wanted]:
     """The attacks that what is granted suffices for, each with its threat model.
 
     Raises:
         ZooError: It does not suffice for an attack that was named, or for any on some risk.
     """
-    found, refused = [], {}
+    preset = presets.get(request.preset)
+    found: list[_Wanted] = []
+    refused: dict[Risk, ZooError] = {}
     for name in _attack_names(request):
-        attack = registry.make("attack", name, settings.get(name, {}))
-        try:
-            found.append((attack, _threat(attack, request)))
-        except ZooError as error:
-            if request.attacks:
-                raise
-            refused[attack.risk] = error
+        for row in preset.rows(name):
+            own = settings.get(name, {})
+            attack = registry.make("attack", name, {**row.settings, **own})
+            # What the preset sets is named by its row; what the user sets is written out.
+            plain = registry.make("attack", name, own)
+            label = registry.describe(plain).label
+            if row.id:
+                label = label.replace(name, f"{name}[{row.id}]", 1)
+            for queries in request.queries or (None,):
+                try:
+                    threat = _threat(attack, request, row, queries)
+                except ZooError as error:
+                    if request.attacks:
+                        raise
+                    refused[attack.risk] = error
+                else:
+                    share = None if queries is not None else row.share
+                    found.append(_Wanted(attack, threat, label, share))
     for risk in request.risks:
-        if not any(attack.risk is risk for attack, _ in found):
+        if not any(wanted.attack.risk is risk for wanted in found):
             raise refused[risk]
     return found
 
 
-def _threat(attack: Attack, request: Request) -> ThreatModel:
+def _threat(attack: Any, request: Request, row: presets.Row, queries: int | None) -> ThreatModel:
     """No more than is granted, and no more than the attack uses."""
-    granted = request.access or Access.WEIGHTS
+    granted = request.access or row.access or Access.WEIGHTS
     usable = [level for level in attack.access if granted.grants(level)]
     if not usable:
         raise ZooError(
             f"Attack {attack.name!r} wants access to {attack.access[0]}, but {granted} is granted. "
             f"Grant more with --access, or choose another attack with --attack."
         )
-    aux = attack.aux[0] if request.aux is None else request.aux
+    aux = request.aux or row.aux or attack.aux[0]
     if aux not in attack.aux:
         if Aux.NONE not in attack.aux or request.attacks:
             raise ZooError(
@@ -219,9 +278,10 @@ def _threat(attack: Attack, request: Request) -> ThreatModel:
     return ThreatModel(
         access=usable[-1],
         aux=aux,
-        ood=request.ood if aux is Aux.OOD else None,
+        ood=(request.ood or OOD_DEFAULT) if aux is Aux.OOD else None,
         # Whoever has the weights asks nobody.
-        queries=None if usable[-1] is Access.WEIGHTS else request.queries,
+        queries=None if usable[-1] is Access.WEIGHTS else queries,
+        partial=row.partial if aux is Aux.PARTIAL else None,
     )
 
 
@@ -229,7 +289,7 @@ def _for_model(
     request: Request,
     entry: ModelEntry,
     stacks: Sequence[tuple[Defense, ...]],
-    attacks: Sequence[tuple[Attack, ThreatModel]],
+    attacks: Sequence[_Wanted],
     settings: Mapping[str, Mapping[str, str]],
     datasets: Mapping[str, Dataset],
     bases: Mapping[str, str],
@@ -237,52 +297,110 @@ def _for_model(
     dataset = datasets[entry.dataset]
     recipe, changed = _recipe(entry, settings.get(RECIPE, {}))
     found = []
-    for regime, defenses in _with_baselines(entry, stacks):
+    for regime, given in _with_baselines(entry, stacks):
+        defenses = tuple(d.resolve(dataset) if isinstance(d, Resolves) else d for d in given)
+        # Labels show what the user changed, not what the dataset filled in.
+        labels = {d.name: registry.describe(d).label for d in given}
         refused = None
         try:
             Stack.of(defenses)
         except NotApplicableError as error:
             refused = str(error)
         stack = Stack(tuple(sorted(defenses, key=lambda d: d.name)))
-        methods = tuple(map(registry.describe, stack.defenses))
-        # Output defenses do not change the training, so such models are trained once for all.
-        trained_with = tuple(map(registry.describe, stack.trained_with))
+        methods = tuple(replace(registry.describe(d), label=labels[d.name]) for d in stack.defenses)
         for seed in range(request.seeds):
             split = quarters(dataset, seed, regime)
-            job = None
-            if regime is not Regime.PUBLISHED:
-                job = Job.of(
-                    entry,
-                    dataset,
-                    split.target_train,
-                    recipe=recipe,
-                    stack=trained_with,
-                    seed=seed,
-                    base=bases[entry.name] if regime is Regime.FINE_TUNED else None,
-                )
-                for defense in defenses:
-                    if isinstance(defense, Checks):
-                        defense.check(len(job.index), recipe)
-            for attack, threat in attacks:
-                label = registry.describe(attack).label
-                if isinstance(attack, Resolves):
-                    attack = attack.resolve(dataset)
-                ood_size = len(datasets[threat.ood]) if threat.ood else 0
-                GAMES[attack.risk].check(threat, split, ood_size)
+            trained = regime is not Regime.PUBLISHED
+            make = partial(
+                Job.of,
+                entry,
+                dataset,
+                recipe=recipe if trained else None,
+                base=None if regime is Regime.FROM_SCRATCH else bases[entry.name],
+            )
+            # Defenses that only guard, inspect or prove do not change the training, so such models
+            # are trained once for all.
+            makes = tuple(map(registry.describe, stack.makes_model))
+            for defense in defenses:
+                if isinstance(defense, Checks):
+                    defense.check(len(split.target_train), recipe)
+            for wanted in attacks:
+                attack = _resolved(wanted.attack, dataset, bases, regime)
+                ood_size = len(datasets[wanted.threat.ood]) if wanted.threat.ood else 0
+                threat = _with_share(wanted, split, ood_size)
+                GAMES[attack.risk].check(attack, threat, split, ood_size)
+                poison = None
+                if isinstance(attack, Poison) and attack.rate > 0:
+                    held = dataset.all.take(split.target_train)
+                    attack.poison(  # on the labels' account: too high a rate is refused here
+                        held,
+                        trusted=trusted_index(len(held), seed),
+                        num_classes=dataset.num_classes,
+                        seed=derive("poison", seed),
+                    )
+                    poison = registry.describe(attack)
+                job = None
+                if trained or makes:
+                    job = make(split.target_train, stack=makes, seed=seed, poison=poison)
                 cell = Cell(
-                    model=entry.name + (f"({changed})" if changed and job else ""),
-                    model_key=_model_key(entry, recipe if job else None, bases),
+                    model=entry.name + (f"({changed})" if changed and trained else ""),
+                    model_key=_model_key(entry, recipe if trained else None, bases),
                     dataset=dataset.name,
                     fingerprint=dataset.fingerprint,
                     regime=regime,
                     stack=methods,
                     risk=attack.risk,
-                    # The label shows what the user changed, not what the dataset filled in.
-                    attack=replace(registry.describe(attack), label=label),
+                    attack=replace(registry.describe(attack), label=wanted.label),
                     threat=threat,
                     seed=seed,
                 )
-                found.append(Planned(cell=cell, entry=entry, job=job, refused=refused))
+                others = {}
+                if trained:
+                    others = _others(GAMES[attack.risk].needs(stack), make, split, seed)
+                found.append(
+                    Planned(
+                        cell=cell,
+                        entry=entry,
+                        job=job,
+                        refused=refused or stack.only_inspects(attack.risk),
+                        others=others,
+                    )
+                )
+    return found
+
+
+def _resolved(attack: Any, dataset: Dataset, bases: Mapping[str, str], regime: Regime) -> Any:
+    """The attack as it is carried out on this dataset and in this regime."""
+    changes: dict[str, Any] = {}
+    if isinstance(attack, Resolves):
+        attack = attack.resolve(dataset)
+    if attack.risk is Risk.POISONING and regime is Regime.PUBLISHED:
+        changes["rate"] = 0.0
+    if source := getattr(attack, "source", None):
+        changes["source"] = f"{source}@{bases[source][:12]}"
+    return replace(attack, **changes)
+
+
+def _with_share(wanted: _Wanted, split: Quarters, ood_size: int) -> ThreatModel:
+    """The threat model with a budget that was given as a share of the attacker's data."""
+    if wanted.share is None:
+        return wanted.threat
+    held = extraction.num_held(wanted.threat, split, ood_size)
+    return replace(wanted.threat, queries=max(1, round(wanted.share * held)))
+
+
+def _others(
+    needed: Needed, make: Callable[..., Job], split: Quarters, seed: int
+) -> dict[str, tuple[Job, ...]]:
+    """The trainings of the models that a game needs besides the target."""
+    found = {}
+    if needed.clean_twin:
+        found["clean_twin"] = (make(split.target_train, seed=seed),)
+    if needed.independent:
+        found["independent"] = tuple(
+            make(split.shadow_train, seed=derive("independent", seed, i))
+            for i in range(needed.independent)
+        )
     return found
 
 
@@ -294,7 +412,7 @@ def _with_baselines(
     for defenses in stacks:
         if entry.recipe is not None:
             regime = Regime.FROM_SCRATCH
-        elif Stack(defenses).trained_with:
+        elif Stack(defenses).is_trained:
             regime = Regime.FINE_TUNED
         else:
             regime = Regime.PUBLISHED

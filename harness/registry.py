@@ -18,22 +18,46 @@ from importlib.metadata import entry_points
 from typing import Any, Literal, get_args, get_origin
 
 from harness.results import Method, Value
+from harness.types import Risk
 from zoo.errors import ZooError, unknown
 
 Kind = Literal["attack", "defense"]
 
 ATTACKS = {
+    "badnets": "harness.attacks.badnets:BadNets",
+    "blended": "harness.attacks.blended:Blended",
     "correctness": "harness.attacks.correctness:Correctness",
     "distillation": "harness.attacks.distillation:Distillation",
+    "feature-trigger": "harness.attacks.feature_trigger:FeatureTrigger",
     "fgsm": "harness.attacks.fgsm:FGSM",
+    "label-flipping": "harness.attacks.label_flipping:LabelFlipping",
     "loss-threshold": "harness.attacks.loss_threshold:LossThreshold",
     "modified-entropy": "harness.attacks.modified_entropy:ModifiedEntropy",
     "pgd": "harness.attacks.pgd:PGD",
+    "sig": "harness.attacks.sig:SIG",
+    "wanet": "harness.attacks.wanet:WaNet",
 }
 
 DEFENSES = {
+    "adversarial-training": "harness.defenses.adversarial_training:AdversarialTraining",
     "dpsgd": "harness.defenses.dpsgd:DPSGD",
+    "fast-adversarial-training": "harness.defenses.fast_adversarial_training:FastAdversarial",
+    "gaussian-noise": "harness.defenses.gaussian_noise:GaussianNoise",
+    "label-only": "harness.defenses.label_only:LabelOnly",
+    "randomized-smoothing": "harness.defenses.randomized_smoothing:RandomizedSmoothing",
+    "rounding": "harness.defenses.rounding:Rounding",
+    "score-noise": "harness.defenses.score_noise:ScoreNoise",
+    "top-k": "harness.defenses.top_k:TopK",
+    "trades": "harness.defenses.trades:TRADES",
 }
+
+STANDARD: dict[Risk, tuple[str, ...]] = {
+    Risk.EVASION: ("fgsm", "pgd"),
+    Risk.POISONING: ("badnets",),
+    Risk.EXTRACTION: ("distillation",),
+    Risk.MEMBERSHIP_INFERENCE: ("correctness", "loss-threshold", "modified-entropy"),
+}
+"""What is measured where nobody names an attack: quick, and known well enough to compare with."""
 
 NONE = "none"
 """The name of the empty stack."""

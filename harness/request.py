@@ -18,9 +18,6 @@ from zoo.home import Home
 
 ALL = "all"
 
-OOD_DEFAULT = "photo-patches"
-"""The attacker's other dataset if ``ood`` does not name one; always available."""
-
 
 def words(texts: Sequence[str]) -> list[str]:
     """``["a,b", "c"]`` as ``["a", "b", "c"]``, without repetitions."""
@@ -108,7 +105,19 @@ def auxiliary(text: str | None) -> tuple[Aux | None, str | None]:
     if kind not in set(Aux) or (dataset and kind != Aux.OOD):
         raise unknown("auxiliary data", text, [*Aux, "ood:DATASET"])
     aux = Aux(kind)
-    return aux, (dataset or OOD_DEFAULT) if aux is Aux.OOD else None
+    return aux, (dataset or datasets.OOD_DEFAULT) if aux is Aux.OOD else None
+
+
+def budgets(texts: Sequence[str]) -> tuple[int, ...]:
+    """``["100,500"]`` as ``(100, 500)``.
+
+    Raises:
+        ZooError: A text is no number of queries.
+    """
+    for word in words(texts):
+        if not word.isdigit() or int(word) < 1:
+            raise ZooError(f"--queries wants whole numbers of at least 1, found {word!r}.")
+    return tuple(int(word) for word in words(texts))
 
 
 def settings(texts: Sequence[str]) -> dict[str, str]:
@@ -126,13 +135,19 @@ def settings(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def sources(request: Request) -> list[str]:
+    """Models of the catalog that an attack of the request starts from."""
+    return [value for key, value in request.settings.items() if key.rpartition(".")[2] == "source"]
+
+
 @dataclass(frozen=True, eq=False)
 class Loaded:
     """What planning needs besides the request.
 
     Attributes:
         datasets: By name.
-        bases: sha256 of the weights of every published model, by model name.
+        bases: sha256 of the weights of every published model, by model name; also of those that an
+            attack starts from.
     """
 
     datasets: dict[str, Dataset]
@@ -161,7 +176,11 @@ def load(
         made = recorded(home, entry.name)
         return made["sha256"] if made else f"to be fetched: {entry.name}"
 
-    names = {entry.dataset for entry in request.models} | ({request.ood} if request.ood else set())
+    names = {entry.dataset for entry in request.models}
+    if request.ood or request.preset:
+        names.add(request.ood or datasets.OOD_DEFAULT)
     found = {name: datasets.load(name, source) for name in sorted(names)}
-    bases = {entry.name: weights(entry) for entry in request.models if entry.recipe is None}
+    models = [entry for entry in request.models if entry.recipe is None]
+    models += [open_catalog(home).entry(name) for name in sources(request)]
+    bases = {entry.name: weights(entry) for entry in models}
     return Loaded(found, bases)

@@ -79,6 +79,8 @@ class Cell:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; `from_dict` reads it back."""
         record = asdict(self)
+        if self.threat.partial is None:  # as in records from before there was such a fact
+            del record["threat"]["partial"]
         for method in (record["attack"], *record["stack"]):
             method["params"] = dict(method["params"])
         record["stack"] = list(record["stack"])

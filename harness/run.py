@@ -11,20 +11,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch.nn.functional as F  # noqa: N812
 from filelock import Timeout
+from torch import nn
 
 from harness import datasets
 from harness.artifacts import AlteredError, Artifacts, on_device
 from harness.cohort import may_share
 from harness.datasets import Dataset, Source
-from harness.evaluate import evaluate
+from harness.evaluate import Loaded, evaluate
+from harness.games.game import Outcome
 from harness.plan import Plan, Planned
 from harness.results import Evaluation, Status
 from harness.stack import NotApplicableError
 from harness.store import Store
 from harness.training import Job, Trained
 from harness.types import Split
+from zoo.catalog import open_catalog
+from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.files import sha256_file
 from zoo.home import Home
@@ -92,8 +97,9 @@ def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[E
             yield Event("trained", done.count)
         cells = []
         for item in plan.missing:
-            if item.job and item.job.key in problems:
-                status, reason = problems[item.job.key]
+            broken = [problems[job.key] for job in item.jobs if job.key in problems]
+            if broken and not item.refused:
+                status, reason = broken[0]
                 _put(store, Evaluation(cell=item.cell, status=status, reason=reason))
                 yield Event(status, 1, f"{item.cell.defense} on {item.cell.model}: {reason}")
             elif not item.refused:
@@ -165,61 +171,108 @@ def _measure(item: Planned, *, context: Context) -> tuple[Planned, Event]:
         if store.is_done(cell.key):
             return item, Event("skipped", 1)
         try:
-            evaluation, samples = _evaluate(item, context)
+            evaluation, outcome = _evaluate(item, context)
         except NotApplicableError as error:
-            evaluation, samples = (
-                Evaluation(cell=cell, status="not applicable", reason=str(error)),
-                None,
-            )
+            evaluation = Evaluation(cell=cell, status="not applicable", reason=str(error))
+            outcome = None
         except (ZooError, OSError, MemoryError):
             raise
         except Exception as error:  # a cell's failure is its result, not the end of the run
             reason = f"{type(error).__name__}: {error}"
-            evaluation, samples = Evaluation(cell=cell, status="failed", reason=reason), None
-        store.put(evaluation, samples)
+            evaluation, outcome = Evaluation(cell=cell, status="failed", reason=reason), None
+        if outcome is None:
+            store.put(evaluation)
+        else:
+            store.put(evaluation, outcome.samples, outcome.images)
     kind = "measured" if evaluation.status == "ok" else evaluation.status
     return item, Event(kind, 1, evaluation.reason or "")
 
 
-def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Any]:
+def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
     cell, entry = item.cell, item.entry
     dataset = datasets.load(cell.dataset, context.source)
-    if item.job is not None:
-        artifacts = Artifacts(context.home)
-        try:
-            trained = artifacts.load(item.job, context.device)
-        except AlteredError as error:
-            warnings.warn(f"{error} The model is trained again.", stacklevel=2)
-            artifacts.obtain([item.job], on_device(dataset.all, context.device))
-            trained = artifacts.load(item.job, context.device)
-        spec = artifacts.spec(item.job)
+    job, base = item.job, None
+    origin: dict[str, Any] = {}
+    if job is not None:
+        target = _trained(job, dataset, context)
+        spec = Artifacts(context.home).spec(job)
         origin = {
             "weights": spec["sha256"],
-            "artifact": item.job.key,
+            "artifact": job.key,
             "trained_together": spec["together"],
             "training_seconds": spec["seconds"],
         }
     else:
-        from zoo.loading import load_model
-
-        path = context.home.blobs / context.weights[entry.name]
-        if sha256_file(path) != context.weights[entry.name]:
-            raise ZooError(f"The weights {path} were altered; run `zoo fetch {entry.name}` again.")
-        trained = Trained(load_model(entry, path).to(context.device).eval(), {})
-        origin = {"weights": context.weights[entry.name]}
+        sha256 = context.weights[entry.name]
+        target = Trained(_published(entry, context), {})
+        origin = {"weights": sha256}
+        held = datasets.quarters(dataset, cell.seed, cell.regime).target_train
+        job = Job.of(entry, dataset, held, recipe=None, seed=cell.seed, base=sha256)
+    if job.base is not None:
+        base = safetensors.torch.load_file(context.home.blobs / job.base)
+    source = None
+    if name := dict(cell.attack.params).get("source"):
+        other = open_catalog(context.home).entry(str(name).rpartition("@")[0])
+        source = _published(other, context)
+        fits(source, other, dataset)
+        origin["source"] = context.weights[other.name]
+    loaded = Loaded(
+        target=target,
+        job=job,
+        base=base,
+        source=source,
+        others={
+            purpose: [_trained(other, dataset, context).model for other in jobs]
+            for purpose, jobs in item.others.items()
+        },
+    )
     ood = None
     if cell.threat.ood:
         ood = fitted(datasets.load(cell.threat.ood, context.source), dataset)
-    evaluation, samples = evaluate(
+    return evaluate(
         cell,
-        trained,
+        loaded,
         dataset,
         ood,
         architecture=entry.architecture,
         device=context.device,
         provenance={**origin, "code": context.code},
     )
-    return evaluation, samples
+
+
+def _trained(job: Job, dataset: Dataset, context: Context) -> Trained:
+    """The model of a trained job; trained again if its weights were altered."""
+    artifacts = Artifacts(context.home)
+    try:
+        return artifacts.load(job, context.device)
+    except AlteredError as error:
+        warnings.warn(f"{error} The model is trained again.", stacklevel=2)
+        artifacts.obtain([job], on_device(dataset.all, context.device))
+        return artifacts.load(job, context.device)
+
+
+def _published(entry: ModelEntry, context: Context) -> nn.Module:
+    """A published model as downloaded, its weights checked against their sha256."""
+    from zoo.loading import load_model
+
+    sha256 = context.weights[entry.name]
+    path = context.home.blobs / sha256
+    if sha256_file(path) != sha256:
+        raise ZooError(f"The weights {path} were altered; run `zoo fetch {entry.name}` again.")
+    return load_model(entry, path).to(context.device).eval().requires_grad_(False)
+
+
+def fits(source: nn.Module, entry: ModelEntry, dataset: Dataset) -> None:
+    """Refuse another model of the attacker's that cannot answer the target's inputs.
+
+    Raises:
+        ZooError: Its input or its classes are not the target's.
+    """
+    if entry.num_classes != dataset.num_classes or entry.dataset != dataset.name:
+        raise ZooError(
+            f"The surrogate {entry.name} is for {entry.dataset} ({entry.num_classes} classes), but "
+            f"the target is for {dataset.name} ({dataset.num_classes} classes)."
+        )
 
 
 def fitted(other: Dataset, dataset: Dataset) -> Split:

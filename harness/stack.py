@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from harness.types import Part, Risk, Split
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
+    from torch import Tensor, nn
 
+    from harness.inspection import Inspection
+    from harness.ownership import Owner, Verification
+    from harness.target import BlackBox
+    from harness.workshop import Workshop
     from zoo.recipe import Recipe
+
+    InputsOf = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+    LossOf = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
 
 
 class Defense(Protocol):
@@ -27,11 +35,27 @@ class Defense(Protocol):
     reference: ClassVar[str]
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Cleaned:
+    """Training data after a defense.
+
+    Attributes:
+        data: What to train on instead.
+        removed: (n,) bool, which of the examples given it left out; None if it was not to judge
+            them, as when it only adds some.
+        notes: Facts for the evidence.
+    """
+
+    data: Split
+    removed: Tensor | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
 @runtime_checkable
 class Cleans(Protocol):
     """Acts on the data."""
 
-    def clean(self, data: Split, *, seed: int) -> Split:
+    def clean(self, data: Split, shop: Workshop) -> Cleaned:
         """The training data to use instead of ``data``."""
         ...
 
@@ -59,11 +83,45 @@ class Adapts(Protocol):
 
 
 @runtime_checkable
-class TrainsOnGradients(Protocol):
-    """Replaces how gradients become steps."""
+class ChangesInputs(Protocol):
+    """Acts on the inputs of a training step."""
 
-    def fit(self, model: nn.Module, data: Split, recipe: Recipe, *, seed: int) -> dict[str, Any]:
-        """Train ``model`` in place and return the evidence; the model is a plain one afterwards."""
+    def inputs(self, model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+        """The inputs to train on instead of ``x``, same shape; the model's mode is left as is."""
+        ...
+
+
+@runtime_checkable
+class ChangesLoss(Protocol):
+    """Acts on the loss of a training step."""
+
+    def loss(self, model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+        """The loss of each example (b,), to be averaged; the model's mode is left as is."""
+        ...
+
+
+@runtime_checkable
+class Fits(Protocol):
+    """Replaces the training loop."""
+
+    def fit(
+        self,
+        model: nn.Module,
+        data: Split,
+        recipe: Recipe,
+        *,
+        seed: int,
+        inputs: InputsOf | None = None,
+    ) -> dict[str, Any]:
+        """Train ``model`` in place and return the evidence; the model is a plain one afterwards.
+
+        Args:
+            model: On the device of ``data``.
+            data: The training data.
+            recipe: How to train.
+            seed: Of all randomness.
+            inputs: Another defense's change to the inputs of each step.
+        """
         ...
 
 
@@ -71,7 +129,7 @@ class TrainsOnGradients(Protocol):
 class Edits(Protocol):
     """Acts on the trained model."""
 
-    def edit(self, model: nn.Module, data: Split, *, seed: int) -> nn.Module:
+    def edit(self, model: nn.Module, data: Split, shop: Workshop) -> nn.Module:
         """The model to use instead; it has the same state-dict keys."""
         ...
 
@@ -85,6 +143,61 @@ class Guards(Protocol):
         ...
 
 
+@runtime_checkable
+class Certifies(Protocol):
+    """An output defense that proves how far each input may be moved."""
+
+    def certify(self, model: nn.Module, x: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+        """Certified labels (n,) int64, -1 for none, and L2 radii (n,) in units of the pixel range.
+
+        Args:
+            model: Before the guard.
+            x: Inputs (n, ...).
+            seed: Of the randomness.
+        """
+        ...
+
+
+@runtime_checkable
+class InspectsModels(Protocol):
+    """Says of a finished model whether it is backdoored."""
+
+    def inspect(self, model: nn.Module, shop: Workshop) -> Inspection:
+        """The verdict on ``model``, which is in eval mode with frozen parameters.
+
+        Raises:
+            NotApplicableError: The model cannot be inspected, as with a single class.
+        """
+        ...
+
+
+@runtime_checkable
+class FiltersInputs(Protocol):
+    """Says of inputs whether they carry a trigger."""
+
+    def suspicious(self, model: nn.Module, x: Tensor, shop: Workshop) -> Tensor:
+        """Which of ``x`` (n, ...) are rejected, (n,) bool; each is judged by itself."""
+        ...
+
+
+@runtime_checkable
+class Proves(Protocol):
+    """Can tell whether a suspect was made from the owner's model.
+
+    Attributes:
+        independents: How many independent models the false claims are counted on.
+    """
+
+    @property
+    def independents(self) -> int:
+        """How many independent models are made."""
+        ...
+
+    def verifier(self, owner: Owner) -> Callable[[BlackBox], Verification]:
+        """A test of suspects; what they have in common is computed once."""
+        ...
+
+
 class NotApplicableError(ZooError):
     """A defense or a combination that cannot be; the reason is a result, and is shown."""
 
@@ -94,6 +207,9 @@ _ONLY_ONE = {
     Part.LOSS: "the loss of a training step",
     Part.GRADIENTS: "the gradients of a training step",
 }
+
+TRAINING = frozenset({Part.DATA, Part.INPUTS, Part.LOSS, Part.GRADIENTS})
+"""Parts whose defenses need a model trained for them."""
 
 
 @dataclass(frozen=True)
@@ -107,25 +223,59 @@ class Stack:
         """Compose ``defenses``; the order they are given in does not matter.
 
         Raises:
-            NotApplicableError: Two of them change the same part of a training step.
+            NotApplicableError: Two of them change the same part of a training step, or one needs
+                the whole step for itself.
         """
         for part, words in _ONLY_ONE.items():
             names = [d.name for d in defenses if part in d.acts_on]
             if len(names) > 1:
                 raise NotApplicableError(f"{' and '.join(sorted(names))} both change {words}.")
+        loops = [d.name for d in defenses if isinstance(d, Fits)]
+        losses = [d.name for d in defenses if isinstance(d, ChangesLoss)]
+        if loops and losses:
+            raise NotApplicableError(
+                f"{loops[0]} has a training loop of its own, which cannot use the loss of "
+                f"{losses[0]}."
+            )
         return cls(tuple(sorted(defenses, key=lambda d: d.name)))
 
     @property
-    def trained_with(self) -> tuple[Defense, ...]:
-        """The defenses that need a model trained for them; the others only guard its answers."""
-        return tuple(d for d in self.defenses if d.acts_on - {Part.OUTPUT})
+    def is_trained(self) -> bool:
+        """Whether some defense needs a model trained for it."""
+        return any(d.acts_on & TRAINING for d in self.defenses)
 
-    def clean(self, data: Split, *, seed: int) -> Split:
-        """The data after every defense that acts on it."""
+    @property
+    def makes_model(self) -> tuple[Defense, ...]:
+        """The defenses that the model's weights depend on; the others guard, inspect or prove."""
+        return tuple(d for d in self.defenses if d.acts_on & (TRAINING | {Part.MODEL}))
+
+    def clean(
+        self, data: Split, shop: Workshop, poisoned: Tensor | None = None
+    ) -> tuple[Split, dict[str, Any]]:
+        """The data after every defense that acts on it, and how well poison was found.
+
+        Args:
+            data: The training data.
+            shop: The owner's means.
+            poisoned: (n,) bool, the truth, which no defense sees; None if nothing is poisoned.
+        """
+        notes: dict[str, Any] = {}
         for defense in self.defenses:
-            if isinstance(defense, Cleans):
-                data = defense.clean(data, seed=seed)
-        return data
+            if not isinstance(defense, Cleans):
+                continue
+            found = defense.clean(data, shop)
+            data = found.data
+            notes |= found.notes
+            if found.removed is not None:
+                notes["removed"] = int(found.removed.sum())
+                if poisoned is not None:
+                    removed = found.removed.to(poisoned.device)
+                    notes["removal_tpr"] = _share(removed[poisoned])
+                    notes["removal_fpr"] = _share(removed[~poisoned])
+                    poisoned = poisoned[~removed]
+            if poisoned is not None and len(poisoned) != len(data):
+                poisoned = None  # examples were added: later defenses are not scored
+        return data, notes
 
     def adapt(self, model: nn.Module, *, fine_tuned: bool) -> tuple[nn.Module, dict[str, Any]]:
         """The network to train, and notes on what was changed."""
@@ -137,23 +287,52 @@ class Stack:
         return model, notes
 
     @property
-    def gradients(self) -> TrainsOnGradients | None:
-        """The one defense that turns gradients into steps, if there is one."""
+    def inputs(self) -> InputsOf | None:
+        """The one change to the inputs of a training step, if there is one."""
         for defense in self.defenses:
-            if isinstance(defense, TrainsOnGradients):
+            if isinstance(defense, ChangesInputs):
+                return defense.inputs
+        return None
+
+    @property
+    def loss(self) -> LossOf | None:
+        """The one change to the loss of a training step, if there is one."""
+        for defense in self.defenses:
+            if isinstance(defense, ChangesLoss):
+                return defense.loss
+        return None
+
+    @property
+    def loop(self) -> Fits | None:
+        """The one defense that replaces the training loop, if there is one."""
+        for defense in self.defenses:
+            if isinstance(defense, Fits):
                 return defense
         return None
 
-    def edit(self, model: nn.Module, data: Split, *, seed: int) -> nn.Module:
+    def edit(self, model: nn.Module, data: Split, shop: Workshop) -> nn.Module:
         """The trained model after every defense that changes it."""
         for defense in self.defenses:
             if isinstance(defense, Edits):
-                model = defense.edit(model, data, seed=seed)
+                model = defense.edit(model, data, shop)
         return model
 
     def guard(self, model: nn.Module) -> nn.Module:
         """The model as it answers."""
-        for defense in self.defenses:
+        # What certifies changes the decisions; the others speak of the decisions that result.
+        for defense in sorted(self.defenses, key=lambda d: not isinstance(d, Certifies)):
             if isinstance(defense, Guards):
                 model = defense.guard(model)
         return model
+
+    def only_inspects(self, risk: Risk) -> str | None:
+        """Why this stack cannot matter to ``risk``: it only inspects for another one."""
+        if self.defenses and all(d.acts_on == {Part.INSPECTION} for d in self.defenses):
+            names = "+".join(d.name for d in self.defenses)
+            if all(d.guards is not risk for d in self.defenses):
+                return f"{names} only inspects, and leaves the model's answers as they are."
+        return None
+
+
+def _share(flags: Tensor) -> float | None:
+    return float(flags.double().mean()) if len(flags) else None

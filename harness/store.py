@@ -1,7 +1,7 @@
 """Evaluations as files, and the DuckDB index of them.
 
-One folder per cell, ``cells/<key>/{spec.json, result.json, samples.parquet}``, written whole or not
-at all. Workers write files only; one process indexes.
+One folder per cell, ``cells/<key>/{spec.json, result.json, samples.parquet, *.png}``, written whole
+or not at all. Workers write files only; one process indexes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.results import RESULT_FORMAT, Cell, Evaluation
@@ -34,7 +35,12 @@ class Store:
 
     home: Home
 
-    def put(self, evaluation: Evaluation, samples: Mapping[str, np.ndarray] | None = None) -> None:
+    def put(
+        self,
+        evaluation: Evaluation,
+        samples: Mapping[str, np.ndarray] | None = None,
+        images: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         """Store an evaluation, replacing an earlier one of the same cell.
 
         Call it with the cell's lock held.
@@ -42,10 +48,13 @@ class Store:
         Args:
             evaluation: What was measured.
             samples: Per-example columns of one length.
+            images: By name, (height, width) or (height, width, 3) uint8; written as PNG.
         """
         with new_folder(self.home.cells / evaluation.cell.key) as folder:
             if samples:
                 _write_parquet(folder / SAMPLES, samples)
+            for name, image in (images or {}).items():
+                _write_png(folder / f"{name}.png", image)
             write_json(folder / SPEC, {"format": RESULT_FORMAT, **evaluation.cell.to_dict()})
             write_json(folder / RESULT, evaluation.to_dict())
 
@@ -163,6 +172,12 @@ def _row(key: str, mtime_ns: int, evaluation: Evaluation) -> list[Any]:
         canonical_json(evaluation.to_dict()),
         evaluation.seconds,
     ]
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(path)
 
 
 def _write_parquet(path: Any, columns: Mapping[str, np.ndarray]) -> None:

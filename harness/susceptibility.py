@@ -12,6 +12,7 @@ from harness.types import Risk
 
 PRIMARY = {
     Risk.EVASION: "robust_accuracy",
+    Risk.POISONING: "attack_success_rate",
     Risk.EXTRACTION: "fidelity",
     Risk.MEMBERSHIP_INFERENCE: "auc",
 }
@@ -19,6 +20,7 @@ PRIMARY = {
 
 DIRECTIONS = {
     "robust_accuracy": "higher is safer",
+    "attack_success_rate": "higher is worse",
     "fidelity": "higher is worse",
     "auc": "higher is worse",
 }
@@ -27,6 +29,7 @@ DIRECTIONS = {
 
 FORMULAS = {
     Risk.EVASION: "1 - robust / clean accuracy: the share of right answers that can be flipped",
+    Risk.POISONING: "attack success rate, from that of a clean model (0) to 1",
     Risk.EXTRACTION: "fidelity, from agreement with the majority class (0) to 1",
     Risk.MEMBERSHIP_INFERENCE: "2 AUC - 1",
 }
@@ -51,6 +54,10 @@ def susceptibility(risk: Risk, metrics: Mapping[str, float | None]) -> float | N
         case Risk.EVASION:
             clean = need("clean_accuracy")
             return None if clean == 0 else 1 - need("robust_accuracy") / clean
+        case Risk.POISONING:
+            return rescale(
+                need("attack_success_rate"), chance=need("clean_model_success_rate"), ceiling=1
+            )
         case Risk.EXTRACTION:
             return rescale(need("fidelity"), chance=need("majority_agreement"), ceiling=1)
         case Risk.MEMBERSHIP_INFERENCE:

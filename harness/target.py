@@ -24,6 +24,7 @@ class BlackBox:
         access: What may be read.
         budget: How many inputs are answered; None for no limit.
         queries: How many inputs were answered so far.
+        device: Where the model is.
     """
 
     def __init__(
@@ -31,6 +32,8 @@ class BlackBox:
     ) -> None:
         self._model = model.eval().requires_grad_(False)
         self._batch_size = batch_size
+        # Where inputs are taken to, batch by batch; answers come back to where the inputs are.
+        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.access = access
         self.budget = budget
         self.queries = 0
@@ -72,4 +75,5 @@ class BlackBox:
                 f"{self.budget}."
             )
         self.queries += len(x)
-        return torch.cat([self._model(part) for part in x.split(self._batch_size)])
+        parts = x.split(self._batch_size)
+        return torch.cat([self._model(part.to(self.device)).to(x.device) for part in parts])

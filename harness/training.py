@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -19,12 +19,16 @@ from harness import registry
 from harness.datasets import Dataset
 from harness.results import Method
 from harness.seeds import derive, generator, seeded
-from harness.stack import Stack
+from harness.stack import NotApplicableError, Stack
 from harness.types import Split
+from harness.workshop import Workshop, trusted_index
 from zoo import nets
 from zoo.entry import ModelEntry
 from zoo.files import digest
 from zoo.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.stack import InputsOf, LossOf
 
 ARTIFACT_FORMAT = 1
 """Part of every job's key: raise it when training changes what a job gives."""
@@ -43,10 +47,12 @@ class Job:
         num_classes: Number of logits.
         mean: Input scaling, per channel.
         std: Input scaling, per channel.
-        recipe: How to train.
+        recipe: How to train; None to leave the weights of ``base`` as they are before the defenses
+            edit them.
         stack: The defenses with all their settings.
         seed: Initialisation, batch order and the defenses' randomness.
         base: sha256 of the weights to start from; None to start at random.
+        poison: The attack that changes the training data; None if nobody does.
     """
 
     dataset: str
@@ -57,10 +63,11 @@ class Job:
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    recipe: Recipe
+    recipe: Recipe | None
     stack: tuple[Method, ...] = ()
     seed: int = 0
     base: str | None = None
+    poison: Method | None = None
 
     @classmethod
     def of(
@@ -69,10 +76,11 @@ class Job:
         dataset: Dataset,
         index: Tensor,
         *,
-        recipe: Recipe,
+        recipe: Recipe | None,
         seed: int,
         stack: tuple[Method, ...] = (),
         base: str | None = None,
+        poison: Method | None = None,
     ) -> Job:
         """The job that trains a model of the catalog on some examples of its dataset.
 
@@ -93,11 +101,13 @@ class Job:
             stack=stack,
             seed=seed,
             base=base,
+            poison=poison,
         )
 
     @property
     def spec(self) -> dict[str, Any]:
         """The job as JSON values; the examples are named by the digest of their indices."""
+        poison = [self.poison.name, dict(self.poison.params)] if self.poison else None
         return {
             "format": ARTIFACT_FORMAT,
             "dataset": self.dataset,
@@ -109,10 +119,11 @@ class Job:
             "num_classes": self.num_classes,
             "mean": list(self.mean),
             "std": list(self.std),
-            "recipe": asdict(self.recipe),
+            "recipe": asdict(self.recipe) if self.recipe else None,
             "stack": [[method.name, dict(method.params)] for method in self.stack],
             "seed": self.seed,
             "base": self.base,
+            **({"poison": poison} if poison else {}),
         }
 
     @property
@@ -178,30 +189,66 @@ def fit(
     recipe: Recipe,
     *,
     seed: int,
+    inputs: InputsOf | None = None,
+    loss: LossOf | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> nn.Module:
-    """Train ``model`` in place on cross-entropy and return it in eval mode.
+    """Train ``model`` in place and return it in eval mode.
 
     Args:
         model: On the device of ``data``.
         data: ``y`` is (n,) int64 labels, or (n, classes) probabilities to reproduce.
         recipe: How to train.
-        seed: Batch order, and dropout where there is any.
+        seed: Batch order, dropout where there is any, and the randomness of the next two.
+        inputs: What to train on instead of the inputs of a step.
+        loss: Of each example, instead of cross-entropy.
         progress: Called with steps done and steps in all.
     """
     model.train()
     optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], recipe)
     steps = num_steps(len(data), recipe)
+    stream = generator("hooks", seed)
     with seeded("dropout", seed):
         for step, batch in enumerate(batches(len(data), recipe, seed)):
             batch = batch.to(data.x.device)
+            x, y = data.x[batch], data.y[batch]
+            if inputs:
+                x = inputs(model, x, y, stream)
             set_lr(optimizer, recipe, step, steps)
             optimizer.zero_grad()
-            F.cross_entropy(model(data.x[batch]), data.y[batch]).backward()
+            found = loss(model, x, y, stream).mean() if loss else F.cross_entropy(model(x), y)
+            found.backward()
             optimizer.step()
             if progress:
                 progress(step + 1, steps)
     return model.eval()
+
+
+def workshop(job: Job, trusted: Split, base: dict[str, Tensor] | None) -> Workshop:
+    """What the defenses of ``job`` may use.
+
+    Args:
+        job: What is made.
+        trusted: The examples of `harness.workshop.trusted_index`.
+        base: Weights to start from, if ``job.base`` names some.
+    """
+    seed = derive("train", job.seed)
+
+    def train(data: Split) -> nn.Module:
+        if job.recipe is None:
+            raise NotApplicableError(
+                "A published model as downloaded is not trained; this defense has to train one."
+            )
+        model, _ = network(replace(job, stack=()), base)
+        return fit(model.to(data.x.device), data, job.recipe, seed=seed)
+
+    return Workshop(
+        trusted=trusted,
+        num_classes=job.num_classes,
+        train=train,
+        recipe=job.recipe,
+        seed=seed,
+    )
 
 
 def train_alone(
@@ -220,12 +267,33 @@ def train_alone(
         progress: Called with steps done and steps in all, by training without defenses.
     """
     stack = Stack.of(registry.defenses(job.stack))
-    seed = derive("train", job.seed)
-    data = stack.clean(data, seed=seed)
+    trusted = trusted_index(len(data), job.seed)
+    shop = workshop(job, data.take(trusted.to(data.x.device)), base)
+    poisoned = None
+    if job.poison is not None:
+        found = registry.attack(job.poison).poison(
+            data,
+            trusted=trusted,
+            num_classes=job.num_classes,
+            seed=derive("poison", job.seed),
+        )
+        data, poisoned = found.data, found.poisoned
+    data, notes = stack.clean(data, shop, poisoned)
     model, evidence = network(job, base)
+    evidence |= notes
     model.to(data.x.device)
-    if stack.gradients is None:
-        fit(model, data, job.recipe, seed=seed, progress=progress)
+    if job.recipe is None:
+        pass
+    elif stack.loop is not None:
+        evidence |= stack.loop.fit(model, data, job.recipe, seed=shop.seed, inputs=stack.inputs)
     else:
-        evidence |= stack.gradients.fit(model, data, job.recipe, seed=seed)
-    return Trained(stack.edit(model, data, seed=seed).eval(), evidence)
+        fit(
+            model,
+            data,
+            job.recipe,
+            seed=shop.seed,
+            inputs=stack.inputs,
+            loss=stack.loss,
+            progress=progress,
+        )
+    return Trained(stack.edit(model.eval(), data, shop).eval(), evidence)

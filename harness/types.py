@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -62,6 +63,8 @@ class Part(StrEnum):
     GRADIENTS = "gradients"
     MODEL = "model"
     OUTPUT = "output"
+    INSPECTION = "inspection"  # flags models or inputs, changes no answer
+    EVIDENCE = "evidence"  # tells later whether a model was made from this one
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +81,10 @@ class Split:
         """The rows at ``index`` (n,) int64, in that order."""
         return Split(self.x[index], self.y[index])
 
+    def to(self, device: str | torch.device) -> Split:
+        """The same rows on ``device``."""
+        return Split(self.x.to(device), self.y.to(device))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ThreatModel:
@@ -89,6 +96,8 @@ class ThreatModel:
         ood: Name of the dataset if ``aux`` is ``ood``.
         queries: How many inputs the target answers; None for no limit.
         adaptive: Whether the attacker's shadow models are trained with the target's defense.
+        partial: Share of the target's training data that is held if ``aux`` is ``partial``; None
+            for the customary half.
     """
 
     access: Access
@@ -96,9 +105,12 @@ class ThreatModel:
     ood: str | None = None
     queries: int | None = None
     adaptive: bool = True
+    partial: float | None = None
 
     def __str__(self) -> str:
         words = [str(self.access), f"{self.aux}:{self.ood}" if self.ood else str(self.aux)]
+        if self.partial is not None:
+            words[-1] += f" {self.partial:.0%}"
         if self.queries is not None:
             words.append(f"{self.queries} queries")
         if not self.adaptive:

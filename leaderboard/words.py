@@ -26,7 +26,8 @@ REGIME_WORDS: dict[Regime, str] = {
     Regime.FROM_SCRATCH: "Every model was trained from scratch, with and without the defense.",
     Regime.FINE_TUNED: "Every model was fine-tuned from published weights, with and without the "
     "defense.",
-    Regime.PUBLISHED: "Every model has its published weights; only defenses that do not train.",
+    Regime.PUBLISHED: "Every model has its published weights; only defenses that change a finished "
+    "model, its answers or nothing at all.",
 }
 
 

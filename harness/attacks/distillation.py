@@ -11,19 +11,18 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import nn
 
+from harness.attacks import surrogate
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
-from harness.seeds import derive, generator, seeded
+from harness.seeds import derive, generator
 from harness.target import BlackBox
 from harness.training import fit
 from harness.types import Access, Aux, Risk, Split
-from zoo import nets
-from zoo.errors import unknown
 from zoo.recipe import Recipe
 
 
@@ -36,8 +35,11 @@ class Distillation:
 
     Attributes:
         surrogate: Architecture of the surrogate; the target's own if not given.
+        loss: ``cross-entropy``, or ``mse`` between the probabilities of both.
+        optimizer: ``adam`` or ``sgd``.
+        lr: Learning rate.
+        momentum: Of SGD.
         epochs: Passes over the answered queries.
-        lr: Learning rate of Adam.
         batch_size: Queries per step.
     """
 
@@ -48,24 +50,34 @@ class Distillation:
     reference: ClassVar[str] = "Tramèr et al. (2016), https://arxiv.org/abs/1609.02943"
 
     surrogate: str | None = None
-    epochs: int = 40
+    loss: Literal["cross-entropy", "mse"] = "cross-entropy"
+    optimizer: Literal["adam", "sgd"] = "adam"
     lr: float = 1e-3
+    momentum: float = 0.0
+    epochs: int = 40
     batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        _ = self.recipe
 
     @property
     def recipe(self) -> Recipe:
         """How the surrogate is trained."""
-        return Recipe(lr=self.lr, epochs=self.epochs, batch_size=self.batch_size)
+        return Recipe(
+            optimizer=self.optimizer,
+            lr=self.lr,
+            momentum=self.momentum,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+        )
 
     def resolve(self, dataset: Dataset) -> Self:
-        """Refuse settings that could not be carried out.
+        """Refuse a surrogate that does not fit the dataset.
 
         Raises:
-            ZooError: The surrogate is unknown, or it cannot be trained like this.
+            ZooError: It is unknown, or its input or its classes do not fit.
         """
-        if self.surrogate is not None and self.surrogate not in nets.names():
-            raise unknown("architecture", self.surrogate, nets.names())
-        _ = self.recipe
+        surrogate.check(self.surrogate, dataset)
         return self
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> nn.Module:
@@ -75,10 +87,10 @@ class Distillation:
         if target.budget is not None:
             order = torch.randperm(len(x), generator=generator("queries", seed))
             x = x[order[: target.budget].to(x.device)]
-        answers = target.scores(x) if target.access.grants(Access.SCORES) else target.labels(x)
-        with seeded("surrogate", seed):
-            surrogate = nets.build(
-                self.surrogate or data.architecture, data.input_shape, data.num_classes
-            )
-        surrogate = surrogate.to(x.device)
-        return fit(surrogate, Split(x, answers), self.recipe, seed=derive("surrogate", seed))
+        return fit(
+            surrogate.build(self.surrogate, data, seed).to(x.device),
+            Split(x, surrogate.ask(target, x)),
+            self.recipe,
+            seed=derive("surrogate", seed),
+            loss=surrogate.squared_error if self.loss == "mse" else None,
+        )

@@ -17,7 +17,6 @@ from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
-from zoo.errors import ZooError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +40,26 @@ class FGSM:
     batch_size: int = 256
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ZooError(f"fgsm wants batch_size of at least 1, found {self.batch_size}.")
+        perturbation.check_counts(self, "batch_size")
 
     def resolve(self, dataset: Dataset) -> Self:
         """Fill in the dataset's customary radius."""
-        epsilon = dataset.epsilon[self.norm] if self.epsilon is None else self.epsilon
-        perturbation.check_epsilon(self.name, epsilon, self.norm)
+        epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
         return replace(self, epsilon=epsilon)
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``; ``seed`` has no effect."""
         assert self.epsilon is not None, "resolve() first"
         assert data.points is not None
-        model, out = target.model, []
-        for x, y in zip(
-            data.points.x.split(self.batch_size), data.points.y.split(self.batch_size), strict=True
-        ):
-            step = perturbation.direction(perturbation.input_gradient(model, x, y), self.norm)
-            out.append(perturbation.project(x + self.epsilon * step, x, self.epsilon, self.norm))
-        return torch.cat(out)
+        model, points = target.model, data.points
+        out = torch.empty_like(points.x)
+        for index in torch.arange(len(points), device=out.device).split(self.batch_size):
+            batch = points.take(index).to(target.device)
+            step = perturbation.direction(
+                perturbation.input_gradient(model, batch.x, batch.y), self.norm
+            )
+            moved = batch.x + self.epsilon * step
+            out[index] = perturbation.project(moved, batch.x, self.epsilon, self.norm).to(
+                out.device
+            )
+        return out

@@ -1,4 +1,4 @@
-"""Geometry that evasion attacks share: steps and projections within an L∞ or L2 ball.
+"""What evasion attacks share: steps and projections within an L∞ or L2 ball, and trying in turn.
 
 References:
     Madry et al. (2018). Towards Deep Learning Models Resistant to Adversarial Attacks. ICLR.
@@ -6,7 +6,9 @@ References:
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -15,7 +17,13 @@ from torch import Tensor, nn
 from harness.types import Split
 from zoo.errors import ZooError
 
+if TYPE_CHECKING:
+    from harness.datasets import Dataset
+
 Norm = Literal["linf", "l2"]
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Of logits (n, classes), true labels (n,) and classes to reach (n,): what to raise, (n,)."""
 
 PIXELS = (0.0, 1.0)
 """The range that every input is in, and that a perturbed input has to stay in."""
@@ -27,7 +35,7 @@ def check_epsilon(name: str, epsilon: float, norm: Norm) -> None:
     Raises:
         ZooError: ``epsilon`` is negative, or larger than the pixel range allows.
     """
-    if not epsilon >= 0:
+    if not 0 <= epsilon < math.inf:
         raise ZooError(f"{name} wants epsilon of at least 0, found {epsilon}.")
     if norm == "linf" and epsilon > 1:
         raise ZooError(
@@ -36,18 +44,72 @@ def check_epsilon(name: str, epsilon: float, norm: Norm) -> None:
         )
 
 
-def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """Gradient of each example's own cross-entropy by its input; the shape of ``x``."""
+def check_counts(method: object, *names: str) -> None:
+    """Refuse a setting of ``method`` that has to be at least 1 and is not.
+
+    Raises:
+        ZooError: One of the fields called ``names`` is less than 1.
+    """
+    for name in names:
+        if getattr(method, name) < 1:
+            raise ZooError(
+                f"{method.name} wants {name} of at least 1, found {getattr(method, name)}."  # type: ignore[attr-defined]
+            )
+
+
+def radius(name: str, epsilon: float | None, norm: Norm, dataset: Dataset) -> float:
+    """``epsilon`` if it is given and makes sense, else the dataset's customary radius.
+
+    Raises:
+        ZooError: See `check_epsilon`.
+    """
+    epsilon = dataset.epsilon[norm] if epsilon is None else epsilon
+    check_epsilon(name, epsilon, norm)
+    return epsilon
+
+
+def cross_entropy(logits: Tensor, y: Tensor, goal: Tensor) -> Tensor:
+    """Of the true label; where another class is to be reached, that of the class, negated."""
+    sign = 1 - 2 * (goal != y).to(logits.dtype)
+    return sign * F.cross_entropy(logits, goal, reduction="none")
+
+
+def look(model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+    """Logits (n, classes), each example's loss (n,), and its gradient by the input.
+
+    No gradient of a parameter is computed or left behind.
+    """
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        loss = F.cross_entropy(model(x), y, reduction="sum")
-        return torch.autograd.grad(loss, x)[0]
+        logits = model(x)
+        losses = loss(logits)
+        gradient = None
+        if losses.requires_grad:
+            gradient = torch.autograd.grad(losses.sum(), x, allow_unused=True)[0]
+    if gradient is None:  # the answers do not depend on the input in a way that can be followed
+        gradient = torch.zeros_like(x)
+    return logits.detach(), losses.detach(), gradient
+
+
+def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Gradient of each example's own cross-entropy by its input; the shape of ``x``."""
+    return look(model, x, lambda logits: cross_entropy(logits, y, y))[2]
+
+
+def per_example(values: Tensor, like: Tensor) -> Tensor:
+    """Values (n,) shaped to multiply ``like`` (n, ...)."""
+    return values.view(-1, *[1] * (like.dim() - 1))
+
+
+def sizes(delta: Tensor, norm: Norm) -> Tensor:
+    """Size of each perturbation (n, ...), (n,)."""
+    flat = delta.flatten(1)
+    return flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
 
 
 def norms(delta: Tensor) -> Tensor:
     """L2 norm of each example (n, ...), shaped to multiply it."""
-    flat = delta.flatten(1).norm(dim=1)
-    return flat.view(-1, *[1] * (delta.dim() - 1))
+    return per_example(sizes(delta, "l2"), delta)
 
 
 def direction(gradient: Tensor, norm: Norm) -> Tensor:
@@ -74,8 +136,8 @@ def random_start(start: Tensor, epsilon: float, norm: Norm, generator: torch.Gen
     else:
         noise = torch.randn(start.shape, generator=generator)
         dim = start[0].numel()
-        radius = torch.rand(len(start), generator=generator) ** (1 / dim)
-        noise = noise / norms(noise) * radius.view(-1, *[1] * (start.dim() - 1)) * epsilon
+        lengths = torch.rand(len(start), generator=generator) ** (1 / dim)
+        noise = noise / norms(noise) * per_example(lengths, noise) * epsilon
     return (start + noise.to(start.device)).clamp(*PIXELS)
 
 
@@ -83,3 +145,89 @@ def random_start(start: Tensor, epsilon: float, norm: Norm, generator: torch.Gen
 def correct(model: nn.Module, data: Split) -> Tensor:
     """Which examples the model gets right, (n,) bool."""
     return model(data.x).argmax(1) == data.y
+
+
+@torch.no_grad()
+def likely(model: nn.Module, data: Split, rank: int) -> Tensor:
+    """The ``rank``-th most likely class besides the true one, from 1, (n,) int64."""
+    logits = model(data.x).scatter(1, data.y[:, None], -math.inf)
+    return logits.argsort(1, descending=True)[:, rank - 1]
+
+
+def ascend(
+    model: nn.Module,
+    points: Split,
+    start: Tensor,
+    *,
+    epsilon: float,
+    norm: Norm,
+    steps: int,
+    step_size: float,
+    goal: Tensor | None = None,
+    stop: bool = True,
+) -> Tensor:
+    """Steps of one length along the gradient of the cross-entropy, inside the ball.
+
+    Args:
+        model: In eval mode, on the device of ``points``.
+        points: Centres of the balls, and true labels.
+        start: Where to start, inside the balls.
+        epsilon: Radius.
+        norm: Of the ball and of the steps.
+        steps: How many.
+        step_size: Length of each.
+        goal: Classes (n,) to reach, instead of just leaving the true one.
+        stop: Whether an example stays where it is first misclassified.
+    """
+    goal = points.y if goal is None else goal
+    out, row = start.clone(), torch.arange(len(points), device=start.device)
+    x, origin, y = start, points.x, points.y
+    for _ in range(steps):
+        logits, _, gradient = look(model, x, lambda z, y=y, goal=goal: cross_entropy(z, y, goal))
+        if stop:
+            standing = logits.argmax(1) == y
+            x, origin, y, goal, gradient, row = (
+                t[standing] for t in (x, origin, y, goal, gradient, row)
+            )
+            if not len(row):
+                break
+        x = project(x + step_size * direction(gradient, norm), origin, epsilon, norm)
+        out[row] = x
+    return out
+
+
+def in_turn(
+    model: nn.Module,
+    points: Split,
+    tries: Sequence[Callable[[Split], Tensor]],
+    *,
+    batch_size: int,
+    device: torch.device,
+) -> Tensor:
+    """Try one thing after the other on every example that the model still gets right.
+
+    Args:
+        model: On ``device``.
+        points: Anywhere; only a batch of them is taken to the device.
+        tries: Each gives perturbed inputs of a batch.
+        batch_size: Examples on the device at once.
+        device: Where to compute.
+
+    Returns:
+        Of each example the perturbed input that the model gets wrong; else that of the last try.
+        Examples that the model gets wrong as they are stay as they are.
+    """
+    out = points.x.clone()
+    for index in torch.arange(len(points), device=points.x.device).split(batch_size):
+        batch = points.take(index).to(device)
+        found = batch.x.clone()
+        standing = correct(model, batch).nonzero().squeeze(1)
+        for attempt in tries:
+            if not len(standing):
+                break
+            left = batch.take(standing)
+            perturbed = attempt(left)
+            found[standing] = perturbed
+            standing = standing[correct(model, Split(perturbed, left.y))]
+        out[index] = found.to(out.device)
+    return out

@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Self
 
 import torch
@@ -25,7 +26,7 @@ from zoo.errors import ZooError
 class PGD:
     """Raise the loss of the true label within a ball around each input.
 
-    An example that one restart has broken is left alone by the next ones.
+    An example that is broken is left where it is, by the other steps and by the next restarts.
 
     Attributes:
         epsilon: Radius in units of the pixel range; the dataset's customary one if not given.
@@ -34,6 +35,8 @@ class PGD:
         step_size: Length of a step; 2.5 * epsilon / steps if not given, so that the steps can
             cross the ball (Madry et al. 2018).
         restarts: Independent attempts; each starts at a random point of the ball.
+        targets: If not 0, each attempt is made towards this many of the most likely other classes
+            in turn, lowering the loss of that class.
         random_start: Whether to start there, or at the input itself.
         batch_size: Inputs on the device at once.
     """
@@ -49,13 +52,14 @@ class PGD:
     steps: int = 20
     step_size: float | None = None
     restarts: int = 1
+    targets: int = 0
     random_start: bool = True
     batch_size: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("steps", "restarts", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ZooError(f"pgd wants {name} of at least 1, found {getattr(self, name)}.")
+        perturbation.check_counts(self, "steps", "restarts", "batch_size")
+        if self.targets < 0:
+            raise ZooError(f"pgd wants targets of at least 0, found {self.targets}.")
         if self.restarts > 1 and not self.random_start:
             raise ZooError(
                 "pgd with random_start=false does the same in every restart; use restarts=1."
@@ -63,32 +67,42 @@ class PGD:
 
     def resolve(self, dataset: Dataset) -> Self:
         """Fill in the dataset's customary radius and the step that goes with it."""
-        epsilon = dataset.epsilon[self.norm] if self.epsilon is None else self.epsilon
-        perturbation.check_epsilon(self.name, epsilon, self.norm)
+        epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
         step_size = 2.5 * epsilon / self.steps if self.step_size is None else self.step_size
         return replace(self, epsilon=epsilon, step_size=step_size)
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
-        """Perturbed inputs, the shape of ``data.points.x``: of each the last restart it had."""
+        """Perturbed inputs, the shape of ``data.points.x``: of each the last attempt it had."""
         assert data.points is not None
-        model, points = target.model, data.points
         starts = generator("pgd", seed)
-        out = points.x.clone()
-        for index in torch.arange(len(points), device=points.x.device).split(self.batch_size):
-            for _ in range(self.restarts):
-                standing = index[perturbation.correct(model, Split(out[index], points.y[index]))]
-                if len(standing):
-                    out[standing] = self._ascend(model, points.take(standing), starts)
-        return out
+        ranks = range(1, 1 + min(self.targets, data.num_classes - 1)) if self.targets else (0,)
+        return perturbation.in_turn(
+            target.model,
+            data.points,
+            [
+                partial(self._attempt, target.model, starts, rank)
+                for rank in ranks
+                for _ in range(self.restarts)
+            ],
+            batch_size=self.batch_size,
+            device=target.device,
+        )
 
-    def _ascend(self, model: nn.Module, points: Split, starts: torch.Generator) -> Tensor:
+    def _attempt(
+        self, model: nn.Module, starts: torch.Generator, rank: int, points: Split
+    ) -> Tensor:
         assert self.epsilon is not None, "resolve() first"
         assert self.step_size is not None, "resolve() first"
-        x = points.x
+        start = points.x
         if self.random_start:
-            x = perturbation.random_start(x, self.epsilon, self.norm, starts)
-        for _ in range(self.steps):
-            gradient = perturbation.input_gradient(model, x, points.y)
-            x = x + self.step_size * perturbation.direction(gradient, self.norm)
-            x = perturbation.project(x, points.x, self.epsilon, self.norm)
-        return x
+            start = perturbation.random_start(start, self.epsilon, self.norm, starts)
+        return perturbation.ascend(
+            model,
+            points,
+            start,
+            epsilon=self.epsilon,
+            norm=self.norm,
+            steps=self.steps,
+            step_size=self.step_size,
+            goal=perturbation.likely(model, points, rank) if rank else None,
+        )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkab
 from harness.types import Access, Aux, Risk, Split
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from harness.datasets import Dataset
     from harness.target import BlackBox
 
@@ -23,6 +25,8 @@ class AttackerData:
         num_classes: Labels are 0 .. num_classes - 1.
         architecture: Of the target, as the attacker supposes it.
         input_shape: (channels, height, width) of the target's input.
+        source: A model of the catalog that the attacker also has, in eval mode with frozen
+            parameters; None unless the attack's ``source`` names one.
     """
 
     points: Split | None = None
@@ -30,6 +34,7 @@ class AttackerData:
     num_classes: int
     architecture: str
     input_shape: tuple[int, int, int]
+    source: nn.Module | None = None
 
 
 class Attack(Protocol):
@@ -53,12 +58,89 @@ class Attack(Protocol):
 
 @runtime_checkable
 class Resolves(Protocol):
-    """An attack with settings whose default depends on the dataset."""
+    """A method with settings whose default depends on the dataset: an attack or a defense."""
 
     def resolve(self, dataset: Dataset) -> Self:
-        """The attack with those settings filled in.
+        """The method with those settings filled in.
 
         Raises:
             ZooError: A setting does not fit the dataset.
         """
+        ...
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evaded:
+    """Perturbed inputs, and reasons not to trust the robustness that they show.
+
+    Attributes:
+        x: The shape of the inputs.
+        flags: Such as ``randomised defense`` or ``zero gradients``; for people.
+    """
+
+    x: Tensor
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Poisoned:
+    """Training data after an attack.
+
+    Attributes:
+        data: As many examples as before, in the same order.
+        poisoned: (n,) bool, which of them the attacker changed.
+    """
+
+    data: Split
+    poisoned: Tensor
+
+
+@runtime_checkable
+class Poison(Protocol):
+    """An attack on the training data. It has no ``run``: the owner trains the model.
+
+    Attributes:
+        rate: Share of the training data that is changed. With 0 nothing is, and only the trigger is
+            tried: what a model does that never saw it, or one that came with a backdoor.
+    """
+
+    name: ClassVar[str]
+    risk: ClassVar[Risk]
+    access: ClassVar[tuple[Access, ...]]
+    aux: ClassVar[tuple[Aux, ...]]
+    reference: ClassVar[str]
+
+    @property
+    def rate(self) -> float:
+        """Share of the training data that is changed."""
+        ...
+
+    def poison(self, data: Split, *, trusted: Tensor, num_classes: int, seed: int) -> Poisoned:
+        """Change a share of ``data``.
+
+        Args:
+            data: The training data.
+            trusted: Indices (m,) that the attacker cannot reach.
+            num_classes: Labels are 0 .. num_classes - 1.
+            seed: Which examples, and any randomness of the trigger.
+
+        Raises:
+            ZooError: The rate would leave a class without a clean example, or asks for more
+                examples than there are.
+        """
+        ...
+
+    def trigger(self, x: Tensor, *, seed: int) -> Tensor:
+        """Inputs (n, ...) with the trigger; ``x`` itself if the attack has none.
+
+        The seed is that of `poison`.
+        """
+        ...
+
+    def applies(self, y: Tensor) -> Tensor:
+        """Which examples (n,) bool the attack can succeed on, by their true labels."""
+        ...
+
+    def success(self, predicted: Tensor, y: Tensor, *, num_classes: int) -> Tensor:
+        """Which answers (n,) bool are what the attacker wants, where `applies` holds."""
         ...

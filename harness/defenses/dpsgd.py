@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -26,6 +26,9 @@ from harness.training import make_optimizer, set_lr
 from harness.types import Part, Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.stack import InputsOf
 
 # Opacus and torchvision are imported where they are used: a plan needs this class, not them.
 
@@ -129,14 +132,24 @@ class DPSGD:
             raise NotApplicableError(f"dpsgd: {str(problems[0]).splitlines()[0]}")
         return model, notes
 
-    def fit(self, model: nn.Module, data: Split, recipe: Recipe, *, seed: int) -> dict[str, Any]:
+    def fit(
+        self,
+        model: nn.Module,
+        data: Split,
+        recipe: Recipe,
+        *,
+        seed: int,
+        inputs: InputsOf | None = None,
+    ) -> dict[str, Any]:
         """Train ``model`` in place; return the spent budget and how it was accounted.
 
         Args:
             model: On the device of ``data``.
             data: The private examples.
             recipe: How to train; its batch size is the expected one.
-            seed: Sampling, noise and dropout.
+            seed: Sampling, noise, dropout and the randomness of ``inputs``.
+            inputs: Another defense's change to the inputs of each step. It looks at one example at
+                a time, so the guarantee holds.
         """
         from opacus import GradSampleModule
         from opacus.accountants import create_accountant
@@ -160,6 +173,7 @@ class DPSGD:
         sampler = UniformWithReplacementSampler(
             num_samples=n, sample_rate=rate, steps=steps, generator=generator("poisson", seed)
         )
+        stream = generator("hooks", seed)
         with seeded("dropout", seed), warnings.catch_warnings():
             # Opacus's hooks need no gradient by the inputs, which torch warns about.
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
@@ -168,7 +182,12 @@ class DPSGD:
                 optimizer.zero_grad()
                 if batch:
                     index = torch.tensor(batch, device=device)
-                    F.cross_entropy(private(data.x[index]), data.y[index]).backward()
+                    x, y = data.x[index], data.y[index]
+                    if inputs:
+                        private.disable_hooks()
+                        x = inputs(model, x, y, stream)
+                        private.enable_hooks()
+                    F.cross_entropy(private(x), y).backward()
                 else:
                     # Poisson sampling drew nobody: the step is noise alone, and it is accounted.
                     for p in optimizer.params:

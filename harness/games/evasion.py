@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from harness.attacks.protocol import Attack
+from harness.attacks.protocol import Attack, Evaded
 from harness.datasets import Quarters
-from harness.games.game import Outcome, Table
-from harness.metrics.robustness import robustness
+from harness.games.game import Needed, Outcome, Table
+from harness.metrics.robustness import certified, robustness
+from harness.stack import Certifies, Stack
 from harness.target import BlackBox
 from harness.types import Access, ThreatModel
 
@@ -13,8 +14,13 @@ TOLERANCE = 1e-5
 """Rounding that a perturbation may exceed its budget by."""
 
 
-def check(threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
+def check(attack: Attack, threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
     """Every threat model that an evasion attack can use is fine."""
+
+
+def needs(stack: Stack) -> Needed:
+    """Nothing besides the target."""
+    return Needed()
 
 
 def play(attack: Attack, table: Table) -> Outcome:
@@ -23,20 +29,26 @@ def play(attack: Attack, table: Table) -> Outcome:
     Raises:
         RuntimeError: The attack left the pixel range or its ball: a defect of the attack.
     """
-    points = table.hold(table.quarters.target_test)
-    perturbed = attack.run(
+    points = table.dataset.all.take(table.quarters.target_test)  # attacks take it batch by batch
+    found = attack.run(
         table.target(),
         table.attacker(points=points),
         seed=table.seed,
     )
+    perturbed, flags = (found.x, found.flags) if isinstance(found, Evaded) else (found, ())
     delta = perturbed - points.x
     size = delta.flatten(1).abs().amax(1) if attack.norm == "linf" else delta.flatten(1).norm(dim=1)  # type: ignore[attr-defined]
     if size.max() > attack.epsilon + TOLERANCE or not 0 <= perturbed.min() <= perturbed.max() <= 1:  # type: ignore[attr-defined]
         raise RuntimeError(f"{attack.name} left its budget: size {size.max():.6f}")
     judge = BlackBox(table.model, Access.LABELS)
     clean, after = judge.labels(points.x), judge.labels(perturbed)
+    metrics: dict[str, float | None] = {**robustness(clean, after, points.y, delta)}
+    for defense in table.stack.defenses:
+        if isinstance(defense, Certifies):
+            label, radius = defense.certify(table.unguarded, points.x, seed=table.seed)
+            metrics |= certified(label, radius, points.y, table.dataset.epsilon["l2"])
     return Outcome(
-        metrics={**robustness(clean, after, points.y, delta)},
+        metrics=metrics,
         samples={
             "index": table.quarters.target_test.numpy(),
             "label": points.y.cpu().numpy(),
@@ -44,5 +56,5 @@ def play(attack: Attack, table: Table) -> Outcome:
             "perturbed": after.cpu().numpy(),
             "size": size.cpu().numpy(),
         },
-        notes={"n": len(points)},
+        notes={"n": len(points), "flags": list(flags)},
     )

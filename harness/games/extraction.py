@@ -1,57 +1,89 @@
-"""Extraction: from the target's answers to the attacker's own inputs, train a copy."""
+"""Extraction: get a copy of the target, from its answers or from its stolen weights."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import nn
 
 from harness.attacks.protocol import Attack
 from harness.datasets import Quarters
-from harness.games.game import Outcome, Table
+from harness.games.game import Needed, Outcome, Table
 from harness.metrics.extraction import extraction
+from harness.metrics.ownership import ownership
+from harness.ownership import Owner
+from harness.stack import Proves, Stack
 from harness.target import BlackBox
-from harness.types import Access, Aux, Split, ThreatModel
+from harness.types import Access, Aux, ThreatModel
 from zoo.errors import ZooError
 
 PARTIAL = 0.5  # of the target's training data, as in SecurityNet (Zhang et al. 2024)
 
 
-def pool_index(quarters: Quarters, aux: Aux) -> torch.Tensor:
+def pool_index(quarters: Quarters, threat: ThreatModel) -> torch.Tensor:
     """Which examples of the target's dataset the attacker holds; empty if it holds none."""
-    if aux is Aux.SHADOW:
+    if threat.aux is Aux.SHADOW:
         return torch.cat([quarters.shadow_train, quarters.shadow_test])
-    if aux is Aux.PARTIAL:
-        return quarters.target_train[: int(PARTIAL * len(quarters.target_train))]
+    if threat.aux is Aux.PARTIAL:
+        share = PARTIAL if threat.partial is None else threat.partial
+        return quarters.target_train[: int(share * len(quarters.target_train))]
     return quarters.target_train[:0]
 
 
-def check(threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
-    """Refuse a query budget that the attacker has no inputs for.
+def num_held(threat: ThreatModel, quarters: Quarters, ood_size: int) -> int:
+    """How many inputs the attacker holds."""
+    return ood_size if threat.aux is Aux.OOD else len(pool_index(quarters, threat))
+
+
+def check(attack: Attack, threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
+    """Refuse an attacker without data, and a query budget that there are no inputs for.
 
     Args:
+        attack: The attack.
         threat: What the attacker is granted.
         quarters: Who holds which examples.
         ood_size: How many inputs the attacker's other dataset has.
 
     Raises:
-        ZooError: The budget is larger than what the attacker holds.
+        ZooError: The attacker holds nothing, or less than the budget.
     """
-    held = ood_size if threat.aux is Aux.OOD else len(pool_index(quarters, threat.aux))
+    if threat.aux is Aux.NONE:  # its inputs are made up
+        return
+    held, kind = num_held(threat, quarters, ood_size), threat.ood or threat.aux
+    if not held:
+        raise ZooError(
+            f"The attacker's {kind} data holds no inputs: nobody knows what the model was trained "
+            f"on, or the dataset is too small. Choose other data with --aux."
+        )
     if threat.queries is not None and threat.queries > held:
-        kind = threat.ood or threat.aux
         raise ZooError(
             f"The query budget is {threat.queries}, but the attacker's {kind} data holds {held} "
             f"inputs. Lower --queries."
         )
 
 
+def needs(stack: Stack) -> Needed:
+    """Independent models, if the owner is to prove anything."""
+    return Needed(independent=max([d.independents for d in _proofs(stack)], default=0))
+
+
+def _proofs(stack: Stack) -> list[Any]:
+    return [d for d in stack.defenses if isinstance(d, Proves)]
+
+
 def play(attack: Attack, table: Table) -> Outcome:
     """Steal the target, and compare the copy with it on data that neither has seen."""
+    aux = None
     if table.threat.aux is Aux.OOD:
         assert table.ood is not None
-        aux = Split(table.ood.x.to(table.device), table.ood.y.to(table.device))
+        aux = table.ood.to(table.device)
+    elif table.threat.aux is not Aux.NONE:
+        aux = table.hold(pool_index(table.quarters, table.threat))
+    if table.threat.access is Access.WEIGHTS:
+        target = BlackBox(table.unguarded, Access.WEIGHTS)  # a thief leaves the guard behind
     else:
-        aux = table.hold(pool_index(table.quarters, table.threat.aux))
-    target = table.target()
+        target = table.target()
     surrogate = attack.run(
         target,
         table.attacker(aux=aux),
@@ -60,13 +92,44 @@ def play(attack: Attack, table: Table) -> Outcome:
     test = table.hold(table.quarters.target_test)
     answers = BlackBox(table.model, Access.LABELS).labels(test.x)
     copied = BlackBox(surrogate, Access.LABELS).labels(test.x)
+    metrics = {**extraction(copied, answers, test.y), "queries": float(target.queries)}
     return Outcome(
-        metrics={**extraction(copied, answers, test.y), "queries": float(target.queries)},
+        metrics=metrics | _ownership(surrogate, table),
         samples={
             "index": table.quarters.target_test.numpy(),
             "label": test.y.cpu().numpy(),
             "target": answers.cpu().numpy(),
             "surrogate": copied.cpu().numpy(),
         },
-        notes={"n": len(test), "held": len(aux)},
+        notes={"n": len(test), "held": len(aux) if aux is not None else 0},
     )
+
+
+def _ownership(surrogate: nn.Module, table: Table) -> dict[str, float | None]:
+    """What the owner can prove: of the copy, of the own model, and of independent models.
+
+    With several proofs the owner claims what any of them claims.
+    """
+    metrics: dict[str, float | None] = {}
+    claims: dict[str, list[float | None]] = {}
+    proofs = _proofs(table.stack)
+    if not proofs:
+        return metrics
+    owner = Owner(
+        model=table.model,
+        members=table.hold(table.quarters.target_train),
+        unseen=table.hold(table.quarters.shadow_test),
+        shop=table.shop,
+    )
+    suspects = [surrogate, table.model, *table.others.get("independent", ())]
+    for defense in proofs:
+        verify = defense.verifier(owner)
+        copy, own, *others = [verify(BlackBox(s, Access.WEIGHTS)) for s in suspects]
+        found = ownership(copy, own, others)
+        metrics |= {f"{defense.name}_{key}": value for key, value in found.items()}
+        for key in ("claimed", "own_claimed", "false_claims"):
+            claims.setdefault(key, []).append(found[key])
+    for key, values in claims.items():
+        known = [value for value in values if value is not None]
+        metrics[key] = max(known, default=None)
+    return metrics

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from torch import nn
 
-from harness.attacks.protocol import Attack, AttackerData
+from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset, Quarters
+from harness.stack import Stack
 from harness.target import BlackBox
-from harness.types import Split, ThreatModel
+from harness.types import Regime, Split, ThreatModel
+from harness.workshop import Workshop
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,6 +30,14 @@ class Table:
         threat: What the attacker is granted.
         seed: Of the attack's randomness.
         device: Where to compute.
+        stack: The defenses.
+        unguarded: The target before its output defenses.
+        shop: The owner's means.
+        poison_seed: What the attacker poisoned the training data with, if anybody did.
+        regime: How the target came to its weights.
+        evidence: What the defenses said when the target was made.
+        source: The attacker's other model of the catalog; None if there is none.
+        others: Models that the game asked for with ``needs``, by purpose; see `Game.needs`.
     """
 
     model: nn.Module
@@ -38,11 +48,18 @@ class Table:
     threat: ThreatModel
     seed: int
     device: str
+    stack: Stack
+    unguarded: nn.Module
+    shop: Workshop
+    poison_seed: int
+    regime: Regime
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    source: nn.Module | None = None
+    others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
 
     def hold(self, index: Any) -> Split:
         """The examples at ``index``, on the device."""
-        split = self.dataset.all.take(index)
-        return Split(split.x.to(self.device), split.y.to(self.device))
+        return self.dataset.all.take(index).to(self.device)
 
     def attacker(self, *, points: Split | None = None, aux: Split | None = None) -> AttackerData:
         """What the attacker is handed."""
@@ -52,6 +69,7 @@ class Table:
             num_classes=self.dataset.num_classes,
             architecture=self.architecture,
             input_shape=self.dataset.input_shape,
+            source=self.source,
         )
 
     def target(self) -> BlackBox:
@@ -67,20 +85,40 @@ class Outcome:
         metrics: Raw values by name; None where one is not defined.
         samples: Per-example columns of one length, from which the metrics can be made again.
         notes: Facts for the result's evidence.
+        images: By name, (height, width) or (height, width, 3) uint8, for people to look at.
     """
 
     metrics: dict[str, float | None]
     samples: Mapping[str, np.ndarray]
     notes: Mapping[str, Any]
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Needed:
+    """Models that a game wants besides the target, trained without defenses.
+
+    Attributes:
+        clean_twin: The target without its defenses and without any poison.
+        independent: How many models of the target's architecture, trained on data of the same
+            distribution that the target never saw.
+    """
+
+    clean_twin: bool = False
+    independent: int = 0
 
 
 class Game(Protocol):
-    """A risk's game; each is a module with these two functions."""
+    """A risk's game; each is a module with these three functions."""
 
-    def check(self, threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
+    def check(self, attack: Any, threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
         """Raise ZooError before any work if the threat model cannot be played."""
         ...
 
-    def play(self, attack: Attack, table: Table) -> Outcome:
+    def needs(self, stack: Stack) -> Needed:
+        """What the game wants in `Table.others`: ``clean_twin`` and ``independent``."""
+        ...
+
+    def play(self, attack: Any, table: Table) -> Outcome:
         """Run the attack and judge what it ends up with."""
         ...

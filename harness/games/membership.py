@@ -7,9 +7,10 @@ import torch
 
 from harness.attacks.protocol import Attack
 from harness.datasets import Quarters
-from harness.games.game import Outcome, Table
+from harness.games.game import Needed, Outcome, Table
 from harness.metrics.membership import membership
 from harness.seeds import generator
+from harness.stack import Stack
 from harness.types import ThreatModel
 from zoo.errors import ZooError
 
@@ -19,7 +20,7 @@ def size_of(quarters: Quarters) -> int:
     return min(len(quarters.target_train), len(quarters.target_test))
 
 
-def check(threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
+def check(attack: Attack, threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
     """Refuse a query budget that does not reach for one question about every candidate.
 
     Raises:
@@ -36,6 +37,11 @@ def check(threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
             f"The query budget is {threat.queries}, but membership of {candidates} candidates is "
             f"in question. Raise --queries."
         )
+
+
+def needs(stack: Stack) -> Needed:
+    """Nothing besides the target."""
+    return Needed()
 
 
 def play(attack: Attack, table: Table) -> Outcome:

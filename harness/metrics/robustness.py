@@ -28,3 +28,25 @@ def robustness(clean: Tensor, perturbed: Tensor, y: Tensor, delta: Tensor) -> di
         "mean_linf": flat.abs().amax(1).double().mean().item(),
         "mean_l2": flat.norm(dim=1).double().mean().item(),
     }
+
+
+def certified(label: Tensor, radius: Tensor, y: Tensor, epsilon: float) -> dict[str, float | None]:
+    """Metrics of a certificate in the L2 norm.
+
+    Args:
+        label: (n,) certified labels, -1 where the certificate abstains.
+        radius: (n,) radii, in units of the pixel range; 0 where it abstains.
+        y: (n,) true labels.
+        epsilon: The radius to certify.
+
+    Returns:
+        ``certified_accuracy``: share that is right and provably stays so within ``epsilon``.
+        ``mean_certified_radius``: mean radius, counted as 0 where the label is wrong.
+        ``abstained``: share without a certificate.
+    """
+    right = label == y
+    return {
+        "certified_accuracy": (right & (radius >= epsilon)).double().mean().item(),
+        "mean_certified_radius": (radius * right).double().mean().item(),
+        "abstained": (label < 0).double().mean().item(),
+    }

@@ -3,10 +3,15 @@
 import pytest
 import torch
 
-from harness import datasets
+from harness import datasets, registry
 from harness.datasets import Dataset, Source
-from harness.training import Job
-from harness.types import Regime
+from harness.evaluate import Loaded, evaluate
+from harness.games.game import Table
+from harness.results import Cell
+from harness.stack import Stack
+from harness.training import Job, Trained, workshop
+from harness.types import Access, Regime, ThreatModel
+from harness.workshop import trusted_index
 from zoo.recipe import Recipe
 
 
@@ -34,6 +39,67 @@ def job_for(digits: Dataset):
                 "std": (1.0,) * dataset.input_shape[0],
                 "recipe": Recipe(lr=3e-3, epochs=2),
                 "seed": seed,
+                **changes,
+            }
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def measure(job_for):
+    """Evaluate one attack on one model: the evaluation and the outcome of the game.
+
+    The attack is a name with settings, or an attack; keyword arguments of the threat model, ``ood``
+    and ``others`` may be given.
+    """
+
+    def run(
+        data, trained, seed, attack, *, stack=(), ood=None, others=None, threat=None, **settings
+    ):
+        if not isinstance(trained, Trained):
+            trained = Trained(trained, {})
+        if isinstance(attack, str):
+            attack = registry.make("attack", attack, settings)
+        if hasattr(attack, "resolve"):
+            attack = attack.resolve(data)
+        cell = Cell(
+            model="m", model_key="", dataset=data.name, fingerprint=data.fingerprint,
+            regime=Regime.FROM_SCRATCH, stack=tuple(map(registry.describe, stack)),
+            risk=attack.risk, attack=registry.describe(attack),
+            threat=threat or ThreatModel(access=attack.access[-1], aux=attack.aux[0]), seed=seed,
+        )  # fmt: skip
+        loaded = Loaded(target=trained, job=job_for(data=data, seed=seed), others=others or {})
+        return evaluate(
+            cell, loaded, data, ood, architecture="mlp-128", device="cpu", provenance={}
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def table_for(job_for):
+    """A table for one game on one model; keyword arguments replace the defaults."""
+
+    def make(data: Dataset, model, seed: int = 0, **changes) -> Table:
+        split = datasets.quarters(data, seed, Regime.FROM_SCRATCH)
+        held = split.target_train
+        trusted = data.all.take(held[trusted_index(len(held), seed)])
+        return Table(
+            **{
+                "model": model,
+                "dataset": data,
+                "quarters": split,
+                "ood": None,
+                "architecture": "mlp-128",
+                "threat": ThreatModel(access=Access.WEIGHTS),
+                "seed": seed,
+                "device": "cpu",
+                "stack": Stack(()),
+                "unguarded": model,
+                "shop": workshop(job_for(data=data, seed=seed), trusted, None),
+                "poison_seed": seed,
+                "regime": Regime.FROM_SCRATCH,
                 **changes,
             }
         )

@@ -275,3 +275,30 @@ def test_the_order_of_the_evaluations_does_not_matter() -> None:
     shuffled = evaluations[:]
     random.Random(0).shuffle(shuffled)
     assert compare(shuffled) == compare(evaluations)
+
+
+@pytest.mark.parametrize(
+    ("metric", "share", "verdict"),
+    [
+        ("own_claimed", 1.0, "increases"),
+        ("own_claimed", 0.0, "defense not effective"),
+        ("flagged", 1.0, "increases"),
+        # One of twelve is what a detector that is wrong in one case of twenty may give.
+        ("flagged", 1 / 12, "defense not effective"),
+    ],
+)
+def test_a_proof_or_an_inspection_is_effective_by_what_it_finds(metric, share, verdict) -> None:
+    watermark = Method("watermark", (), "watermark", EXTRACTION)
+    found = []
+    for seed in range(12):
+        for stack in ((), (watermark,)):
+            own = _evaluation(stack, EXTRACTION, seed, FLAT[seed])
+            value = 1.0 if seed < round(12 * share) else 0.0
+            if stack:
+                own = replace(own, metrics={**own.metrics, metric: value})
+            found.append(own)
+            found.append(_evaluation(stack, EVASION, seed, _shifted(0.2 * len(stack))[seed]))
+    rows = {row.risk: row for row in compare(found)}
+    assert rows[EVASION].verdict == verdict
+    if share == 1:
+        assert "in 12 of 12 seeds" in rows[EVASION].verdict_note

@@ -8,8 +8,19 @@ import pytest
 import torch
 
 from harness import registry
-from harness.attacks.protocol import AttackerData, Resolves
-from harness.stack import Adapts, Cleans, Edits, Guards, TrainsOnGradients
+from harness.attacks.protocol import AttackerData, Poison, Resolves
+from harness.stack import (
+    Adapts,
+    ChangesInputs,
+    ChangesLoss,
+    Cleans,
+    Edits,
+    FiltersInputs,
+    Fits,
+    Guards,
+    InspectsModels,
+    Proves,
+)
 from harness.target import BlackBox
 from harness.types import Access, Part
 from zoo import nets
@@ -17,12 +28,18 @@ from zoo.errors import UnknownNameError, ZooError
 
 # Small settings, so that one run takes a fraction of a second.
 TINY = {
+    "badnets": {},
+    "blended": {},
     "correctness": {},
     "distillation": {"epochs": 1},
+    "feature-trigger": {},
     "fgsm": {},
+    "label-flipping": {},
     "loss-threshold": {},
     "modified-entropy": {},
     "pgd": {"steps": 2},
+    "sig": {"frequency": 1},
+    "wanet": {},
 }
 
 
@@ -34,7 +51,7 @@ def _result(found):
     return found if isinstance(found, torch.Tensor) else dict(found.state_dict())
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", [n for n in TINY if registry.get("attack", n).risk != "poisoning"])
 def test_an_attack_depends_on_the_seed_and_nothing_else(name, tiny) -> None:
     attack = registry.make("attack", name, TINY[name])
     if isinstance(attack, Resolves):
@@ -51,6 +68,21 @@ def test_an_attack_depends_on_the_seed_and_nothing_else(name, tiny) -> None:
     again = attack.run(BlackBox(model, Access.WEIGHTS), data, seed=1)
     torch.testing.assert_close(_result(first), _result(again), rtol=0, atol=0)
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", [n for n in TINY if registry.get("attack", n).risk == "poisoning"])
+def test_a_poisoning_attack_depends_on_the_seed_and_nothing_else(name, tiny) -> None:
+    attack = registry.make("attack", name, TINY[name]).resolve(tiny)
+    assert isinstance(attack, Poison)
+    found, state = [], torch.get_rng_state()
+    for seed in (1, 1, 2):
+        done = attack.poison(tiny.all, trusted=torch.arange(6), num_classes=3, seed=seed)
+        found.append((done.data.x, done.data.y, done.poisoned, attack.trigger(tiny.x, seed=seed)))
+        assert torch.equal(torch.get_rng_state(), state)
+        torch.rand(1)  # move the global generator: the attack must not notice
+        state = torch.get_rng_state()
+    assert all(map(torch.equal, found[0], found[1]))
+    assert not torch.equal(found[0][2], found[2][2])
 
 
 @pytest.mark.parametrize(
@@ -71,9 +103,13 @@ def test_a_method_is_a_frozen_dataclass_with_facts_and_words(kind, name) -> None
 def test_a_defense_has_the_methods_of_the_parts_it_acts_on() -> None:
     protocols = {
         Part.DATA: Cleans,
-        Part.GRADIENTS: TrainsOnGradients,
+        Part.INPUTS: (ChangesInputs, ChangesLoss),
+        Part.LOSS: (ChangesLoss, Fits),
+        Part.GRADIENTS: Fits,
         Part.MODEL: Edits,
         Part.OUTPUT: Guards,
+        Part.INSPECTION: (InspectsModels, FiltersInputs),
+        Part.EVIDENCE: Proves,
     }
     for defense in registry.known("defense").values():
         for part in defense.acts_on:

@@ -45,13 +45,93 @@ def make(digits, tiny):
     return run
 
 
-def test_all_attacks_on_all_risks_for_every_seed(make) -> None:
+def test_the_standard_attacks_on_all_risks_for_every_seed(make) -> None:
     found = make(stacks="none,dpsgd")
     seen = {(i.cell.defense, i.cell.attack.name, i.cell.seed) for i in found.wanted}
-    attacks = registry.known("attack")
+    attacks = [name for names in registry.STANDARD.values() for name in names]
     assert seen == {(d, a, s) for d in ("none", "dpsgd") for a in attacks for s in (0, 1)}
     assert len(found.wanted) == len(seen)
-    assert len(found.jobs) == 4
+    assert len(found.jobs) == 8  # with and without the defense, clean and poisoned
+
+
+def test_all_is_every_attack_on_the_risk(make) -> None:
+    found = make(risks="extraction", attacks=("all",), seeds=1)
+    known = registry.known("attack")
+    assert {i.cell.attack.name for i in found.wanted} == {
+        name for name, kind in known.items() if kind.risk is Risk.EXTRACTION
+    }
+
+
+def test_every_standard_attack_is_known_and_on_its_risk() -> None:
+    for risk, names in registry.STANDARD.items():
+        for name in names:
+            assert registry.get("attack", name).risk is risk
+
+
+def test_poison_is_trained_for_and_its_clean_twin_is_the_undefended_model(make) -> None:
+    found = make(stacks="dpsgd", risks="poisoning", attacks=("badnets",), seeds=1)
+    baseline, defended = found.wanted
+    assert baseline.job.poison == defended.job.poison == baseline.cell.attack
+    twin = baseline.others["clean_twin"][0]
+    assert (twin.poison, twin.stack) == (None, ())
+    assert twin.key == make(risks="evasion", seeds=1).wanted[0].job.key
+    assert defended.others["clean_twin"][0].key == twin.key
+    assert len({twin.key, baseline.job.key, defended.job.key}) == len(found.jobs) == 3
+
+
+def test_nobody_poisons_what_is_published(make) -> None:
+    found = make(models=(PUBLISHED,), risks="poisoning", attacks=("badnets",), seeds=1)
+    (item,) = found.wanted
+    assert dict(item.cell.attack.params)["rate"] == 0
+    assert (item.job, item.others) == (None, {})
+
+
+def test_an_edit_of_a_published_model_stays_published_and_trains_nothing_else(make) -> None:
+    found = make(models=(PUBLISHED,), stacks="fine-pruning", risks="evasion", seeds=1)
+    assert {i.cell.regime for i in found.wanted} == {Regime.PUBLISHED}
+    (job,) = found.jobs
+    assert (job.recipe, job.base) == (None, "s")
+
+
+def test_an_inspection_of_another_risk_is_refused_with_the_reason(make) -> None:
+    found = make(stacks="strip", risks="evasion", seeds=1)
+    reasons = {i.cell.defense: i.refused for i in found.wanted}
+    assert reasons["none"] is None
+    assert "strip only inspects" in reasons["strip"]
+
+
+def test_owners_get_independent_models_on_data_the_target_never_saw(make, digits) -> None:
+    found = make(
+        stacks="watermark", risks="extraction", seeds=1, settings={"watermark.independents": "3"}
+    )
+    defended = next(i for i in found.wanted if i.cell.stack)
+    split = quarters(digits, 0, Regime.FROM_SCRATCH)
+    others = defended.others["independent"]
+    assert len({job.key for job in others}) == 3
+    for job in others:
+        assert job.stack == ()
+        assert set(job.index.tolist()).isdisjoint(split.target_train.tolist())
+
+
+def test_budgets_are_measured_one_by_one(make) -> None:
+    found = make(risks="extraction", queries=(10, 20), seeds=1)
+    assert [i.cell.threat.queries for i in found.wanted] == [10, 20]
+
+
+def test_a_preset_is_its_rows_and_says_so(make) -> None:
+    found = make(risks="evasion", attacks=("fgsm",), preset="securitynet", seeds=1)
+    assert [dict(i.cell.attack.params)["epsilon"] for i in found.wanted] == [0.01, 0.03, 0.1]
+    assert {i.cell.attack.label for i in found.wanted} == {"fgsm[SN-A12]"}
+    own = make(
+        risks="evasion", attacks=("fgsm",), preset="securitynet", seeds=1,
+        settings={"epsilon": "0.05"},
+    )  # fmt: skip
+    (item,) = own.wanted
+    assert item.cell.attack.label == "fgsm[SN-A12](epsilon=0.05)"
+    with pytest.raises(ZooError, match="The preset securitynet has no attack 'pgd'. It has: "):
+        make(risks="evasion", attacks=("pgd",), preset="securitynet")
+    with pytest.raises(UnknownNameError, match="No preset 'securitinet'. Nearest: securitynet"):
+        make(preset="securitinet")
 
 
 def test_a_defense_brings_its_baseline(make) -> None:
@@ -109,18 +189,18 @@ def test_an_attack_that_needs_more_than_granted_is_refused(make) -> None:
 
 
 def test_a_budget_over_what_the_attacker_holds_is_refused(make) -> None:
-    assert make(risks="extraction", queries=898).wanted
+    assert make(risks="extraction", queries=(898,)).wanted
     with pytest.raises(ZooError, match="budget is 899, but the attacker's shadow data holds 898"):
-        make(risks="extraction", queries=899)
+        make(risks="extraction", queries=(899,))
     with pytest.raises(ZooError, match="partial data holds 224"):
-        make(risks="extraction", queries=225, aux=Aux.PARTIAL)
+        make(risks="extraction", queries=(225,), aux=Aux.PARTIAL)
     with pytest.raises(ZooError, match="tiny data holds 64"):
-        make(risks="extraction", queries=65, aux=Aux.OOD, ood="tiny")
+        make(risks="extraction", queries=(65,), aux=Aux.OOD, ood="tiny")
 
 
 def test_a_budget_under_the_number_of_candidates_is_refused(make) -> None:
     with pytest.raises(ZooError, match="membership of 898 candidates"):
-        make(risks="membership-inference", queries=897)
+        make(risks="membership-inference", queries=(897,))
 
 
 def test_auxiliary_data_that_an_attack_cannot_use_is_refused(make) -> None:
@@ -157,8 +237,8 @@ def test_an_attack_on_another_risk_is_refused(make) -> None:
 
 
 def test_a_risk_without_attacks_is_refused(make) -> None:
-    with pytest.raises(ZooError, match="No attack on poisoning is available"):
-        make(risks="poisoning")
+    with pytest.raises(ZooError, match="No attack on attribute-inference is available"):
+        make(risks="attribute-inference")
 
 
 def test_bare_settings_find_their_method(make) -> None:
@@ -230,7 +310,7 @@ def test_everything_that_matters_is_in_the_cells_key(make) -> None:
         make(risks="extraction"),
         make(risks="extraction", access=Access.LABELS),
         make(risks="extraction", aux=Aux.PARTIAL),
-        make(risks="extraction", queries=100),
+        make(risks="extraction", queries=(100,)),
         make(risks="extraction", settings={"distillation.epochs": "2"}),
         make(risks="extraction", stacks="dpsgd"),
         make(models=(replace(SCRATCH, architecture="cnn-small"),), risks="extraction"),

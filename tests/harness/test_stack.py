@@ -9,7 +9,7 @@ from torch import nn
 
 from harness import registry
 from harness.defenses.dpsgd import DPSGD
-from harness.stack import NotApplicableError, Stack
+from harness.stack import Cleaned, NotApplicableError, Stack
 from harness.training import train_alone
 from harness.types import Part, Risk, Split
 
@@ -21,8 +21,9 @@ class HalfData:
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA})
     reference: ClassVar[str] = ""
 
-    def clean(self, data: Split, *, seed: int) -> Split:
-        return Split(data.x[::2], data.y[::2])
+    def clean(self, data: Split, shop) -> Cleaned:
+        keep = torch.arange(len(data)) % 2 == 0
+        return Cleaned(data=Split(data.x[keep], data.y[keep]), removed=~keep)
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Double:
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.MODEL})
     reference: ClassVar[str] = ""
 
-    def edit(self, model: nn.Module, data: Split, *, seed: int) -> nn.Module:
+    def edit(self, model: nn.Module, data: Split, shop) -> nn.Module:
         with torch.no_grad():
             for p in model.parameters():
                 p.mul_(2)
@@ -90,6 +91,6 @@ def test_the_order_in_which_a_stack_is_named_does_not_matter() -> None:
 
 
 def test_only_output_defenses_leave_the_training_alone() -> None:
-    assert Stack.of([]).trained_with == ()
-    assert Stack.of([Constant()]).trained_with == ()
-    assert Stack.of([Constant(), Double()]).trained_with == (Double(),)
+    assert Stack.of([]).makes_model == ()
+    assert Stack.of([Constant()]).makes_model == ()
+    assert Stack.of([Constant(), Double()]).makes_model == (Double(),)

@@ -6,30 +6,23 @@ import pytest
 import torch
 from torch import nn
 
-from harness import registry
 from harness.attacks.distillation import Distillation
 from harness.attacks.loss_threshold import LossThreshold
 from harness.attacks.pgd import PGD
 from harness.datasets import quarters
 from harness.defenses.dpsgd import DPSGD
-from harness.evaluate import evaluate
 from harness.games import evasion, extraction, membership
 from harness.games.game import Table
-from harness.results import Cell
 from harness.target import BlackBox
 from harness.training import Trained
-from harness.types import Access, Aux, Regime, Risk, ThreatModel
+from harness.types import Access, Aux, Regime, ThreatModel
 from zoo import nets
 
 
 @pytest.fixture
-def table(digits) -> Table:
+def table(digits, table_for) -> Table:
     torch.manual_seed(0)
-    return Table(
-        model=nets.build("mlp-128", (1, 8, 8), 10).eval(), dataset=digits,
-        quarters=quarters(digits, 0, Regime.FROM_SCRATCH), ood=None, architecture="mlp-128",
-        threat=ThreatModel(access=Access.WEIGHTS), seed=0, device="cpu",
-    )  # fmt: skip
+    return table_for(digits, nets.build("mlp-128", (1, 8, 8), 10).eval())
 
 
 def _spy(kind, monkeypatch) -> list:
@@ -48,7 +41,8 @@ def _spy(kind, monkeypatch) -> list:
 @pytest.mark.parametrize("aux", [Aux.SHADOW, Aux.PARTIAL])
 def test_a_thief_never_holds_what_the_copy_is_judged_on(regime, aux, digits) -> None:
     split = quarters(replace(digits, n_train=1000), 0, regime)
-    held = set(extraction.pool_index(split, aux).tolist())
+    threat = ThreatModel(access=Access.SCORES, aux=aux)
+    held = set(extraction.pool_index(split, threat).tolist())
     assert held
     assert held.isdisjoint(split.target_test.tolist())
     whose = (
@@ -65,7 +59,7 @@ def test_the_thief_is_handed_those_inputs(table, digits, monkeypatch) -> None:
     seen = _spy(Distillation, monkeypatch)
     threat = ThreatModel(access=Access.SCORES, aux=Aux.SHADOW)
     extraction.play(Distillation(epochs=1), replace(table, threat=threat))
-    index = extraction.pool_index(table.quarters, Aux.SHADOW)
+    index = extraction.pool_index(table.quarters, threat)
     assert torch.equal(seen[0][0].aux.x, digits.x[index])
     assert seen[0][0].points is None
 
@@ -92,18 +86,12 @@ def test_an_attack_that_leaves_its_ball_is_a_defect_and_not_a_result(table, monk
         evasion.play(PGD(epsilon=0.1, step_size=0.1), table)
 
 
-def test_stacks_share_their_luck_and_seeds_do_not(digits, monkeypatch) -> None:
+def test_stacks_share_their_luck_and_seeds_do_not(digits, monkeypatch, measure) -> None:
     seen = _spy(PGD, monkeypatch)
     trained = Trained(nets.build("mlp-128", (1, 8, 8), 10), {})
     attack = PGD(steps=1).resolve(digits)
     for stack, seed in ((), 0), ((DPSGD(),), 0), ((), 1):
-        cell = Cell(
-            model="m", model_key="", dataset="digits", fingerprint=digits.fingerprint,
-            regime=Regime.FROM_SCRATCH, stack=tuple(map(registry.describe, stack)),
-            risk=Risk.EVASION, attack=registry.describe(attack),
-            threat=ThreatModel(access=Access.WEIGHTS), seed=seed,
-        )  # fmt: skip
-        evaluate(cell, trained, digits, None, architecture="mlp-128", device="cpu", provenance={})
+        measure(digits, trained, seed, attack, stack=stack)
     (plain, first), (defended, second), (_, third) = seen
     assert first == second != third
     assert torch.equal(plain.points.x, defended.points.x)
@@ -118,42 +106,21 @@ def test_a_target_answers_in_eval_mode_and_its_parameters_are_frozen() -> None:
     assert not any(p.requires_grad for p in box.model.parameters())
 
 
-def test_the_result_names_its_split(digits) -> None:
+def test_the_result_names_its_split(digits, measure) -> None:
     found = []
     for seed in (0, 0, 1):
-        cell = Cell(
-            model="m", model_key="", dataset="digits", fingerprint=digits.fingerprint,
-            regime=Regime.FROM_SCRATCH, stack=(), risk=Risk.MEMBERSHIP_INFERENCE,
-            attack=registry.describe(LossThreshold()), threat=ThreatModel(access=Access.SCORES),
-            seed=seed,
-        )  # fmt: skip
         trained = Trained(nets.build("mlp-128", (1, 8, 8), 10), {})
-        result, _ = evaluate(
-            cell, trained, digits, None, architecture="mlp-128", device="cpu", provenance={}
-        )
+        result, _ = measure(digits, trained, seed, LossThreshold())
         found.append(result.provenance["split"])
     assert found[0] == found[1] != found[2]
 
 
-def test_a_metric_that_is_no_number_is_unknown_and_not_stored_as_one(digits) -> None:
+def test_a_metric_that_is_no_number_is_unknown_and_not_stored_as_one(digits, measure) -> None:
     class Broken(nn.Module):
         def forward(self, x):
             return torch.full((len(x), 10), float("nan"))
 
-    cell = Cell(
-        model="m", model_key="", dataset="digits", fingerprint=digits.fingerprint,
-        regime=Regime.FROM_SCRATCH, stack=(), risk=Risk.EXTRACTION,
-        attack=registry.describe(Distillation(epochs=1)),
-        threat=ThreatModel(access=Access.LABELS, aux=Aux.SHADOW), seed=0,
-    )  # fmt: skip
-    found, _ = evaluate(
-        cell,
-        Trained(Broken(), {}),
-        digits,
-        None,
-        architecture="mlp-128",
-        device="cpu",
-        provenance={},
-    )
+    threat = ThreatModel(access=Access.LABELS, aux=Aux.SHADOW)
+    found, _ = measure(digits, Broken(), 0, Distillation(epochs=1), threat=threat)
     # A constant answer has no susceptibility: agreeing with it is no knowledge.
     assert found.susceptibility is None

@@ -1,0 +1,119 @@
+"""Targeted Auto-PGD on the difference of logits ratio, towards each likely class in turn.
+
+The ratio does not change when all logits are shifted or scaled, so a model cannot hide its
+gradients by being overconfident.
+
+References:
+    Croce and Hein (2020). Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse
+    Parameter-free Attacks. ICML. Equations 6 and 7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from harness.attacks import perturbation
+from harness.attacks.apgd import climb
+from harness.attacks.protocol import AttackerData
+from harness.datasets import Dataset
+from harness.seeds import generator
+from harness.stack import NotApplicableError
+from harness.target import BlackBox
+from harness.types import Access, Aux, Risk, Split
+
+CLASSES = 3
+"""The fewest that the loss is defined for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class APGDT:
+    """Auto-PGD towards the most likely other classes, one after the other.
+
+    With three classes the ratio for a target is not defined; the untargeted ratio is used, once.
+    With two there is none.
+
+    Attributes:
+        epsilon: Radius in units of the pixel range; the dataset's customary one if not given.
+        norm: ``linf`` or ``l2``.
+        steps: Gradient steps towards each class; the length of a step needs no setting.
+        targets: How many classes are tried, the most likely first.
+        batch_size: Inputs on the device at once.
+    """
+
+    name: ClassVar[str] = "apgd-t"
+    risk: ClassVar[Risk] = Risk.EVASION
+    access: ClassVar[tuple[Access, ...]] = (Access.WEIGHTS,)
+    aux: ClassVar[tuple[Aux, ...]] = (Aux.NONE,)
+    reference: ClassVar[str] = "Croce and Hein (2020), https://arxiv.org/abs/2003.01690"
+
+    epsilon: float | None = None
+    norm: perturbation.Norm = "linf"
+    steps: int = 100
+    targets: int = 9
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        perturbation.check_counts(self, "steps", "targets", "batch_size")
+
+    def resolve(self, dataset: Dataset) -> Self:
+        """Fill in the dataset's customary radius."""
+        epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
+        return replace(self, epsilon=epsilon)
+
+    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+        """Perturbed inputs, the shape of ``data.points.x``.
+
+        Raises:
+            NotApplicableError: There are fewer than three classes.
+        """
+        assert data.points is not None
+        if data.num_classes < CLASSES:
+            raise NotApplicableError(
+                f"apgd-t wants at least {CLASSES} classes, found {data.num_classes}: its loss "
+                f"compares the true class with two others. Use apgd-ce."
+            )
+        targeted = data.num_classes > CLASSES
+        ranks = range(1, 1 + min(self.targets, data.num_classes - 1)) if targeted else (0,)
+        starts = generator(self.name, seed)
+        return perturbation.in_turn(
+            target.model,
+            data.points,
+            [partial(self._attempt, target.model, starts, rank) for rank in ranks],
+            batch_size=self.batch_size,
+            device=target.device,
+        )
+
+    def _attempt(
+        self, model: nn.Module, starts: torch.Generator, rank: int, points: Split
+    ) -> Tensor:
+        assert self.epsilon is not None, "resolve() first"
+        return climb(
+            model,
+            points,
+            perturbation.likely(model, points, rank) if rank else points.y,
+            perturbation.random_start(points.x, self.epsilon, self.norm, starts),
+            targeted_ratio if rank else ratio,
+            epsilon=self.epsilon,
+            norm=self.norm,
+            steps=self.steps,
+        )
+
+
+def ratio(logits: Tensor, y: Tensor, goal: Tensor) -> Tensor:
+    """How far the true class is behind the best other one, by the spread of the first three."""
+    top = logits.sort(1, descending=True).values
+    own = logits.gather(1, y[:, None]).squeeze(1)
+    best_other = logits.scatter(1, y[:, None], -torch.inf).amax(1)
+    return (best_other - own) / (top[:, 0] - top[:, 2] + 1e-12)
+
+
+def targeted_ratio(logits: Tensor, y: Tensor, goal: Tensor) -> Tensor:
+    """How far the true class is behind ``goal``, by the spread of the first four logits."""
+    top = logits.sort(1, descending=True).values
+    own, other = (logits.gather(1, c[:, None]).squeeze(1) for c in (y, goal))
+    return (other - own) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)

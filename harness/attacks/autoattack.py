@@ -1,0 +1,91 @@
+"""AutoAttack: four attacks of different kinds, each on what the others have left.
+
+Three follow gradients and one does not need them, so that a model which hides its gradients is
+broken all the same, or at least found out.
+
+References:
+    Croce and Hein (2020). Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse
+    Parameter-free Attacks. ICML.
+    Carlini et al. (2019). On Evaluating Adversarial Robustness. arXiv:1902.06705.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+from harness.attacks import apgd_t, perturbation, reliability
+from harness.attacks.apgd import APGDCE
+from harness.attacks.apgd_t import APGDT
+from harness.attacks.fab_t import FABT
+from harness.attacks.protocol import AttackerData, Evaded
+from harness.attacks.square import Square
+from harness.datasets import Dataset
+from harness.target import BlackBox
+from harness.types import Access, Aux, Risk
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoAttack:
+    """The standard ensemble: APGD-CE, APGD-T, FAB-T and Square, with reasons for doubt as flags.
+
+    With two classes APGD-T is left out.
+
+    Attributes:
+        epsilon: Radius in units of the pixel range; the dataset's customary one if not given.
+        norm: ``linf`` or ``l2``.
+        steps: Gradient steps of APGD-CE, and towards each class of APGD-T and FAB-T.
+        targets: Classes that APGD-T and FAB-T try, the most likely first.
+        queries: Queries of Square about one example.
+        batch_size: Inputs on the device at once.
+    """
+
+    name: ClassVar[str] = "autoattack"
+    risk: ClassVar[Risk] = Risk.EVASION
+    access: ClassVar[tuple[Access, ...]] = (Access.WEIGHTS,)
+    aux: ClassVar[tuple[Aux, ...]] = (Aux.NONE,)
+    reference: ClassVar[str] = "Croce and Hein (2020), https://arxiv.org/abs/2003.01690"
+
+    epsilon: float | None = None
+    norm: perturbation.Norm = "linf"
+    steps: int = 100
+    targets: int = 9
+    queries: int = 5000
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        self._ensemble(apgd_t.CLASSES)  # which refuses settings that make no sense
+
+    def resolve(self, dataset: Dataset) -> Self:
+        """Fill in the dataset's customary radius."""
+        epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
+        return replace(self, epsilon=epsilon)
+
+    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Evaded:
+        """Perturbed inputs, and what makes the robustness that they show doubtful."""
+        assert data.points is not None
+        points = data.points
+        x = points.x.clone()
+        standing = (target.labels(x) == points.y).nonzero().squeeze(1)
+        sample = points.take(standing[: self.batch_size]).to(target.device)
+        flags = reliability.of_model(target.model, sample)
+        for attack in self._ensemble(data.num_classes):
+            if not len(standing):
+                break
+            left = points.take(standing)
+            x[standing] = attack.run(target, replace(data, points=left), seed=seed)
+            withstood = target.labels(x[standing]) == left.y
+            if isinstance(attack, Square):
+                flags += reliability.of_search(int((~withstood).sum()), len(left), len(points))
+            standing = standing[withstood]
+        return Evaded(x=x, flags=tuple(flags))
+
+    def _ensemble(self, num_classes: int) -> list[Any]:
+        ball: dict[str, Any] = {
+            "epsilon": self.epsilon, "norm": self.norm, "batch_size": self.batch_size,
+        }  # fmt: skip
+        targeted = {"steps": self.steps, "targets": self.targets}
+        found: list[Any] = [APGDCE(**ball, steps=self.steps)]
+        if num_classes >= apgd_t.CLASSES:
+            found.append(APGDT(**ball, **targeted))
+        return [*found, FABT(**ball, **targeted), Square(**ball, queries=self.queries)]

@@ -1,0 +1,70 @@
+"""What thieves have in common: asking the target, and a network to learn from the answers."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from harness.attacks.protocol import AttackerData
+from harness.datasets import Dataset
+from harness.seeds import seeded
+from harness.target import BlackBox
+from harness.types import Access
+from zoo import nets
+from zoo.errors import ZooError
+
+
+def check(architecture: str | None, dataset: Dataset) -> None:
+    """Refuse a surrogate that cannot stand in for a target on ``dataset``.
+
+    Raises:
+        ZooError: There is no such architecture, or its input or its classes do not fit.
+    """
+    if architecture is not None:  # the target's own always fits
+        _check(architecture, dataset.input_shape, dataset.num_classes)
+
+
+@lru_cache
+def _check(architecture: str, input_shape: tuple[int, int, int], num_classes: int) -> None:
+    # Without memory or arithmetic, so that a plan can afford it, and as in training, where some
+    # networks give more than their logits.
+    with torch.device("meta"), seeded("surrogate"):
+        net = nets.build(architecture, input_shape, num_classes)
+        shape = "x".join(map(str, input_shape))
+        try:
+            answers = net(torch.zeros(2, *input_shape))
+        except Exception as problem:  # libraries refuse an input in any way
+            raise ZooError(
+                f"The surrogate {architecture} cannot take inputs of {shape}: {problem}. Choose "
+                f"another architecture."
+            ) from problem
+    if not isinstance(answers, Tensor) or answers.shape != (2, num_classes):
+        raise ZooError(
+            f"The surrogate wants one logit for each of {num_classes} classes, but {architecture} "
+            f"gives something else in training. Choose another architecture."
+        )
+
+
+def build(architecture: str | None, data: AttackerData, seed: int) -> nn.Module:
+    """A fresh surrogate on the CPU, of the target's architecture if none is given."""
+    with seeded("surrogate", seed):
+        return nets.build(architecture or data.architecture, data.input_shape, data.num_classes)
+
+
+def ask(target: BlackBox, x: Tensor) -> Tensor:
+    """The best answers that are granted: scores (n, num_classes), or labels (n,) int64."""
+    return target.scores(x) if target.access.grants(Access.SCORES) else target.labels(x)
+
+
+def probabilities(answers: Tensor, num_classes: int) -> Tensor:
+    """Answers as probabilities (n, num_classes): a label is certain."""
+    return F.one_hot(answers, num_classes).float() if answers.dim() == 1 else answers
+
+
+def squared_error(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+    """Mean squared difference of the probabilities, for each example (b,)."""
+    scores = model(x).softmax(1)
+    return (scores - probabilities(y, scores.shape[1])).square().mean(1)

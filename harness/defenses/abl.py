@@ -1,0 +1,114 @@
+"""Anti-backdoor learning: find what is learned too fast, then unlearn it.
+
+A backdoor is learned before the task is. Training first holds the loss of every example near a
+bound, under which only the backdoor's examples stay; those of the lowest loss are set aside. After
+training on the others, the model unlearns the ones set aside.
+
+References:
+    Li et al. (2021). Anti-Backdoor Learning: Training Clean Models on Poisoned Data. NeurIPS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from harness.features import evaluating
+from harness.seeds import derive
+from harness.training import fit
+from harness.types import Part, Risk, Split
+from zoo.errors import ZooError
+from zoo.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.stack import InputsOf
+
+
+@dataclass(frozen=True, kw_only=True)
+class ABL:
+    """Train in three phases: isolate, train on the rest, unlearn.
+
+    Attributes:
+        gamma: Loss that the first phase holds the examples at.
+        isolated: Share of the training data, of the lowest loss after it, that is set aside.
+        isolation: Share of the epochs that the first phase has.
+        unlearning: Share of the epochs that the last phase has.
+        unlearning_lr: Learning rate of the last phase, as a share of the recipe's.
+    """
+
+    name: ClassVar[str] = "abl"
+    guards: ClassVar[Risk] = Risk.POISONING
+    acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS, Part.GRADIENTS})
+    reference: ClassVar[str] = "Li et al. (2021), https://arxiv.org/abs/2110.11571"
+
+    gamma: float = 0.5
+    isolated: float = 0.01
+    isolation: float = 0.2
+    unlearning: float = 0.2
+    unlearning_lr: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("gamma", "isolation", "unlearning", "unlearning_lr"):
+            if not getattr(self, name) > 0:
+                raise ZooError(f"abl wants {name} above 0, found {getattr(self, name)}.")
+        if not 0 < self.isolated < 1:
+            raise ZooError(f"abl wants isolated between 0 and 1, found {self.isolated}.")
+        if self.isolation + self.unlearning >= 1:
+            raise ZooError(
+                f"abl wants isolation and unlearning to leave epochs between them, found "
+                f"{self.isolation} and {self.unlearning}."
+            )
+
+    def fit(
+        self,
+        model: nn.Module,
+        data: Split,
+        recipe: Recipe,
+        *,
+        seed: int,
+        inputs: InputsOf | None = None,
+    ) -> dict[str, Any]:
+        """Train ``model`` in place; return how many examples were set aside.
+
+        Args:
+            model: On the device of ``data``.
+            data: The training data.
+            recipe: How to train; its epochs are shared out among the phases.
+            seed: Of all randomness.
+            inputs: Another defense's change to the inputs of each step.
+        """
+        first, last = (max(1, round(s * recipe.epochs)) for s in (self.isolation, self.unlearning))
+
+        def ascent(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+            losses = F.cross_entropy(model(x), y, reduction="none")
+            return (losses.detach() - self.gamma).sign() * losses
+
+        def phase(name: str, rows: Split, changed: Recipe, **hooks: Any) -> None:
+            fit(model, rows, changed, seed=derive("abl", name, seed), inputs=inputs, **hooks)
+
+        phase("isolation", data, replace(recipe, epochs=first), loss=ascent)
+        order = _losses(model, data).argsort(stable=True)
+        count = max(1, round(self.isolated * len(data)))
+        aside, rest = data.take(order[:count]), data.take(order[count:])
+        phase("training", rest, replace(recipe, epochs=max(1, recipe.epochs - first - last)))
+
+        def unlearn(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+            pick = torch.randint(count, (min(count, len(x)),), generator=stream).to(x.device)
+            both = model(torch.cat([x, aside.x[pick]]))
+            known = F.cross_entropy(both[: len(x)], y, reduction="none")
+            return known - F.cross_entropy(both[len(x) :], aside.y[pick])
+
+        changed = replace(recipe, epochs=last, lr=self.unlearning_lr * recipe.lr)
+        phase("unlearning", rest, changed, loss=unlearn)
+        return {"isolated": count}
+
+
+@torch.no_grad()
+def _losses(model: nn.Module, data: Split) -> Tensor:
+    with evaluating(model):
+        parts = zip(data.x.split(1024), data.y.split(1024), strict=True)
+        return torch.cat([F.cross_entropy(model(x), y, reduction="none") for x, y in parts])

@@ -1,0 +1,64 @@
+"""Fast adversarial training: a single attack step from a random point, at twice the usual cost.
+
+References:
+    Wong, Rice and Kolter (2020). Fast Is Better Than Free: Revisiting Adversarial Training. ICLR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from harness.attacks import perturbation
+from harness.datasets import Dataset
+from harness.defenses import crafting
+from harness.types import Part, Risk
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastAdversarial:
+    """Train on inputs that one long gradient step from a random point of the ball gives.
+
+    It can overfit catastrophically: within an epoch the model becomes robust to the single step
+    and to nothing else. Robustness to several steps tells.
+
+    Attributes:
+        epsilon: L∞ radius in units of the pixel range; the dataset's customary one if not given.
+        step_size: Length of the step; 1.25 * epsilon if not given (Wong et al. 2020: longer
+            steps overfit catastrophically).
+    """
+
+    name: ClassVar[str] = "fast-adversarial-training"
+    guards: ClassVar[Risk] = Risk.EVASION
+    acts_on: ClassVar[frozenset[Part]] = frozenset({Part.INPUTS})
+    reference: ClassVar[str] = "Wong et al. (2020), https://arxiv.org/abs/2001.03994"
+
+    epsilon: float | None = None
+    step_size: float | None = None
+
+    def __post_init__(self) -> None:
+        crafting.check_steps(self.name, 1, self.step_size)
+
+    def resolve(self, dataset: Dataset) -> Self:
+        """Fill in the dataset's customary radius and the step that goes with it."""
+        epsilon = crafting.customary(self.name, self.epsilon, "linf", dataset)
+        step_size = 1.25 * epsilon if self.step_size is None else self.step_size
+        return replace(self, epsilon=epsilon, step_size=step_size)
+
+    def inputs(self, model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+        """Adversarial inputs in place of ``x``, same shape; the model is left as it is."""
+        assert self.epsilon is not None, "resolve() first"
+        assert self.step_size is not None, "resolve() first"
+        with crafting.evaluating(model):
+            return crafting.ascend(
+                lambda at: perturbation.input_gradient(model, at, y),
+                perturbation.random_start(x, self.epsilon, "linf", stream),
+                x,
+                epsilon=self.epsilon,
+                norm="linf",
+                steps=1,
+                step_size=self.step_size,
+            )

@@ -1,0 +1,45 @@
+"""Rounding: answer with scores of a few decimals.
+
+References:
+    Tramèr et al. (2016). Stealing Machine Learning Models via Prediction APIs. USENIX Security.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from harness.defenses.answers import Rewritten
+from harness.types import Part, Risk
+from zoo.errors import ZooError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """Round every score; no decision changes, also where rounding makes a tie.
+
+    The rounded scores are scaled to sum to 1. Attackers with the weights are not hindered.
+
+    Attributes:
+        decimals: How many are kept.
+    """
+
+    name: ClassVar[str] = "rounding"
+    guards: ClassVar[Risk] = Risk.EXTRACTION
+    acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
+    reference: ClassVar[str] = "Tramèr et al. (2016), https://arxiv.org/abs/1609.02943"
+
+    decimals: int = 2
+
+    def __post_init__(self) -> None:
+        if self.decimals < 0:
+            raise ZooError(f"rounding wants decimals of at least 0, found {self.decimals}.")
+
+    def guard(self, model: nn.Module) -> nn.Module:
+        """``model`` with rounded scores."""
+        return Rewritten(model, self._rewrite)
+
+    def _rewrite(self, x: Tensor, scores: Tensor) -> Tensor:
+        return scores.round(decimals=self.decimals)

@@ -1,0 +1,83 @@
+"""Settings of papers, as data: the rows of their experiments by name.
+
+References:
+    Zhang et al. (2024). SecurityNet: Assessing Machine Learning Vulnerabilities on Public Models.
+    USENIX Security. https://arxiv.org/abs/2310.12665
+    Liu et al. (2022). ML-Doctor: Holistic Risk Assessment of Inference Attacks Against Machine
+    Learning Models. USENIX Security. https://arxiv.org/abs/2102.02551
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.types import Access, Aux
+from zoo.errors import unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One experiment: an attack with its settings and its threat model.
+
+    Attributes:
+        id: What the row is called in results; empty for the project's own settings.
+        settings: Of the attack.
+        access: Most that is granted; None for all that the attack can use.
+        aux: Kind of auxiliary data; None for the attack's default.
+        share: Query budget as a share of the attacker's data; None for no limit.
+        partial: Share of the training data that the attacker holds if ``aux`` is ``partial``; None
+            for the customary half.
+    """
+
+    id: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    access: Access | None = None
+    aux: Aux | None = None
+    share: float | None = None
+    partial: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """The rows of one paper by attack, and its settings of defenses and detectors.
+
+    Attributes:
+        attacks: Rows by the name of the attack; None for every attack as it is.
+        defenses: Settings by the name of the defense.
+    """
+
+    attacks: Mapping[str, tuple[Row, ...]] | None = None
+    defenses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def rows(self, attack: str) -> tuple[Row, ...]:
+        """The experiments with this attack; none if the paper does not use it."""
+        return (Row(),) if self.attacks is None else self.attacks.get(attack, ())
+
+
+# What the paper leaves open: momentum, weight decay and batch size of the surrogate (0, 0 and 64
+# here), the grid of query budgets, and the scale of epsilon (pixels in [0, 1]).
+SECURITYNET = Preset(
+    attacks={},
+    defenses={},
+)
+
+ML_DOCTOR = Preset(attacks={}, defenses={})
+
+PRESETS: dict[str, Preset] = {"securitynet": SECURITYNET, "ml-doctor": ML_DOCTOR}
+
+_OWN = Preset()
+
+
+def get(name: str | None) -> Preset:
+    """The preset called ``name``; with None, every attack and defense as it is.
+
+    Raises:
+        UnknownNameError: There is no such preset.
+    """
+    if name is None:
+        return _OWN
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    return PRESETS[name]

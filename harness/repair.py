@@ -1,0 +1,79 @@
+"""What the defenses have in common that repair a trained model with a few trusted examples."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from harness.features import evaluating
+from harness.stack import NotApplicableError
+from harness.training import fit
+from harness.types import Split
+from zoo.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.stack import LossOf
+
+
+def fine_tune(
+    model: nn.Module,
+    data: Split,
+    *,
+    steps: int,
+    lr: float,
+    batch_size: int,
+    seed: int,
+    loss: LossOf | None = None,
+) -> nn.Module:
+    """Train ``model`` in place for about ``steps`` steps of SGD and return it in eval mode.
+
+    The number of steps, not of epochs, is what matters: the trusted examples may be fifty or a
+    thousand.
+    """
+    epochs = math.ceil(steps / math.ceil(len(data) / batch_size))
+    recipe = Recipe(
+        optimizer="sgd",
+        lr=lr,
+        momentum=0.9,
+        epochs=epochs,
+        batch_size=batch_size,
+        weight_decay=1e-4,
+        schedule="cosine",
+    )
+    return fit(model, data, recipe, seed=seed, loss=loss)
+
+
+def convolutions(model: nn.Module) -> list[nn.Conv2d]:
+    """The convolutions of ``model``; one that cuts its input into patches is none."""
+    return [
+        layer
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d)
+        and not (layer.stride == layer.kernel_size and max(layer.kernel_size) > 1)
+    ]
+
+
+def need_convolutions(name: str, model: nn.Module, why: str) -> list[nn.Conv2d]:
+    """The convolutions of ``model``.
+
+    Raises:
+        NotApplicableError: There are none, and the defense called ``name`` needs some.
+    """
+    found = convolutions(model)
+    if not found:
+        raise NotApplicableError(f"{name} {why}, but the network has no convolution.")
+    return found
+
+
+@torch.no_grad()
+def accuracy_on(model: nn.Module, data: Split, *, batch_size: int = 1024) -> float:
+    """Share of ``data`` that ``model`` gets right in eval mode."""
+    with evaluating(model):
+        right: list[Tensor] = [
+            (model(x).argmax(1) == y).sum()
+            for x, y in zip(data.x.split(batch_size), data.y.split(batch_size), strict=True)
+        ]
+    return float(torch.stack(right).sum()) / len(data)

@@ -1,0 +1,42 @@
+"""What a defense may use while a model is being made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from harness.seeds import generator
+from harness.types import Split
+from zoo.recipe import Recipe
+
+TRUSTED = 0.1
+"""Share of the training data that the owner has checked by hand. Nobody can poison it."""
+
+
+def trusted_index(n: int, seed: int) -> Tensor:
+    """Which of ``n`` training examples the owner has checked, (m,) int64, sorted."""
+    order = torch.randperm(n, generator=generator("trusted", seed))
+    return order[: max(1, round(TRUSTED * n))].sort().values
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Workshop:
+    """The owner's means. Test data are not among them.
+
+    Attributes:
+        trusted: Training examples that the owner has checked; they are never poisoned.
+        num_classes: Labels are 0 .. num_classes - 1.
+        train: A fresh network of the model's architecture, trained without defenses on some data
+            as the recipe says, in eval mode. Only where models are trained at all.
+        recipe: How the model is trained; None for a published model as downloaded.
+        seed: Of the defenses' randomness.
+    """
+
+    trusted: Split
+    num_classes: int
+    train: Callable[[Split], nn.Module]
+    recipe: Recipe | None
+    seed: int
