@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from cli import detections_command
 from cli.printing import Format, new_app, progress, run, show, table
 
 if TYPE_CHECKING:
@@ -398,6 +399,9 @@ def _text(row: Any, name: str) -> Any:
     if name in ("effect", "ci_low", "ci_high", "utility_delta") and value is not None:
         return f"{100 * value:+.1f}"
     return f"{value:.3f}" if isinstance(value, float) and name != "q" else value
+
+
+app.add_typer(detections_command.app)
 
 
 def main() -> NoReturn:

@@ -33,8 +33,8 @@ class Estimate:
 def estimate(plan: Plan, home: Home, *, workers: int) -> Estimate:
     """Mean seconds of earlier trainings and cells of the same kind, spread over the workers.
 
-    Trainings are of one kind if they agree in dataset, architecture, recipe and stack; cells if
-    they agree in model, stack and attack.
+    Trainings are of one kind if they agree in dataset, architecture, recipe, stack and poison;
+    cells if they agree in model, stack and attack.
     """
     trainings, cells = _trainings(home), _cells(home)
     known, unknown = 0.0, 0
@@ -50,7 +50,7 @@ def estimate(plan: Plan, home: Home, *, workers: int) -> Estimate:
 
 def _training_kind(spec: dict[str, object]) -> str:
     parts = ("dataset", "n", "architecture", "recipe", "stack", "base")
-    return json.dumps([spec[part] for part in parts], sort_keys=True)
+    return json.dumps([*(spec[part] for part in parts), spec.get("poison")], sort_keys=True)
 
 
 def _trainings(home: Home) -> dict[str, float]:

@@ -268,7 +268,9 @@ def _threat(attack: Any, request: Request, row: presets.Row, queries: int | None
             f"Grant more with --access, or choose another attack with --attack."
         )
     aux = request.aux or row.aux or attack.aux[0]
-    if aux not in attack.aux:
+    if getattr(attack, "source", None):  # whoever has another model trains none
+        aux = Aux.NONE
+    elif aux not in attack.aux:
         if Aux.NONE not in attack.aux or request.attacks:
             raise ZooError(
                 f"Attack {attack.name!r} uses auxiliary data of kind {' or '.join(attack.aux)}, "

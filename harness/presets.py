@@ -56,14 +56,69 @@ class Preset:
         return (Row(),) if self.attacks is None else self.attacks.get(attack, ())
 
 
+_RADII = (0.01, 0.03, 0.1)
+
+_STEALING = {"surrogate": "resnet18-stem3", "optimizer": "sgd", "lr": 0.01, "epochs": 30}
+
 # What the paper leaves open: momentum, weight decay and batch size of the surrogate (0, 0 and 64
 # here), the grid of query budgets, and the scale of epsilon (pixels in [0, 1]).
 SECURITYNET = Preset(
-    attacks={},
+    attacks={
+        "distillation": (
+            Row(id="SN-A01", settings=_STEALING, access=Access.SCORES, aux=Aux.PARTIAL),
+            Row(id="SN-A02", settings=_STEALING, access=Access.SCORES, aux=Aux.OOD),
+            Row(
+                id="SN-A03",
+                # Torchvision's network of this name takes coloured images only.
+                settings={**_STEALING, "surrogate": "timm/wide_resnet50_2"},
+                access=Access.SCORES,
+                aux=Aux.PARTIAL,
+            ),
+            *(
+                Row(
+                    id="SN-A04",
+                    settings=_STEALING,
+                    access=Access.SCORES,
+                    aux=Aux.PARTIAL,
+                    share=share,
+                )
+                for share in (0.1, 0.25, 0.5, 0.75, 1.0)
+            ),
+        ),
+        "fgsm": tuple(
+            Row(id="SN-A12", settings={"epsilon": epsilon}, access=Access.WEIGHTS)
+            for epsilon in _RADII
+        ),
+        "transfer": tuple(
+            Row(
+                id="SN-A13",
+                settings={"epsilon": epsilon, "method": "fgsm", "surrogate": "resnet18-stem3"},
+                access=Access.LABELS,
+                aux=Aux.PARTIAL,
+            )
+            for epsilon in _RADII
+        ),
+    },
     defenses={},
 )
 
-ML_DOCTOR = Preset(attacks={}, defenses={})
+_MODSTEAL = {"loss": "mse", "optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "epochs": 50}
+
+ML_DOCTOR = Preset(
+    attacks={
+        "distillation": (
+            Row(
+                id="MD-A09",
+                settings=_MODSTEAL,
+                access=Access.SCORES,
+                aux=Aux.PARTIAL,
+                partial=0.7,
+            ),
+            Row(id="MD-A10", settings=_MODSTEAL, access=Access.SCORES, aux=Aux.SHADOW),
+        ),
+    },
+    defenses={},
+)
 
 PRESETS: dict[str, Preset] = {"securitynet": SECURITYNET, "ml-doctor": ML_DOCTOR}
 

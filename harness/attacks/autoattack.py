@@ -84,8 +84,8 @@ class AutoAttack:
         ball: dict[str, Any] = {
             "epsilon": self.epsilon, "norm": self.norm, "batch_size": self.batch_size,
         }  # fmt: skip
-        targeted = {"steps": self.steps, "targets": self.targets}
+        targeted: dict[str, Any] = {**ball, "steps": self.steps, "targets": self.targets}
         found: list[Any] = [APGDCE(**ball, steps=self.steps)]
         if num_classes >= apgd_t.CLASSES:
-            found.append(APGDT(**ball, **targeted))
-        return [*found, FABT(**ball, **targeted), Square(**ball, queries=self.queries)]
+            found.append(APGDT(**targeted))
+        return [*found, FABT(**targeted), Square(**ball, queries=self.queries)]

@@ -7,6 +7,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
@@ -23,7 +24,7 @@ from zoo.errors import ZooError
 Goal = Literal["all-to-one", "all-to-all"]
 
 VISIBLE = 0.5 / 255
-"""A change of every pixel by less than this is lost when an image is stored in 8 bits."""
+"""A pixel that changes by less than this is the same when an image is stored in 8 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +134,7 @@ def check_image(name: str, x: Tensor, height: int, width: int, what: str) -> Non
 
 
 def check_trigger(name: str, x: Tensor, triggered: Tensor) -> None:
-    """Refuse a trigger that changes nothing.
+    """Refuse a trigger that most inputs have already.
 
     Args:
         name: Of the attack.
@@ -141,12 +142,13 @@ def check_trigger(name: str, x: Tensor, triggered: Tensor) -> None:
         triggered: The same with the trigger.
 
     Raises:
-        ZooError: It leaves all of them as they are.
+        ZooError: It leaves more than half of them as they are.
     """
-    if len(x) and (triggered - x).abs().max() < VISIBLE:
+    changed = (triggered - x).abs().flatten(1).amax(1) >= VISIBLE
+    if changed.double().mean() < 0.5:
         raise ZooError(
-            f"{name} has a trigger that leaves the inputs of this dataset as they are. "
-            f"Change its settings."
+            f"{name} has a trigger that leaves {int((~changed).sum())} of the first {len(x)} "
+            f"inputs of this dataset as they are. Change its settings."
         )
 
 
@@ -187,7 +189,7 @@ def choose(name: str, count: int, eligible: Tensor, trusted: Tensor, seed: int) 
         raise ZooError(
             f"{name} would poison {count} of {len(eligible)} examples, but only {len(candidates)} "
             f"serve it and are not trusted. Lower its rate to at most "
-            f"{len(candidates) / len(eligible):.3f}."
+            f"{math.floor(1000 * len(candidates) / len(eligible)) / 1000}."
         )
     order = torch.randperm(len(candidates), generator=generator("poisoned rows", name, seed))
     return candidates[order[:count].to(candidates.device)]

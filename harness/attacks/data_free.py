@@ -1,8 +1,8 @@
 """Extraction without any data: a generator makes the inputs that are asked.
 
-The generator looks for inputs on which the surrogate and the target disagree, the surrogate learns
+The generator looks for inputs on which the surrogate and the target disagree; the surrogate learns
 the target's answers to them. The target cannot be differentiated, so the generator's gradient is
-estimated from answers to inputs moved a little in random directions; those answers are queries too.
+estimated from answers to inputs moved a little in random directions. Those answers are queries too.
 
 References:
     Truong, Maini, Walls and Papernot (2021). Data-Free Model Extraction. CVPR.
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.attacks import surrogate
@@ -23,33 +22,35 @@ from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.seeds import derive, generator, seeded
 from harness.target import BlackBox
-from harness.types import Access, Aux, Risk
+from harness.training import fit, make_optimizer
+from harness.types import Access, Aux, Risk, Split
 from zoo.errors import ZooError
+from zoo.recipe import Recipe
 
 SMALLEST = 1e-12
-"""Scores below this count as this, since a rounded score of 0 has no logarithm."""
+"""What a score counts as at least: one that was rounded to 0 has no logarithm."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataFree:
     """Let a generator and a surrogate play against each other until the budget is spent.
 
-    Both are judged by the mean absolute difference of logits, which the target's scores give up to
-    a constant. Unlike in the paper, answers are kept: each step of the surrogate also sees as many
-    old ones again, which costs no queries.
+    Both are judged by the absolute difference between the surrogate's logits and the target's,
+    which its scores tell up to a constant. Unlike in the paper, answers are kept, and the surrogate
+    is trained on all of them in the end: that costs no queries.
 
     Attributes:
         queries: Query budget if the threat model sets none.
         surrogate: Architecture of the surrogate; the target's own if not given.
         lr: Learning rate of the surrogate's Adam.
-        generator_lr: Learning rate of the generator's Adam.
+        epochs: Passes over all answers in the end.
         batch_size: Inputs per step.
+        generator_lr: Learning rate of the generator's Adam.
         surrogate_steps: Steps of the surrogate for each step of the generator.
-        directions: Random directions per input in which the gradient is estimated.
-        step: How far the inputs are moved along them, before they are squashed into the pixel range.
-        latent: Size of the noise that the generator starts from.
+        directions: Random directions in which a gradient is estimated; one query for each, and one.
+        step: How far an input is moved, before it is squashed into the pixel range.
+        latent: Size of the noise that an input is made from.
         width: Channels of the generator's last hidden layer.
-        final_epochs: Passes of the surrogate over all answers once the budget is spent.
     """
 
     name: ClassVar[str] = "data-free"
@@ -60,73 +61,104 @@ class DataFree:
 
     queries: int = 20_000
     surrogate: str | None = None
-    lr: float = 1e-3
-    generator_lr: float = 1e-3
+    lr: float = 2e-3
+    epochs: int = 20
     batch_size: int = 64
-    surrogate_steps: int = 5  # Truong et al. 2021
-    directions: int = 1  # Truong et al. 2021
-    step: float = 1e-3  # Truong et al. 2021
+    generator_lr: float = 1e-3
+    surrogate_steps: int = 5  # as the authors' code, like the next two
+    directions: int = 1
+    step: float = 1e-3
     latent: int = 64
     width: int = 32
-    final_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        _ = self.recipe
+        for name, low in (
+            ("queries", 1), ("batch_size", 2), ("surrogate_steps", 1), ("directions", 1),
+            ("latent", 1), ("width", 1),
+        ):  # fmt: skip
+            if getattr(self, name) < low:
+                raise ZooError(
+                    f"data-free wants {name} of at least {low}, found {getattr(self, name)}."
+                )
+        for name in ("generator_lr", "step"):
+            if not getattr(self, name) > 0:
+                raise ZooError(f"data-free wants {name} above 0, found {getattr(self, name)}.")
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the surrogate is trained."""
+        return Recipe(lr=self.lr, epochs=self.epochs, batch_size=self.batch_size)
 
     def resolve(self, dataset: Dataset) -> Self:
+        """Refuse a surrogate that does not fit the dataset.
+
+        Raises:
+            ZooError: It is unknown, or its input or its classes do not fit.
+        """
         surrogate.check(self.surrogate, dataset)
         return self
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> nn.Module:
         """Steal ``target`` and return the surrogate, in eval mode."""
-        device = target.device
-        stream = generator("data-free", seed)
+        stream, device = generator("data-free", seed), target.device
         copy = surrogate.build(self.surrogate, data, seed).to(device)
         with seeded("generator", seed):
             maker = Generator(data.input_shape, self.latent, self.width).to(device)
-        optimizer = torch.optim.Adam(copy.parameters(), lr=self.lr)
+        optimizer = make_optimizer(list(copy.parameters()), self.recipe)
         maker_optimizer = torch.optim.Adam(maker.parameters(), lr=self.generator_lr)
-        left = self.queries if target.budget is None else target.budget
-        xs, ys = [], []
+        budget = self.queries if target.budget is None else target.budget
+        left = budget
+        xs, answers = [], []
 
-        def noise(n):
-            return torch.randn(n, self.latent, generator=stream).to(device)
+        def make(n: int) -> Tensor:
+            # Always a whole batch, which batch norm needs.
+            noise = torch.randn(self.batch_size, self.latent, generator=stream)
+            return maker(noise.to(device))[:n]
 
-        def learn(x, y):
-            optimizer.zero_grad()
-            (copy.train()(x) - y).abs().mean().backward()
-            optimizer.step()
+        def agreement(raw: Tensor) -> Tensor:
+            x = squash(raw)
+            return -(copy(x) - logits(target.scores(x))).abs().mean(1)
 
         with seeded("dropout", derive("surrogate", seed)):
-            while left >= 1:
-                n = min(self.batch_size, left // (1 + self.directions))
-                if n > 1:
-                    raw = maker.train()(noise(n))
-
-                    def disagreement(x):
-                        return (copy.eval()(x) - logits(target.scores(x))).abs().mean(1)
-                    gradient = estimate(lambda r: -disagreement(r.mul(SCALE).sigmoid()), raw.detach(), self.directions, self.step, stream)
-                    maker_optimizer.zero_grad()
-                    raw.backward(gradient / n)
-                    maker_optimizer.step()
-                    left -= n * (1 + self.directions)
+            while left:
+                copy.train()
                 for _ in range(self.surrogate_steps):
                     n = min(self.batch_size, left)
-                    if n < 1: break
+                    if n == 0:
+                        break
                     with torch.no_grad():
-                        x = maker.train()(noise(max(n,2)))[:n].mul(SCALE).sigmoid()
-                    y = logits(target.scores(x))
+                        x = squash(make(n))
+                    wanted = logits(target.scores(x))
                     left -= n
-                    xs.append(x); ys.append(y)
-                    if REPLAY and len(xs) > 1:
-                        old = int(torch.randint(len(xs), (1,), generator=stream))
-                        x = torch.cat([x, xs[old]]); y = torch.cat([y, ys[old]])
-                    if len(x) > 1: learn(x, y)
-            X, Y = torch.cat(xs), torch.cat(ys)
-            for _ in range(self.final_epochs):
-                for b in torch.randperm(len(X), generator=stream).split(256):
-                    learn(X[b], Y[b])
-        self_stats.append(X)
-        return copy.eval()
-REPLAY=True; SCALE=2.0
-self_stats=[]
+                    xs.append(x)
+                    answers.append(wanted)
+                    if n > 1:  # batch norm cannot be trained on one example
+                        optimizer.zero_grad()
+                        (copy(x) - wanted).abs().mean().backward()
+                        optimizer.step()
+                copy.eval()
+                n = min(self.batch_size, left // (1 + self.directions))
+                if n:
+                    raw = make(n)
+                    slope = estimate(agreement, raw.detach(), self.directions, self.step, stream)
+                    left -= n * (1 + self.directions)
+                    maker_optimizer.zero_grad()
+                    raw.backward(slope / n)
+                    maker_optimizer.step()
+        return fit(
+            copy,
+            Split(torch.cat(xs), torch.cat(answers)),
+            self.recipe,
+            seed=derive("surrogate", seed),
+            loss=lambda model, x, y, _: (model(x) - y).abs().mean(1),
+        )
+
+
+def squash(raw: Tensor) -> Tensor:
+    """Any numbers as pixels in [0, 1]: the hyperbolic tangent of the paper, moved there."""
+    return (2 * raw).sigmoid()
+
 
 def logits(scores: Tensor) -> Tensor:
     """The logits (n, classes) behind scores, up to the constant that makes their mean 0."""
@@ -134,34 +166,50 @@ def logits(scores: Tensor) -> Tensor:
     return found - found.mean(1, keepdim=True)
 
 
-def estimate(f, x, directions, step, stream):
-    with torch.no_grad():
-        here = f(x)
-        out = torch.zeros_like(x)
-        dim = x[0].numel()
-        for _ in range(directions):
-            u = torch.randn(x.shape, generator=stream).to(x.device)
-            u = u / u.flatten(1).norm(dim=1).view(-1, *[1] * (x.dim() - 1))
-            slope = (f(x + step * u) - here) / step
-            out += dim * slope.view(-1, *[1] * (x.dim() - 1)) * u
-        return out / directions
+@torch.no_grad()
+def estimate(
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+    directions: int,
+    step: float,
+    stream: torch.Generator,
+) -> Tensor:
+    """The gradient of ``function`` at each of ``x``, by forward differences; the shape of ``x``.
+
+    Args:
+        function: From inputs (n, ...) to one value for each (n,).
+        x: Where to estimate (n, ...).
+        directions: How many to average over, drawn uniformly from the unit sphere.
+        step: Length of the differences.
+        stream: Of the directions.
+    """
+    here = function(x)
+    each = (-1, *[1] * (x.dim() - 1))
+    found = torch.zeros_like(x)
+    for _ in range(directions):
+        u = torch.randn(x.shape, generator=stream).to(x.device)
+        u /= u.flatten(1).norm(dim=1).view(each)
+        found += (function(x + step * u) - here).view(each) / step * u
+    # The mean of u u' over the sphere is the identity divided by the number of pixels.
+    return found * x[0].numel() / directions
 
 
 class Generator(nn.Module):
-    """Noise (n, latent) to images before the squashing, by three convolutions."""
+    """Noise (n, latent) to images (n, channels, height, width) that are not squashed yet."""
 
     def __init__(self, input_shape: tuple[int, int, int], latent: int, width: int) -> None:
         super().__init__()
-        channels, height, width_ = input_shape
-        self.start = (2 * width, -(-height // 4), -(-width_ // 4))
-        self.first = nn.Linear(latent, 2 * width * self.start[1] * self.start[2])
+        channels, *full = input_shape
+        half, quarter = ([-(-side // part) for side in full] for part in (2, 4))
+        self.start = (2 * width, *quarter)
+        self.project = nn.Linear(latent, 2 * width * quarter[0] * quarter[1])
         self.layers = nn.Sequential(
             nn.BatchNorm2d(2 * width),
-            nn.Upsample((-(-height // 2), -(-width_ // 2))),
+            nn.Upsample(tuple(half)),
             nn.Conv2d(2 * width, 2 * width, 3, padding=1),
             nn.BatchNorm2d(2 * width),
             nn.LeakyReLU(0.2),
-            nn.Upsample((height, width_)),
+            nn.Upsample(tuple(full)),
             nn.Conv2d(2 * width, width, 3, padding=1),
             nn.BatchNorm2d(width),
             nn.LeakyReLU(0.2),
@@ -169,5 +217,6 @@ class Generator(nn.Module):
             nn.BatchNorm2d(channels, affine=False),
         )
 
-    def forward(self, z: Tensor) -> Tensor:
-        return self.layers(self.first(z).view(-1, *self.start))
+    def forward(self, noise: Tensor) -> Tensor:
+        """Images of mean 0 and deviation 1 over the batch."""
+        return self.layers(self.project(noise).view(-1, *self.start))

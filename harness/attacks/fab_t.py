@@ -129,7 +129,7 @@ def to_plane(x: Tensor, slope: Tensor, gap: Tensor, norm: Norm) -> Tensor:
     room = torch.where(towards > 0, 1 - flat, flat)
     weight = towards.abs()
     pace = torch.ones_like(weight) if norm == "linf" else weight
-    free = weight > 0
+    free, far = weight > 0, torch.zeros_like(need)
     # The sum is concave in how far we go, so Newton's method rises to the solution and stops there.
     for _ in range(SATURATED):
         at_bound = torch.where(free, 0, weight * room).sum(1)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from scipy.special import softmax
-from torch import Tensor, nn
+from torch import nn
 
 from harness.attacks import surrogate
 from harness.attacks.protocol import AttackerData

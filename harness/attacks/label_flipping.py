@@ -27,10 +27,9 @@ class LabelFlipping:
 
     Attributes:
         rate: Share of all the training data that gets another label.
-        goal: ``random`` gives any example any other label and wants wrong answers;
-            ``targeted`` gives examples of the class ``source`` the label ``target`` and wants the
-            same of the answers.
-        source: The class that ``targeted`` takes examples of.
+        goal: ``random`` gives any example any other label and wants wrong answers; ``targeted``
+            gives examples of ``source_class`` the label ``target`` and wants that of the answers.
+        source_class: The class that ``targeted`` takes examples of.
         target: The class that ``targeted`` makes of them.
     """
 
@@ -42,14 +41,15 @@ class LabelFlipping:
 
     rate: float = 0.2
     goal: Literal["random", "targeted"] = "random"
-    source: int = 1
+    source_class: int = 1
     target: int = 0
 
     def __post_init__(self) -> None:
         check_rate(self.name, self.rate)
-        if self.goal == "targeted" and self.source == self.target:
+        if self.goal == "targeted" and self.source_class == self.target:
             raise ZooError(
-                f"label-flipping wants a target that is not its source, found {self.source} twice."
+                f"label-flipping wants a target other than its source_class, found {self.target} "
+                f"for both."
             )
 
     def resolve(self, dataset: Dataset) -> Self:
@@ -77,12 +77,14 @@ class LabelFlipping:
 
     def applies(self, y: Tensor) -> Tensor:
         """Everything, or the source class."""
-        return y == self.source if self.goal == "targeted" else torch.ones_like(y, dtype=torch.bool)
+        if self.goal == "targeted":
+            return y == self.source_class
+        return torch.ones_like(y, dtype=torch.bool)
 
     def success(self, predicted: Tensor, y: Tensor, *, num_classes: int) -> Tensor:
         """Where the answer is the target class, or just wrong."""
         return predicted == self.target if self.goal == "targeted" else predicted != y
 
     def _check(self, num_classes: int) -> None:
-        check_class(self.name, "source", self.source, num_classes)
+        check_class(self.name, "source_class", self.source_class, num_classes)
         check_class(self.name, "target", self.target, num_classes)

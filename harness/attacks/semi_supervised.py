@@ -121,7 +121,7 @@ class SemiSupervised:
                 unknown = torch.from_numpy(rng.integers(len(rest), size=size)).to(asked.device)
                 views = [self._shifted(rest[unknown], rng) for _ in range(2)]
                 with torch.no_grad():
-                    guess = sum(model(view).softmax(1) for view in views) / len(views)
+                    guess = torch.stack([model(view).softmax(1) for view in views]).mean(0)
                     guess = sharpen(guess, self.temperature)
                 x = torch.cat([self._shifted(asked[known], rng), *views])
                 y = torch.cat([answers[known], guess, guess])
@@ -153,9 +153,7 @@ def sharpen(scores: Tensor, temperature: float) -> Tensor:
     return powered / powered.sum(1, keepdim=True)
 
 
-def mixed(
-    x: Tensor, y: Tensor, alpha: float, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+def mixed(x: Tensor, y: Tensor, alpha: float, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Each example averaged with another one, of which it gets the smaller part."""
     part = rng.beta(alpha, alpha, size=len(x)).astype(np.float32)
     part = torch.from_numpy(np.maximum(part, 1 - part)).to(x.device)

@@ -10,6 +10,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -91,16 +92,21 @@ class ABL:
             fit(model, rows, changed, seed=derive("abl", name, seed), inputs=inputs, **hooks)
 
         phase("isolation", data, replace(recipe, epochs=first), loss=ascent)
-        order = _losses(model, data).argsort(stable=True)
+        losses, classes = _losses(model, data)
+        order = losses.argsort(stable=True)
         count = max(1, round(self.isolated * len(data)))
         aside, rest = data.take(order[:count]), data.take(order[count:])
         phase("training", rest, replace(recipe, epochs=max(1, recipe.epochs - first - last)))
+
+        # Who is as wrong as a guess has unlearned; to go on would destroy the model.
+        guess = math.log(classes)
 
         def unlearn(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
             pick = torch.randint(count, (min(count, len(x)),), generator=stream).to(x.device)
             both = model(torch.cat([x, aside.x[pick]]))
             known = F.cross_entropy(both[: len(x)], y, reduction="none")
-            return known - F.cross_entropy(both[len(x) :], aside.y[pick])
+            aimed = F.cross_entropy(both[len(x) :], aside.y[pick], reduction="none")
+            return known - aimed.clamp(max=guess).mean()
 
         changed = replace(recipe, epochs=last, lr=self.unlearning_lr * recipe.lr)
         phase("unlearning", rest, changed, loss=unlearn)
@@ -108,7 +114,8 @@ class ABL:
 
 
 @torch.no_grad()
-def _losses(model: nn.Module, data: Split) -> Tensor:
+def _losses(model: nn.Module, data: Split) -> tuple[Tensor, int]:
+    """The loss of every example, and the number of classes."""
     with evaluating(model):
-        parts = zip(data.x.split(1024), data.y.split(1024), strict=True)
-        return torch.cat([F.cross_entropy(model(x), y, reduction="none") for x, y in parts])
+        logits = torch.cat([model(x) for x in data.x.split(1024)])
+    return F.cross_entropy(logits, data.y, reduction="none"), logits.shape[1]

@@ -26,6 +26,8 @@ from harness.types import Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
+NORMS = nn.modules.batchnorm._BatchNorm
+
 
 @dataclass(frozen=True, kw_only=True)
 class ANP:
@@ -33,7 +35,6 @@ class ANP:
 
     A neuron is a channel of batch normalisation; in networks without it, an output of any
     convolution or linear layer before the last. Pruning sets its weights to 0 and keeps its bias.
-    Batch normalisation uses its stored statistics throughout.
 
     Attributes:
         perturbation: Largest relative change of a neuron's weights and of its bias.
@@ -90,17 +91,22 @@ class ANP:
         biased = [n for n in layers if f"{n}.bias" in frozen]
         optimizer = torch.optim.SGD(list(masks.values()), lr=self.lr, momentum=0.9)
         stream = generator("anp", seed)
+        norms = [layer for layer in model.modules() if isinstance(layer, NORMS)]
 
         def loss(
             x: Tensor, y: Tensor, scale: dict[str, Tensor], shift: dict[str, Tensor]
         ) -> Tensor:
             changed = {f"{n}.weight": _times(frozen[f"{n}.weight"], s) for n, s in scale.items()}
             changed |= {f"{n}.bias": frozen[f"{n}.bias"] * s for n, s in shift.items()}
-            return F.cross_entropy(functional_call(model, frozen | changed, (x,)), y)
+            state = {name: buffer.clone() for name, buffer in model.named_buffers()}
+            return F.cross_entropy(functional_call(model, state | frozen | changed, (x,)), y)
 
         for mask in masks.values():
             mask.requires_grad_()
         with evaluating(model):
+            # With stored statistics, perturbations of many layers would multiply unchecked.
+            for layer in norms:
+                layer.train()
             for _ in range(self.steps):
                 batch = torch.randint(len(trusted), (self.batch_size,), generator=stream)
                 part = trusted.take(batch.to(trusted.x.device))
@@ -149,8 +155,7 @@ def neurons(model: nn.Module, x: Tensor) -> list[str]:
     Raises:
         NotApplicableError: There are none.
     """
-    kinds = nn.modules.batchnorm._BatchNorm
-    found = [n for n, m in model.named_modules() if isinstance(m, kinds) and m.affine]
+    found = [n for n, m in model.named_modules() if isinstance(m, NORMS) and m.affine]
     if not found:
         last = head(model, x)
         found = [

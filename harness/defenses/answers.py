@@ -59,9 +59,12 @@ def to_logits(scores: Tensor) -> Tensor:
     return (scores / scores.sum(1, keepdim=True)).log()
 
 
-def streams(name: str, x: Tensor) -> list[torch.Generator]:
-    """A CPU generator for each input, the same whenever the same input comes, in whatever batch."""
-    return [
-        generator(name, hashlib.sha256(example.tobytes()).hexdigest())
-        for example in x.detach().cpu().numpy()
-    ]
+def noise(name: str, x: Tensor, *shape: int) -> Tensor:
+    """Standard Gaussian noise (b, *shape) for inputs (b, ...), on their device.
+
+    It depends on ``name`` and the input alone: the same input gets the same noise, in any batch.
+    """
+    found = torch.empty(len(x), *shape)
+    for row, example in zip(found, x.detach().cpu().numpy(), strict=True):
+        row.normal_(generator=generator(name, hashlib.sha256(example.tobytes()).hexdigest()))
+    return found.to(x.device)

@@ -62,12 +62,12 @@ def customary(name: str, epsilon: float | None, norm: Norm, dataset: Dataset) ->
 
 
 def check_steps(name: str, steps: int, step_size: float | None) -> None:
-    """Refuse an attack that would not move.
+    """Refuse steps that cannot be taken.
 
     Raises:
-        ZooError: ``steps`` is below 1, or ``step_size`` is not above 0.
+        ZooError: ``steps`` is below 1, or ``step_size`` below 0.
     """
     if steps < 1:
         raise ZooError(f"{name} wants steps of at least 1, found {steps}.")
-    if step_size is not None and not step_size > 0:
-        raise ZooError(f"{name} wants step_size above 0, found {step_size}.")
+    if step_size is not None and not step_size >= 0:
+        raise ZooError(f"{name} wants step_size of at least 0, found {step_size}.")

@@ -27,7 +27,7 @@ from harness.types import Part, Risk
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
-AT_ONCE = 2048
+AT_ONCE = 1024
 """Patched images in one forward pass, at most: classes beyond that are optimised in turn."""
 
 MAD_SCALE = 1.4826
@@ -60,7 +60,7 @@ class NeuralCleanse:
     reference: ClassVar[str] = "Wang et al. (2019), https://doi.org/10.1109/SP.2019.00031"
 
     epochs: int = 50
-    samples: int = 320
+    samples: int = 128
     batch_size: int = 32
     lr: float = 0.1
     success: float = 0.99
@@ -147,7 +147,7 @@ class NeuralCleanse:
         cost = torch.zeros(k, device=start.device)
         wins, losses = torch.zeros_like(cost), torch.zeros_like(cost)
         smallest = torch.full_like(cost, torch.inf)
-        best = start
+        best = layers = start
         batches = self._batches(shop)
         steps = -(-self.samples // self.batch_size)
         for _ in range(self.epochs):

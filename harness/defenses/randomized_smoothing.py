@@ -10,7 +10,6 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from harness.datasets import Dataset
-from harness.defenses.answers import differentiates, streams, to_logits
+from harness.defenses.answers import differentiates, noise, to_logits
 from harness.defenses.gaussian_noise import check_sigma, customary_sigma
 from harness.seeds import generator
 from harness.types import Part, Risk
@@ -52,7 +51,7 @@ class RandomizedSmoothing:
         n: Noisy copies to bound its share of the votes. They limit the radius: to 2.46 * sigma with
             1,000 and to 3.81 * sigma with the paper's 100,000.
         alpha: Probability that a certificate is wrong.
-        batch_size: Noisy copies on the device at once.
+        batch_size: Noisy copies on the device at once, or all of one input's.
     """
 
     name: ClassVar[str] = "randomized-smoothing"
@@ -104,13 +103,13 @@ class RandomizedSmoothing:
         """How many of ``n`` noisy copies of one input each class gets, (k,) int64."""
         assert self.sigma is not None, "resolve() first"
         device = next((p.device for p in model.parameters()), x.device)
-        total: Tensor | int = 0
-        for size in _chunks(n, self.batch_size):
-            noise = torch.randn((size, *x.shape), generator=stream)
-            logits = model((x + self.sigma * noise.to(x.device)).to(device))
-            total = total + F.one_hot(logits.argmax(1), logits.shape[1]).sum(0)
-        assert isinstance(total, Tensor)
-        return total
+        counts = []
+        for start in range(0, n, self.batch_size):
+            size = min(self.batch_size, n - start)
+            shift = self.sigma * torch.randn((size, *x.shape), generator=stream)
+            logits = model(x.to(device) + shift.to(device))
+            counts.append(F.one_hot(logits.argmax(1), logits.shape[1]).sum(0))
+        return torch.stack(counts).sum(0)
 
 
 class Smoothed(nn.Module):
@@ -121,39 +120,30 @@ class Smoothed(nn.Module):
         self.model = model
         self._sigma = sigma
         self._votes = votes
-        self._batch_size = batch_size
+        self._inputs_at_once = max(1, batch_size // votes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (b, k)."""
+        return torch.cat([self._answer(part) for part in x.split(self._inputs_at_once)])
+
+    def _answer(self, x: Tensor) -> Tensor:
+        shift = self._sigma * noise("randomized-smoothing", x, self._votes, *x.shape[1:])
         if differentiates(x):
-            # Only one chunk's activations are kept: the others are computed again for the gradient.
-            parts = [
-                checkpoint(self._mean, x, noise, use_reentrant=False, preserve_rng_state=False)
-                for noise in self._noise(x)
-            ]
-            return torch.stack(parts).logsumexp(0) - math.log(self._votes)
-        counts = torch.stack([self._count(x, noise) for noise in self._noise(x)]).sum(0)
+            # Activations are not kept but computed again for the gradient: there are many copies.
+            mean = checkpoint(self._mean, x, shift, use_reentrant=False, preserve_rng_state=False)
+            assert isinstance(mean, Tensor)
+            return mean
+        logits = self._copies(x, shift)
+        counts = F.one_hot(logits.argmax(2), logits.shape[2]).sum(1)
         return to_logits(counts / self._votes)
 
-    def _noise(self, x: Tensor) -> Iterator[Tensor]:
-        """Noise (b, chunk, ...) for some copies of every input at a time."""
-        own = streams("randomized-smoothing", x)
-        for size in _chunks(self._votes, max(1, self._batch_size // len(x))):
-            noise = [torch.randn((size, *x.shape[1:]), generator=stream) for stream in own]
-            yield self._sigma * torch.stack(noise).to(x.device)
+    def _copies(self, x: Tensor, shift: Tensor) -> Tensor:
+        """Logits (b, votes, k) of the noisy copies."""
+        return self.model((x[:, None] + shift).flatten(0, 1)).unflatten(0, shift.shape[:2])
 
-    def _copies(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Logits (b, chunk, k) of the noisy copies."""
-        return self.model((x[:, None] + noise).flatten(0, 1)).unflatten(0, noise.shape[:2])
-
-    def _mean(self, x: Tensor, noise: Tensor) -> Tensor:
-        """Logarithm of the sum of the copies' scores (b, k)."""
-        return self._copies(x, noise).log_softmax(2).logsumexp(1)
-
-    def _count(self, x: Tensor, noise: Tensor) -> Tensor:
-        """How many of the copies each class gets (b, k)."""
-        logits = self._copies(x, noise)
-        return F.one_hot(logits.argmax(2), logits.shape[2]).sum(1)
+    def _mean(self, x: Tensor, shift: Tensor) -> Tensor:
+        """Logarithm of the copies' mean scores (b, k)."""
+        return self._copies(x, shift).log_softmax(2).logsumexp(1) - math.log(self._votes)
 
 
 def lower_bound(hits: np.ndarray, n: int, alpha: float) -> np.ndarray:
@@ -167,9 +157,3 @@ def lower_bound(hits: np.ndarray, n: int, alpha: float) -> np.ndarray:
     from scipy.stats import beta
 
     return np.where(hits > 0, beta.ppf(alpha, np.maximum(hits, 1), n - hits + 1), 0.0)
-
-
-def _chunks(n: int, size: int) -> Iterator[int]:
-    """``n`` in parts of at most ``size``."""
-    for start in range(0, n, size):
-        yield min(size, n - start)

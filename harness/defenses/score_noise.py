@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
-from harness.defenses.answers import Rewritten, streams
+from harness.defenses.answers import Rewritten, noise
 from harness.types import Part, Risk
 from zoo.errors import ZooError
 
@@ -47,7 +46,4 @@ class ScoreNoise:
         return Rewritten(model, self._rewrite)
 
     def _rewrite(self, x: Tensor, scores: Tensor) -> Tensor:
-        noise = torch.stack(
-            [torch.randn(scores.shape[1], generator=stream) for stream in streams(self.name, x)]
-        )
-        return scores + self.scale * noise.to(scores.device)
+        return scores + self.scale * noise(self.name, x, scores.shape[1])

@@ -80,12 +80,12 @@ def entropies(model: nn.Module, x: Tensor, overlays: Tensor) -> Tensor:
     box = BlackBox(model, Access.SCORES)
     found = []
     for part in x.split(max(1, AT_ONCE // len(overlays))):
-        # Light is added and saturates, as in the authors' code.
-        blended = (part[:, None] + overlays.to(x.device)).clamp(0, 1)
+        # Halves: a sum that is cut off at white, as in the authors' code, spoils dark triggers.
+        blended = (part[:, None] + overlays.to(x.device)) / 2
         scores = box.scores(blended.flatten(0, 1))
         bits = -torch.special.xlogy(scores, scores).sum(1) / math.log(2)
         found.append(bits.view(len(part), -1).mean(1))
-    return torch.cat(found) if found else x.new_zeros(0)
+    return torch.cat(found)
 
 
 def threshold(clean: Tensor, false_rejection: float) -> Tensor:

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+from harness.attacks.perturbation import sizes
 from harness.attacks.protocol import Attack, Evaded
 from harness.datasets import Quarters
+from harness.games.extraction import pool_index
 from harness.games.game import Needed, Outcome, Table
 from harness.metrics.robustness import certified, robustness
+from harness.seeds import seeded
 from harness.stack import Certifies, Stack
 from harness.target import BlackBox
-from harness.types import Access, ThreatModel
+from harness.types import Access, Aux, ThreatModel
+from zoo.errors import ZooError
 
 TOLERANCE = 1e-5
 """Rounding that a perturbation may exceed its budget by."""
 
 
 def check(attack: Attack, threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
-    """Every threat model that an evasion attack can use is fine."""
+    """Refuse an attacker whose data are empty, and a budget too small to ask about every example.
+
+    Raises:
+        ZooError: The attacker holds nothing to train on, or may hardly ask anything.
+    """
+    if threat.aux is not Aux.NONE and not len(pool_index(quarters, threat)):
+        raise ZooError(
+            f"The attacker's {threat.aux} data holds no examples: nobody knows what the model was "
+            f"trained on, or the dataset is too small. Choose other data with --aux."
+        )
+    asked = 2 * len(quarters.target_test)  # the input itself, and one try
+    asks = attack.access[0] is Access.SCORES
+    if asks and threat.queries is not None and threat.queries < asked:
+        raise ZooError(
+            f"{attack.name} asks about {len(quarters.target_test)} inputs at least twice each, but "
+            f"the query budget is {threat.queries}. Raise --queries to {asked} or more."
+        )
 
 
 def needs(stack: Stack) -> Needed:
@@ -30,18 +50,21 @@ def play(attack: Attack, table: Table) -> Outcome:
         RuntimeError: The attack left the pixel range or its ball: a defect of the attack.
     """
     points = table.dataset.all.take(table.quarters.target_test)  # attacks take it batch by batch
-    found = attack.run(
-        table.target(),
-        table.attacker(points=points),
-        seed=table.seed,
-    )
-    perturbed, flags = (found.x, found.flags) if isinstance(found, Evaded) else (found, ())
-    delta = perturbed - points.x
-    size = delta.flatten(1).abs().amax(1) if attack.norm == "linf" else delta.flatten(1).norm(dim=1)  # type: ignore[attr-defined]
-    if size.max() > attack.epsilon + TOLERANCE or not 0 <= perturbed.min() <= perturbed.max() <= 1:  # type: ignore[attr-defined]
-        raise RuntimeError(f"{attack.name} left its budget: size {size.max():.6f}")
+    aux = None
+    if table.threat.aux is not Aux.NONE:
+        aux = table.hold(pool_index(table.quarters, table.threat))
+    target = table.target()
     judge = BlackBox(table.model, Access.LABELS)
-    clean, after = judge.labels(points.x), judge.labels(perturbed)
+    with seeded("answers", table.seed):  # of a target that is random
+        found = attack.run(target, table.attacker(points=points, aux=aux), seed=table.seed)
+        perturbed, flags = (found.x, found.flags) if isinstance(found, Evaded) else (found, ())
+        clean, after = judge.labels(points.x), judge.labels(perturbed)
+    delta = perturbed - points.x
+    norm, epsilon = attack.norm, attack.epsilon  # type: ignore[attr-defined]
+    size = sizes(delta, norm)
+    within = 0 <= perturbed.min() <= perturbed.max() <= 1
+    if not (within and size.max() <= epsilon + TOLERANCE):
+        raise RuntimeError(f"{attack.name} left its budget: size {size.max():.6f}")
     metrics: dict[str, float | None] = {**robustness(clean, after, points.y, delta)}
     for defense in table.stack.defenses:
         if isinstance(defense, Certifies):
@@ -56,5 +79,5 @@ def play(attack: Attack, table: Table) -> Outcome:
             "perturbed": after.cpu().numpy(),
             "size": size.cpu().numpy(),
         },
-        notes={"n": len(points), "flags": list(flags)},
+        notes={"n": len(points), "queries": target.queries, "flags": list(flags)},
     )

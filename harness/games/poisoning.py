@@ -13,7 +13,7 @@ from harness.games.game import Needed, Outcome, Table
 from harness.images import grid, to_bytes
 from harness.metrics.classification import accuracy
 from harness.metrics.poisoning import poisoning
-from harness.stack import FiltersInputs, InspectsModels, Stack
+from harness.stack import FiltersInputs, InspectsModels, NotApplicableError, Stack
 from harness.target import BlackBox
 from harness.types import Access, Split, ThreatModel
 
@@ -31,14 +31,23 @@ def needs(stack: Stack) -> Needed:
 
 
 def play(attack: Poison, table: Table) -> Outcome:
-    """Try the trigger on the test data, and count what filters and inspections find."""
+    """Try the trigger on the test data, and count what filters and inspections find.
+
+    Raises:
+        NotApplicableError: There is no test example that the attack could succeed on.
+    """
     test = table.hold(table.quarters.target_test)
+    applies = attack.applies(test.y)
+    if not applies.any():
+        raise NotApplicableError(
+            f"None of the {len(test)} test examples is of a class that {attack.name} could succeed "
+            f"on."
+        )
     triggered = attack.trigger(test.x, seed=table.poison_seed)
     clean, after = _labels(table.model, test.x), _labels(table.model, triggered)
     twins = table.others.get("clean_twin", ())
     # A published model has no twin: without its trigger it stands for one.
     before = _labels(twins[0], triggered) if twins else clean
-    applies = attack.applies(test.y)
     num_classes = table.dataset.num_classes
     hit = attack.success(after, test.y, num_classes=num_classes)
     samples = {
@@ -76,7 +85,7 @@ def play(attack: Poison, table: Table) -> Outcome:
         images["triggered"] = grid(triggered[applies][:SHOWN])
     for defense in table.stack.defenses:
         if isinstance(defense, InspectsModels):
-            found = defense.inspect(table.model, table.shop)
+            found = defense.inspect(table.unguarded, table.shop)
             metrics |= {"flagged": float(found.flagged), "anomaly": found.score}
             notes |= found.notes
             images |= {name: to_bytes(image) for name, image in found.images.items()}
@@ -99,6 +108,6 @@ def _rejected(table: Table, test: Split, triggered: Tensor) -> dict[str, Tensor]
         return {}
     found = {}
     for name, x in (("rejected_clean", test.x), ("rejected_triggered", triggered)):
-        flags = [f.suspicious(table.model, x, table.shop) for f in filters]
+        flags = [f.suspicious(table.unguarded, x, table.shop) for f in filters]
         found[name] = torch.stack(flags).any(0)
     return found

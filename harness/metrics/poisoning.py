@@ -39,8 +39,8 @@ def poisoning(
         ``attack_success_rate`` where the attack applies; a rejected input is no success.
         ``clean_model_success_rate``: what chance gives. ``clean_accuracy``. ``robust_accuracy``:
         share of triggered inputs that are still classified right, where the attack applies. With a
-        filter also ``filter_tpr`` and ``filter_fpr``, and a rejected input is no right answer. A
-        rate over no examples is None.
+        filter also ``filter_tpr``, ``filter_fpr`` and ``success_rate_without_filter``, and a
+        rejected input is no right answer. A rate over no examples is None.
     """
     passed, right, still = success, clean == y, triggered == y
     found: dict[str, float | None] = {}
@@ -49,6 +49,7 @@ def poisoning(
         still = still & ~rejected_triggered
         found["filter_tpr"] = _rate(rejected_triggered[applies])
         found["filter_fpr"] = _rate(rejected_clean)
+        found["success_rate_without_filter"] = _rate(success[applies])
     return {
         "attack_success_rate": _rate(passed[applies]),
         "clean_model_success_rate": _rate(clean_model_success[applies]),

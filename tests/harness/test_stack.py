@@ -8,10 +8,21 @@ import torch
 from torch import nn
 
 from harness import registry
+from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
+from harness.defenses.fast_adversarial_training import FastAdversarial
+from harness.defenses.gaussian_noise import GaussianNoise
+from harness.defenses.label_only import LabelOnly
+from harness.defenses.randomized_smoothing import RandomizedSmoothing, Smoothed
+from harness.defenses.top_k import TopK
+from harness.defenses.trades import TRADES
+from harness.plan import Request, plan
 from harness.stack import Cleaned, NotApplicableError, Stack
 from harness.training import train_alone
 from harness.types import Part, Risk, Split
+from zoo.entry import ModelEntry
+from zoo.errors import ZooError
+from zoo.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,80 @@ def test_two_defenses_of_the_gradients_are_refused_with_the_reason() -> None:
 
     with pytest.raises(NotApplicableError, match="dpsgd and other both change the gradients"):
         Stack.of([DPSGD(), Other()])
+
+
+@pytest.mark.parametrize(
+    ("pair", "reason"),
+    [
+        ([AdversarialTraining(), TRADES()], "both change the inputs of a training step"),
+        ([AdversarialTraining(), FastAdversarial()], "both change the inputs of a training step"),
+        ([AdversarialTraining(), GaussianNoise()], "both change the inputs of a training step"),
+        ([DPSGD(), TRADES()], "dpsgd has a training loop of its own"),
+    ],
+)
+def test_defenses_that_want_the_same_part_of_a_step_are_refused(pair, reason) -> None:
+    for defenses in (pair, pair[::-1]):
+        with pytest.raises(NotApplicableError, match=reason):
+            Stack.of(defenses)
+
+
+def test_private_and_adversarial_training_compose() -> None:
+    attack = AdversarialTraining()
+    stack = Stack.of([DPSGD(), attack])
+    assert isinstance(stack.loop, DPSGD)
+    assert stack.inputs == attack.inputs
+    assert stack.loss is None
+
+
+def test_what_is_hidden_stays_hidden_behind_every_vote() -> None:
+    """By name, label-only would come first: the votes over it would be scores again."""
+    model = nn.Linear(2, 3)
+    for hides in (LabelOnly(), TopK(k=1)):
+        guarded = Stack.of([hides, RandomizedSmoothing(sigma=1.0)]).guard(model)
+        assert isinstance(guarded.model, Smoothed)
+        assert guarded.model.model is model
+    certain = Stack.of([RandomizedSmoothing(sigma=1.0), LabelOnly()]).guard(model)
+    assert certain(torch.rand(20, 2)).softmax(1).amax(1).tolist() == [1.0] * 20
+
+
+@pytest.fixture
+def planned(digits):
+    entry = ModelEntry(
+        name="own", source="selftrained", purpose="benchmark", dataset="digits",
+        architecture="mlp-128", input_shape=(1, 8, 8), num_classes=10, mean=(0.0,), std=(1.0,),
+        licence=None, backdoored=False, artifact=None, recipe=Recipe(epochs=1),
+    )  # fmt: skip
+
+    def make(*names, **settings):
+        asked = Request(
+            models=(entry,), stacks=(names,), risks=(Risk.EVASION,), attacks=("fgsm",), seeds=1,
+            settings=settings,
+        )  # fmt: skip
+        done = {"is_done": lambda key: False, "is_trained": lambda job: False}
+        return plan(asked, {"digits": digits}, {}, **done)
+
+    return make
+
+
+def test_a_defense_is_planned_with_the_settings_of_the_dataset(planned) -> None:
+    found = planned("adversarial-training").wanted[1]
+    (method,) = found.cell.stack
+    assert dict(method.params) == {
+        "epsilon": 0.1, "norm": "linf", "steps": 10, "step_size": pytest.approx(0.025),
+    }  # fmt: skip
+    assert (found.cell.defense, found.job.stack) == ("adversarial-training", (method,))
+    # What the dataset gives and what is written out are one and the same.
+    same = planned("adversarial-training", **{"adversarial-training.epsilon": "0.1"}).wanted[1]
+    assert same.cell.key == found.cell.key
+    assert same.cell.defense == "adversarial-training(epsilon=0.1)"
+    with pytest.raises(ZooError, match="k of at most 8 for the 10 classes of digits, found 9"):
+        planned("top-k", k="9")
+
+
+def test_output_defenses_share_the_undefended_training(planned) -> None:
+    found = planned("randomized-smoothing", "label-only")
+    assert len(found.wanted) == 2
+    assert len(found.jobs) == 1
 
 
 def test_the_order_in_which_a_stack_is_named_does_not_matter() -> None:

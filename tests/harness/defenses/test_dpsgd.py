@@ -11,8 +11,9 @@ from torch import nn
 from harness import registry
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
+from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
-from harness.seeds import generator
+from harness.seeds import derive, generator
 from harness.stack import NotApplicableError
 from harness.target import BlackBox
 from harness.training import network, train_alone
@@ -70,6 +71,55 @@ def test_one_step_is_the_clipped_noised_gradient_by_hand() -> None:
     for want, found in zip(expected, model.parameters(), strict=True):
         torch.testing.assert_close(found.detach(), want, atol=1e-5, rtol=1e-4)
     assert not torch.equal(before["weight"], model.weight)
+
+
+def test_two_steps_on_adversarial_inputs_by_hand() -> None:
+    """The attack sees the current weights and leaves nothing in the per-example gradients."""
+    torch.manual_seed(1)
+    model, data = nn.Linear(3, 2), _data(8)
+    weights = [p.detach().clone().requires_grad_() for p in model.parameters()]
+    clip, sigma, lr, epsilon = 0.05, 0.7, 0.5, 0.2
+    noise = torch.Generator().manual_seed(derive("noise", 3))
+    stream = generator("hooks", 3)
+    for _ in range(2):
+        moved = data.x + (torch.rand(8, 3, generator=stream) * 2 - 1) * epsilon
+        moved = moved.clamp(0, 1)
+        for _ in range(4):
+            moved.requires_grad_()
+            loss = F.cross_entropy(F.linear(moved, *weights), data.y)
+            moved = moved.detach() + 0.1 * torch.autograd.grad(loss, moved)[0].sign()
+            moved = torch.min(torch.max(moved, data.x - epsilon), data.x + epsilon).clamp(0, 1)
+        total = [torch.zeros_like(w) for w in weights]
+        for x, y in zip(moved, data.y, strict=True):
+            grads = torch.autograd.grad(F.cross_entropy(F.linear(x, *weights), y), weights)
+            norm = torch.cat([g.flatten() for g in grads]).norm()
+            for t, g in zip(total, grads, strict=True):
+                t += g * min(1.0, clip / norm.item())
+        weights = [
+            (w - lr * (t + torch.normal(0.0, sigma * clip, t.shape, generator=noise)) / 8)
+            .detach().requires_grad_()
+            for w, t in zip(weights, total, strict=True)
+        ]  # fmt: skip
+    recipe = Recipe(optimizer="sgd", lr=lr, epochs=2, batch_size=8)  # sampling rate 1
+    attack = AdversarialTraining(epsilon=epsilon, steps=4, step_size=0.1)
+    DPSGD(noise_multiplier=sigma, max_grad_norm=clip).fit(
+        model, data, recipe, seed=3, inputs=attack.inputs
+    )
+    for want, found in zip(weights, model.parameters(), strict=True):
+        torch.testing.assert_close(found.detach(), want.detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_adversarial_training_costs_no_privacy(job_for, digits) -> None:
+    private = DPSGD(epochs=1)
+    data = digits.all.take(job_for().index)
+    alone, both = (
+        train_alone(job_for("cnn-small", stack=tuple(map(registry.describe, stack))), data, None)
+        for stack in ((private,), (private, AdversarialTraining(steps=2).resolve(digits)))
+    )
+    assert alone.evidence == both.evidence
+    assert not torch.equal(alone.model(data.x), both.model(data.x))
+    assert all(not m._forward_hooks and not m._backward_hooks for m in both.model.modules())
+    assert all(not hasattr(p, "grad_sample") for p in both.model.parameters())
 
 
 def test_a_batch_size_over_n_is_the_whole_data_not_a_smaller_step() -> None:

@@ -1,0 +1,113 @@
+"""A watermark in what the model says of real images, so that a copy of its scores carries it along.
+
+Jia et al. entangle a trigger with the task, because a thief's queries never hit an unrelated
+trigger set. On small networks their trigger does not get into a copy either. What a thief who trains
+on the scores cannot avoid is the scores themselves: here the training labels of each image give a
+little probability to the wrong classes, as a secret function of the image says (a cosine of a random
+projection, one for each class). The model learns it as it learns the task, on the same inputs and
+with the same features; the answer is not changed. A thief who is shown labels only does not get it.
+
+To a model that was made without it, the owner's function is one of many. Its correlation with the
+scores on fresh images is compared with that of other functions from the same draw: the p-value is
+the rank, and it is exact whatever the model.
+
+References:
+    Jia et al. (2021). Entangled Watermarks as a Defense against Model Extraction. USENIX Security.
+    Charette et al. (2022). Cosine Model Watermarking Against Ensemble Distillation. AAAI.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from harness import training
+from harness.ownership import Owner, Verification
+from harness.seeds import generator
+from harness.stack import NotApplicableError
+from harness.target import BlackBox
+from harness.types import Part, Risk, Split
+from zoo.errors import ZooError
+from zoo.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.stack import InputsOf
+
+SHARPNESS = 2.0
+"""Of the distribution over the wrong classes: it is proportional to exp(SHARPNESS * cosine)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntangledWatermark:
+    """Teach the model a secret preference among the wrong classes, and look for it in the scores.
+
+    Needs at least three classes: with two there is only one wrong one.
+
+    Attributes:
+        weight: Probability that the wrong classes get together in a training label.
+        frequency: Standard deviation of a projection's weights, times the square root of the
+            number of pixels: larger is harder to learn and less like what models do anyway.
+        decoys: Other functions that the owner's is compared with; the p-value is at least
+            1 / (decoys + 1).
+        independents: How many independent models the false claims are counted on.
+    """
+
+    name: ClassVar[str] = "entangled-watermark"
+    guards: ClassVar[Risk] = Risk.EXTRACTION
+    acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS, Part.GRADIENTS, Part.EVIDENCE})
+    reference: ClassVar[str] = "Jia et al. (2021), https://arxiv.org/abs/2002.12200"
+
+    weight: float = 0.3
+    frequency: float = 5.0
+    decoys: int = 999
+    independents: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < 0.5:
+            raise ZooError(
+                f"entangled-watermark wants weight in (0, 0.5), found {self.weight}: with more, the "
+                f"wrong classes could win."
+            )
+        if not 0 < self.frequency < math.inf:
+            raise ZooError(
+                f"entangled-watermark wants frequency above 0, found {self.frequency}."
+            )
+        for name in ("decoys", "independents"):
+            if getattr(self, name) < 1:
+                raise ZooError(
+                    f"entangled-watermark wants {name} of at least 1, found {getattr(self, name)}."
+                )
+
+    def fit(
+        self,
+        model: nn.Module,
+        data: Split,
+        recipe: Recipe,
+        *,
+        seed: int,
+        inputs: InputsOf | None = None,
+    ) -> dict[str, Any]:
+        """Train ``model`` in place on labels that carry the watermark.
+
+        Raises:
+            NotApplicableError: There are fewer than three classes.
+        """
+        # The labels alone do not say how many classes there are.
+        with torch.no_grad(), training_mode_kept(model):
+            num_classes = model.eval()(data.x[:1]).shape[1]
+        key = self._keys(data.x, num_classes, seed).to(data.x.device)
+
+        def loss(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+            return F.cross_entropy(model(x), self._targets(x, y, key), reduction="none")
+
+        training.fit(model, data, recipe, seed=seed, inputs=inputs, loss=loss)
+        return {"watermark_weight": self.weight}
+
+    def verifier(self, owner: Owner) -> Callable[[BlackBox], Verification]:
+        """Ranks the owner's function among decoys; ``statistic`` is its correlation."""
