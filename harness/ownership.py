@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from harness.types import Split
 from harness.workshop import Workshop
@@ -48,3 +49,13 @@ class Verification:
     def claimed(self) -> bool:
         """Whether the owner claims the suspect."""
         return self.p_value < ALPHA
+
+
+def margins(scores: Tensor, y: Tensor) -> Tensor:
+    """Log odds (n,) of the labels ``y`` (n,), from scores (n, num_classes).
+
+    They go on where probabilities are too close to 1 to be told apart.
+    """
+    logs = scores.double().clamp_min(1e-30).log()
+    others = logs.scatter(1, y[:, None], -torch.inf).logsumexp(1)
+    return logs.gather(1, y[:, None])[:, 0] - others

@@ -62,8 +62,11 @@ _STEALING = {"surrogate": "resnet18-stem3", "optimizer": "sgd", "lr": 0.01, "epo
 
 # What the paper leaves open: momentum, weight decay and batch size of the surrogate (0, 0 and 64
 # here), the grid of query budgets, and the scale of epsilon (pixels in [0, 1]).
+# Its detectors (SN-A09 to A11) are asked about clean models only; BadNets is there so that they
+# have something to find. An epoch of Neural Cleanse is `samples` images here.
 SECURITYNET = Preset(
     attacks={
+        "badnets": (Row(),),
         "distillation": (
             Row(id="SN-A01", settings=_STEALING, access=Access.SCORES, aux=Aux.PARTIAL),
             Row(id="SN-A02", settings=_STEALING, access=Access.SCORES, aux=Aux.OOD),
@@ -99,7 +102,11 @@ SECURITYNET = Preset(
             for epsilon in _RADII
         ),
     },
-    defenses={},
+    defenses={
+        "neural-cleanse": {"epochs": 50, "threshold": 2.0},
+        "strip": {"overlays": 10},
+        "neo": {"regions": 200, "clusters": 3, "threshold": 0.8},
+    },
 )
 
 _MODSTEAL = {"loss": "mse", "optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "epochs": 50}

@@ -54,7 +54,9 @@ DEFENSES = {
     "activation-clustering": "harness.defenses.activation_clustering:ActivationClustering",
     "adversarial-training": "harness.defenses.adversarial_training:AdversarialTraining",
     "anp": "harness.defenses.anp:ANP",
+    "dataset-inference": "harness.defenses.dataset_inference:DatasetInference",
     "dpsgd": "harness.defenses.dpsgd:DPSGD",
+    "entangled-watermark": "harness.defenses.entangled_watermark:EntangledWatermark",
     "fast-adversarial-training": "harness.defenses.fast_adversarial_training:FastAdversarial",
     "fine-pruning": "harness.defenses.fine_pruning:FinePruning",
     "gaussian-noise": "harness.defenses.gaussian_noise:GaussianNoise",
@@ -63,6 +65,7 @@ DEFENSES = {
     "neo": "harness.defenses.neo:NEO",
     "neural-cleanse": "harness.defenses.neural_cleanse:NeuralCleanse",
     "outlier-removal": "harness.defenses.outlier_removal:OutlierRemoval",
+    "radioactive-data": "harness.defenses.radioactive_data:RadioactiveData",
     "randomized-smoothing": "harness.defenses.randomized_smoothing:RandomizedSmoothing",
     "rounding": "harness.defenses.rounding:Rounding",
     "score-noise": "harness.defenses.score_noise:ScoreNoise",
@@ -70,6 +73,7 @@ DEFENSES = {
     "strip": "harness.defenses.strip:STRIP",
     "top-k": "harness.defenses.top_k:TopK",
     "trades": "harness.defenses.trades:TRADES",
+    "watermark": "harness.defenses.watermark:Watermark",
 }
 
 STANDARD: dict[Risk, tuple[str, ...]] = {

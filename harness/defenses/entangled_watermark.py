@@ -1,11 +1,12 @@
 """A watermark in what the model says of real images, so that a copy of its scores carries it along.
 
 Jia et al. entangle a trigger with the task, because a thief's queries never hit an unrelated
-trigger set. On small networks their trigger does not get into a copy either. What a thief who trains
-on the scores cannot avoid is the scores themselves: here the training labels of each image give a
-little probability to the wrong classes, as a secret function of the image says (a cosine of a random
-projection, one for each class). The model learns it as it learns the task, on the same inputs and
-with the same features; the answer is not changed. A thief who is shown labels only does not get it.
+trigger set. On small networks their trigger does not get into a copy either. What a thief who
+trains on the scores cannot avoid is the scores themselves: here the training labels of each image
+give some probability to the wrong classes, as a secret function of the image says (a cosine of a
+random projection, one for each class, as Charette et al. add it to the answers). The model learns
+it together with the task, on the same inputs and with the same features, and its answers stay the
+same. A thief who is shown labels only does not get it.
 
 To a model that was made without it, the owner's function is one of many. Its correlation with the
 scores on fresh images is compared with that of other functions from the same draw: the p-value is
@@ -28,6 +29,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness import training
+from harness.features import evaluating
 from harness.ownership import Owner, Verification
 from harness.seeds import generator
 from harness.stack import NotApplicableError
@@ -53,6 +55,7 @@ class EntangledWatermark:
         weight: Probability that the wrong classes get together in a training label.
         frequency: Standard deviation of a projection's weights, times the square root of the
             number of pixels: larger is harder to learn and less like what models do anyway.
+        images: How many unseen images a suspect is asked about, at most.
         decoys: Other functions that the owner's is compared with; the p-value is at least
             1 / (decoys + 1).
         independents: How many independent models the false claims are counted on.
@@ -64,21 +67,20 @@ class EntangledWatermark:
     reference: ClassVar[str] = "Jia et al. (2021), https://arxiv.org/abs/2002.12200"
 
     weight: float = 0.3
-    frequency: float = 5.0
+    frequency: float = 6.0
+    images: int = 500
     decoys: int = 999
     independents: int = 20
 
     def __post_init__(self) -> None:
         if not 0 < self.weight < 0.5:
             raise ZooError(
-                f"entangled-watermark wants weight in (0, 0.5), found {self.weight}: with more, the "
-                f"wrong classes could win."
+                f"entangled-watermark wants weight in (0, 0.5), found {self.weight}: with more, "
+                f"the wrong classes could win."
             )
         if not 0 < self.frequency < math.inf:
-            raise ZooError(
-                f"entangled-watermark wants frequency above 0, found {self.frequency}."
-            )
-        for name in ("decoys", "independents"):
+            raise ZooError(f"entangled-watermark wants frequency above 0, found {self.frequency}.")
+        for name in ("images", "decoys", "independents"):
             if getattr(self, name) < 1:
                 raise ZooError(
                     f"entangled-watermark wants {name} of at least 1, found {getattr(self, name)}."
@@ -98,16 +100,62 @@ class EntangledWatermark:
         Raises:
             NotApplicableError: There are fewer than three classes.
         """
-        # The labels alone do not say how many classes there are.
-        with torch.no_grad(), training_mode_kept(model):
-            num_classes = model.eval()(data.x[:1]).shape[1]
-        key = self._keys(data.x, num_classes, seed).to(data.x.device)
+        with torch.no_grad(), evaluating(model):
+            num_classes = model(data.x[:1]).shape[1]
+        key = self._key(data.x, num_classes, generator("watermark key", seed))
 
         def loss(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
-            return F.cross_entropy(model(x), self._targets(x, y, key), reduction="none")
+            wrong = (SHARPNESS * key(x)).exp().scatter(1, y[:, None], 0.0)
+            right = F.one_hot(y, num_classes) * (1 - self.weight)
+            targets = right + self.weight * wrong / wrong.sum(1, keepdim=True)
+            return F.cross_entropy(model(x), targets, reduction="none")
 
         training.fit(model, data, recipe, seed=seed, inputs=inputs, loss=loss)
         return {"watermark_weight": self.weight}
 
     def verifier(self, owner: Owner) -> Callable[[BlackBox], Verification]:
         """Ranks the owner's function among decoys; ``statistic`` is its correlation."""
+        x, y = owner.unseen.x[: self.images], owner.unseen.y[: self.images]
+        classes, seed = owner.shop.num_classes, owner.shop.seed
+        decoys = generator("watermark decoys", seed)
+        streams = [generator("watermark key", seed), *[decoys] * self.decoys]
+        keys = torch.stack([_preference(self._key(x, classes, s)(x), y) for s in streams])
+
+        def verify(suspect: BlackBox) -> Verification:
+            found = keys @ _preference(suspect.scores(x).clamp_min(1e-6).log(), y)
+            return Verification(
+                p_value=float((found[1:] >= found[0]).sum() + 1) / (self.decoys + 1),
+                statistic=float(found[0]),
+            )
+
+        return verify
+
+    def _key(
+        self, like: Tensor, num_classes: int, stream: torch.Generator
+    ) -> Callable[[Tensor], Tensor]:
+        """A secret function of images (n, ...), in [-1, 1] for each class (n, num_classes)."""
+        if num_classes < 3:
+            raise NotApplicableError(
+                f"entangled-watermark hides in the probabilities of the wrong classes, so it wants "
+                f"at least 3 classes, found {num_classes}."
+            )
+        pixels = like[0].numel()
+        weights = torch.randn((pixels, num_classes), generator=stream)
+        weights = (weights * self.frequency / math.sqrt(pixels)).to(like.device)
+        phases = (torch.rand(num_classes, generator=stream) * 2 * math.pi).to(like.device)
+        return lambda x: (x.flatten(1) @ weights + phases).cos()
+
+
+def _preference(values: Tensor, y: Tensor) -> Tensor:
+    """What ``values`` (n, classes) say of the wrong classes of each image, as a unit vector.
+
+    Neither how confident the model is of an image counts, nor that some classes look alike: each
+    image's values have mean 0 over the wrong classes, then each pair of classes over the images.
+    """
+    right = F.one_hot(y, values.shape[1]).bool()
+    values = values.masked_fill(right, 0.0)
+    values = values - values.sum(1, keepdim=True) / (values.shape[1] - 1)
+    counts = right.sum(0).clamp_min(1)
+    means = (right.to(values.dtype).T @ values) / counts[:, None]
+    flat = (values - means[y]).masked_fill(right, 0.0).flatten()
+    return flat / flat.norm().clamp_min(1e-12)

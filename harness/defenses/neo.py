@@ -114,12 +114,12 @@ class NEO:
         regions = self._regions(x, side, seed)
         colour = dominant_colours(x, self.clusters)[:, None, :, None, None]
         covered = torch.where(regions, colour, x[:, None])
-        changed = box.labels(covered.flatten(0, 1)).view(len(x), -1) != labels[:, None]
+        changed = box.labels(covered.flatten(0, 1)).view(regions.shape[:2]) != labels[:, None]
         rejected = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         for pairs in changed.nonzero().split(max(1, AT_ONCE // len(clean))):
             which, place = pairs[:, 0], pairs[:, 1]
             pasted = torch.where(regions[which, place][:, None], x[which][:, None], clean)
-            turned = box.labels(pasted.flatten(0, 1)).view(len(pairs), -1) != clean_labels
+            turned = box.labels(pasted.flatten(0, 1)).view(-1, len(clean)) != clean_labels
             counted = clean_labels != labels[which][:, None]
             share = (turned & counted).sum(1).double() / counted.sum(1)
             rejected[which[share >= self.threshold]] = True  # NaN, with nothing counted, is not

@@ -4,12 +4,12 @@ For each class a random direction, its carrier, is drawn in the feature space of
 Images of the class are changed, within a radius, so that their features move along it. A network
 trained on them uses the carrier to recognise the class.
 
-Sablayrolles et al. compare the carriers with the rows of the suspect's last layer, after aligning
-its features with the marking network's by least squares. Here the suspect's logits are pulled back
-to the marking features through the input: how a logit's gradient moves these features. That needs
-no alignment and works for any architecture. The carriers are independent of any suspect that was
-made without the marks, so the cosine of each with such a direction has a known distribution, and
-the classes' p-values are combined by Fisher's method.
+Sablayrolles et al. look for the carriers in the rows of the suspect's last layer, after aligning
+its features with the marking network's, or compare the suspect's loss on marked and other images.
+This is a sharper form of the second, which needs scores only and no alignment: fresh images are
+marked with the carrier of their class and with decoys, directions from the same draw, and the
+carrier's rank is the p-value, exact for a suspect that was made without the marks. The classes'
+carriers are independent, and their p-values are combined by Fisher's method.
 
 References:
     Sablayrolles et al. (2020). Radioactive Data: Tracing Through Training. ICML.
@@ -17,7 +17,6 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -27,16 +26,16 @@ from torch import Tensor, nn
 
 from harness.attacks import perturbation
 from harness.features import features, head
-from harness.ownership import Owner, Verification
+from harness.ownership import Owner, Verification, margins
 from harness.seeds import generator
-from harness.stack import Cleaned
+from harness.stack import Cleaned, NotApplicableError
 from harness.target import BlackBox
 from harness.types import Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
-PROBE = 0.01
-"""L2 length of the step along a gradient that shows how the features follow it."""
+BATCH = 1024
+"""Images on the marking network at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +46,8 @@ class RadioactiveData:
         rate: Share of the training images that is marked.
         radius: How far a pixel may move, in units of the pixel range.
         steps: Gradient steps that move an image.
-        images: How many unseen images the suspect's gradients are averaged over, at most.
+        images: How many unseen images of each class are marked to test a suspect, at most.
+        decoys: Other directions that each carrier is compared with.
         independents: How many independent models the false claims are counted on.
     """
 
@@ -58,8 +58,9 @@ class RadioactiveData:
 
     rate: float = 0.5
     radius: float = 0.1
-    steps: int = 10
-    images: int = 200
+    steps: int = 3
+    images: int = 10
+    decoys: int = 199
     independents: int = 20
 
     def __post_init__(self) -> None:
@@ -68,7 +69,7 @@ class RadioactiveData:
                 raise ZooError(
                     f"radioactive-data wants {name} in (0, 1], found {getattr(self, name)}."
                 )
-        for name in ("steps", "images", "independents"):
+        for name in ("steps", "images", "decoys", "independents"):
             if getattr(self, name) < 1:
                 raise ZooError(
                     f"radioactive-data wants {name} of at least 1, found {getattr(self, name)}."
@@ -82,48 +83,77 @@ class RadioactiveData:
         carriers = self.carriers(network, data.x, shop)
         x = data.x.clone()
         for part in chosen.split(1024):
-            x[part] = self.mark(network, data.take(part), carriers)
+            x[part] = self._marked(network, data.x[part], carriers[data.y[part]])
         return Cleaned(data=Split(x, data.y), notes={"marked": len(chosen)})
 
-    def mark(self, network: nn.Module, data: Split, carriers: Tensor) -> Tensor:
-        """The images of ``data``, their features moved along the carrier of their class."""
-        layer, x = head(network, data.x), data.x
-        seen: list[Tensor] = []
-        hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1)))
-        try:
-            for _ in range(self.steps):
-                x = x.detach().requires_grad_()
-                network(x)
-                along = (seen.pop() * carriers[data.y]).sum()
-                ascent = torch.autograd.grad(along, x)[0].sign()
-                x = x.detach() + 2.5 * self.radius / self.steps * ascent
-                x = perturbation.project(x, data.x, self.radius, "linf")
-        finally:
-            hook.remove()
-        return x
-
     def verifier(self, owner: Owner) -> Callable[[BlackBox], Verification]:
-        """Compares the carriers with how the suspect's logits answer to the marking features.
+        """Ranks the effect of each class's carrier among decoys.
 
-        ``statistic`` is the mean cosine, times the square root of the number of features.
+        ``statistic`` is how far the carriers' effects are from the decoys' mean, in standard
+        deviations of the decoys', on average over the classes.
         """
         from scipy.stats import combine_pvalues
 
         network = self.marking_network(owner.shop)
-        x = owner.unseen.x[: self.images]
-        carriers = self.carriers(network, x, owner.shop)
-        dim = carriers.shape[1]
+        own = self.carriers(network, owner.unseen.x, owner.shop)
+        stream = generator("radioactive", "decoys", owner.shop.seed)
+        sets: list[tuple[int, Tensor]] = []  # class, (decoys + 1, images, ...)
+        for c in range(owner.shop.num_classes):
+            x = owner.unseen.x[owner.unseen.y == c][: self.images]
+            if not len(x):
+                continue
+            carriers = torch.cat([own[c : c + 1], _directions(self.decoys, own[c : c + 1], stream)])
+            marked = self._marked(
+                network,
+                x.repeat(len(carriers), *[1] * (x.dim() - 1)),
+                carriers.repeat_interleave(len(x), 0),
+            )
+            sets.append((c, marked.view(len(carriers), *x.shape)))
+        if not sets:
+            raise NotApplicableError("radioactive-data wants unseen examples, found none.")
 
         def verify(suspect: BlackBox) -> Verification:
-            pulled = pull_back(suspect.model, network, x)
-            cosines = torch.cosine_similarity(pulled, carriers, dim=1).double().cpu()
-            p_values = [cosine_p_value(float(c), dim) for c in cosines]
+            p_values, effects = [], []
+            for c, marked in sets:
+                flat = marked.flatten(0, 1)
+                odds = margins(suspect.scores(flat), flat.new_full((len(flat),), c).long())
+                effect = odds.view(marked.shape[:2]).mean(1)
+                above = int((effect[1:] >= effect[0]).sum())
+                p_values.append((above + 1) / (self.decoys + 1))
+                spread = effect[1:].std().clamp_min(1e-12)
+                effects.append(float((effect[0] - effect[1:].mean()) / spread))
             return Verification(
                 p_value=float(combine_pvalues(p_values).pvalue),
-                statistic=float(cosines.mean()) * math.sqrt(dim),
+                statistic=sum(effects) / len(effects),
             )
 
         return verify
+
+    def _marked(self, network: nn.Module, start: Tensor, carriers: Tensor) -> Tensor:
+        """Images, the features of each moved along its row of ``carriers`` (n, width)."""
+        return torch.cat(
+            [
+                self._move(network, x, u)
+                for x, u in zip(start.split(BATCH), carriers.split(BATCH), strict=True)
+            ]
+        )
+
+    def _move(self, network: nn.Module, start: Tensor, carriers: Tensor) -> Tensor:
+        seen: list[Tensor] = []
+        hook = head(network, start).register_forward_pre_hook(
+            lambda _, inputs: seen.append(inputs[0].flatten(1))
+        )
+        x = start
+        try:
+            for _ in range(self.steps):
+                x = x.detach().requires_grad_()
+                network(x)
+                ascent = torch.autograd.grad((seen.pop() * carriers).sum(), x)[0].sign()
+                x = x.detach() + 2.5 * self.radius / self.steps * ascent
+                x = perturbation.project(x, start, self.radius, "linf")
+        finally:
+            hook.remove()
+        return x
 
     def marking_network(self, shop: Workshop) -> nn.Module:
         """A network trained on the images that the owner has checked, the same at each call."""
@@ -131,43 +161,11 @@ class RadioactiveData:
 
     def carriers(self, network: nn.Module, x: Tensor, shop: Workshop) -> Tensor:
         """Directions (num_classes, width), drawn evenly from the unit sphere."""
-        width = features(network, x[:1]).shape[1]
-        stream = generator("radioactive", "carriers", shop.seed)
-        drawn = torch.randn((shop.num_classes, width), generator=stream)
-        return (drawn / drawn.norm(dim=1, keepdim=True)).to(x.device)
+        like = features(network, x[:1])
+        return _directions(shop.num_classes, like, generator("radioactive", "carriers", shop.seed))
 
 
-def pull_back(suspect: nn.Module, network: nn.Module, x: Tensor) -> Tensor:
-    """How the features of ``network`` move along the gradients of the suspect's logits.
-
-    Args:
-        suspect: Any classifier.
-        network: The marking network.
-        x: Images (n, ...) to average over.
-
-    Returns:
-        (num_classes, width); each class's logit is taken relative to the mean of all.
-    """
-    inputs = x.detach().requires_grad_()
-    with torch.enable_grad():
-        logits = suspect(inputs)
-        logits = logits - logits.mean(1, keepdim=True)
-        found = []
-        for c in range(logits.shape[1]):
-            gradient = torch.autograd.grad(logits[:, c].sum(), inputs, retain_graph=True)[0]
-            size = perturbation.norms(gradient).clamp_min(1e-12)
-            step = PROBE * gradient / size
-            moved = features(network, x + step) - features(network, x - step)
-            found.append((moved * size.view(-1, 1)).mean(0) / (2 * PROBE))
-    return torch.stack(found)
-
-
-def cosine_p_value(cosine: float, dim: int) -> float:
-    """How likely a random direction in ``dim`` dimensions has at least this cosine with a fixed one.
-
-    The squared cosine is Beta(1/2, (dim - 1)/2).
-    """
-    from scipy.special import betainc
-
-    tail = 0.5 * float(betainc((dim - 1) / 2, 0.5, 1 - min(cosine**2, 1.0)))
-    return tail if cosine >= 0 else 1 - tail
+def _directions(count: int, like: Tensor, stream: torch.Generator) -> Tensor:
+    """Directions (count, width) drawn evenly from the unit sphere, on the device of ``like``."""
+    drawn = torch.randn((count, like.shape[1]), generator=stream)
+    return (drawn / drawn.norm(dim=1, keepdim=True)).to(like.device)

@@ -57,7 +57,9 @@ class Watermark:
     def __post_init__(self) -> None:
         for name in ("triggers", "per_batch", "independents"):
             if getattr(self, name) < 1:
-                raise ZooError(f"watermark wants {name} of at least 1, found {getattr(self, name)}.")
+                raise ZooError(
+                    f"watermark wants {name} of at least 1, found {getattr(self, name)}."
+                )
 
     def clean(self, data: Split, shop: Workshop) -> Cleaned:
         """``data`` and behind it the triggers."""

@@ -1,13 +1,15 @@
-"""A model of digits to steal, what a thief may hold, and how good a copy is."""
+"""Models of digits to steal and to evade, and how to judge what comes of it."""
 
 import pytest
 import torch
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks import perturbation
+from harness.attacks.protocol import AttackerData, Evaded
 from harness.datasets import quarters
 from harness.metrics.extraction import extraction
+from harness.target import BlackBox
 from harness.training import train_alone
-from harness.types import Regime
+from harness.types import Access, Regime
 from zoo.recipe import Recipe
 
 
@@ -40,3 +42,41 @@ def fidelity(digits, victim):
         return extraction(copy(test.x).argmax(1), answers, test.y)["fidelity"]
 
     return judge
+
+
+@pytest.fixture(scope="session")
+def trained(digits, job_for):
+    """A small CNN to evade, undefended."""
+    job = job_for("cnn-small", recipe=Recipe(lr=3e-3, epochs=20))
+    return train_alone(job, digits.all.take(job.index), None).model
+
+
+@pytest.fixture(scope="session")
+def points(digits):
+    """200 digits to perturb."""
+    return digits.all.take(torch.arange(1000, 1200))
+
+
+@pytest.fixture(scope="session")
+def robust(points):
+    """Robust accuracy of a model under an attack on some examples, 200 digits if not given."""
+
+    def rate(
+        model, attack, given=points, *, access=Access.WEIGHTS, seed=0, num_classes=10
+    ) -> float:
+        data = AttackerData(
+            points=given,
+            num_classes=num_classes,
+            architecture="cnn-small",
+            input_shape=tuple(given.x.shape[1:]),
+        )
+        found = attack.run(BlackBox(model, access), data, seed=seed)
+        x = found.x if isinstance(found, Evaded) else found
+        size = perturbation.sizes(x - given.x, attack.norm)
+        assert size.max() <= attack.epsilon + 1e-5
+        assert 0 <= x.min() <= x.max() <= 1
+        judge = BlackBox(model, Access.LABELS)
+        right = (judge.labels(given.x) == given.y) & (judge.labels(x) == given.y)
+        return right.double().mean().item()
+
+    return rate

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from harness.attacks.data_free import DataFree, Generator, estimate, logits, squash
+from harness.attacks.protocol import AttackerData
 from harness.target import AccessDeniedError, BlackBox
 from harness.types import Access
 from zoo.errors import ZooError
@@ -12,12 +13,10 @@ from zoo.errors import ZooError
 
 def test_an_estimated_gradient_is_the_gradient() -> None:
     """Of a function with a known one, averaged over many directions."""
-    torch.manual_seed(0)
-    x = torch.randn(3, 1, 2, 4, dtype=torch.float64)
-    found = estimate(
-        lambda v: v.pow(3).flatten(1).sum(1), x, 20_000, 1e-5, torch.Generator().manual_seed(0)
-    )
-    torch.testing.assert_close(found, 3 * x**2, rtol=0.05, atol=0.15)
+    x = torch.tensor([[1.0, -0.5, 0.0], [2.0, 0.3, -1.0]], dtype=torch.float64).view(2, 1, 1, 3)
+    stream = torch.Generator().manual_seed(0)
+    found = estimate(lambda v: v.pow(3).flatten(1).sum(1), x, 5000, 1e-5, stream)
+    torch.testing.assert_close(found, 3 * x**2, rtol=0.05, atol=0.3)
 
 
 def test_one_direction_gives_the_slope_along_it() -> None:
@@ -55,7 +54,7 @@ def test_without_a_budget_it_sets_its_own(victim, thief) -> None:
 
 
 def test_a_model_is_copied_without_any_data(victim, thief, fidelity) -> None:
-    copy = DataFree(queries=6000).run(BlackBox(victim, Access.SCORES), thief, seed=0)
+    copy = DataFree(queries=6000, epochs=10).run(BlackBox(victim, Access.SCORES), thief, seed=0)
     assert fidelity(copy) > 0.7
 
 
@@ -76,8 +75,6 @@ def test_the_generator_learns_to_find_disagreement() -> None:
             seen.append(x[:, 0, 0, 0])
             first = 8 * x[:, 0, 0, 0] + 0 * x.flatten(1).sum(1)
             return torch.stack([first, -first], 1)
-
-    from harness.attacks.protocol import AttackerData
 
     data = AttackerData(num_classes=2, architecture="mlp-128", input_shape=(1, 4, 4))
     means = {}

@@ -145,7 +145,7 @@ def test_the_optimizer_is_the_one_that_was_asked_for(data) -> None:
     [
         ("torchvision/resnet18", (1, 8, 8), "takes images of 3 channels, not 1"),
         ("torchvision/inception_v3", (3, 32, 32), "cannot take inputs of 3x32x32"),
-        ("torchvision/inception_v3", (3, 224, 224), "gives something else in training"),
+        ("torchvision/inception_v3", (3, 299, 299), "gives something else in training"),
         ("cnn-smal", (1, 8, 8), "No architecture 'cnn-smal'. Nearest: cnn-small"),
     ],
 )

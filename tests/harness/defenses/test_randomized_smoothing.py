@@ -96,6 +96,8 @@ def test_answers_are_the_shares_of_the_votes() -> None:
     expected = norm.cdf(_distance(x).numpy() / 0.25)
     assert seen[:, 1].numpy() == pytest.approx(expected, abs=0.012)
     assert seen.sum(1).numpy() == pytest.approx(1)
+    # A class without votes has a logit, too.
+    assert torch.isfinite(many.guard(Plane())(_points((0.9, 0.1)))).all()
 
 
 def test_the_same_query_gets_the_same_answer_in_any_batch() -> None:
