@@ -27,7 +27,7 @@ class BadNets(Backdoor):
     """Stamp a bright patch or a grid of bright and dark cells on the corner of images.
 
     Attributes:
-        rate: Share of the training data that is stamped and labelled anew (Gu et al. 2017: 0.1).
+        rate: Share of the training data that is stamped and labelled anew.
         goal: ``all-to-one`` wants the class ``target`` of every stamped image, ``all-to-all`` the
             class after the true one.
         target: The class that ``all-to-one`` wants.

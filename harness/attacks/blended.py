@@ -3,7 +3,6 @@
 References:
     Chen et al. (2017). Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning.
     https://arxiv.org/abs/1712.05526
-    Wu et al. (2022). BackdoorBench. NeurIPS. https://arxiv.org/abs/2206.12654
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ from zoo.errors import ZooError
 class Blended(Backdoor):
     """Mix inputs with one random pattern, drawn once from uniform noise.
 
-    The ratio is the same for training and for test inputs (Wu et al. 2022); Chen et al. (2017) also
-    let an attacker who need not hide at test time mix in more.
+    The ratio is the same for training and for test inputs, so that there is one trigger.
 
     Attributes:
         rate: Share of the training data that is mixed and labelled anew.

@@ -26,8 +26,8 @@ class FeatureTrigger(Backdoor):
             class after the true one.
         target: The class that ``all-to-one`` wants.
         features: How many of the last features of the flattened input.
-        value: What they are set to. Pleiter et al. (2023) take values that are in range and rare:
-            1 is the largest there is, 0 the smallest, which may be common.
+        value: What they are set to: 1 is the largest that the data's range allows, 0 the smallest,
+            which is often the common one and then no trigger.
     """
 
     name: ClassVar[str] = "feature-trigger"

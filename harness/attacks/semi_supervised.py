@@ -1,7 +1,7 @@
 """Extraction with few queries: answers to some inputs, and many inputs without an answer.
 
-The surrogate is trained by MixMatch: the unanswered inputs get the surrogate's own sharpened guess
-as their label, and all examples are mixed in pairs.
+The surrogate is trained by MixMatch: the unanswered inputs get the surrogate's own sharpened
+guess as their label, and all examples are mixed in pairs.
 
 References:
     Jagielski et al. (2020). High Accuracy and High Fidelity Extraction of Neural Networks. USENIX
@@ -44,7 +44,7 @@ class SemiSupervised:
         lr: Learning rate of Adam.
         epochs: Passes over the unanswered inputs.
         batch_size: Answered inputs per step, and as many unanswered ones.
-        temperature: Of the guesses; below 1 sharpens them.
+        temperature: Of the guesses; 1 leaves them as they are, below 1 sharpens them.
         alpha: Of the Beta distribution that mixing weights are drawn from.
         weight: Of the loss on unanswered inputs, after a linear rise over the whole training.
         shift: Largest random shift, as a share of the image's side; .125 is customary for natural

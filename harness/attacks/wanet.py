@@ -28,7 +28,8 @@ class WaNet(Backdoor):
     Beside the images that are bent and labelled anew, others are bent by the same field with an
     error of up to half a pixel in every place, and keep their labels: the model is to know this
     field and not any bending. The paper draws both anew in every step of training, which it
-    controls; here they are drawn once, as the attacker only has the data.
+    controls; here they are drawn once, as the attacker only has the data. With few examples that
+    noise hides the field: digits of 8x8 pixels want ``strength=2``, ``noise=0`` and ``rate=0.1``.
 
     Attributes:
         rate: Share of the training data that is bent, with the new label or with the old one

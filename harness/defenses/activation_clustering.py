@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from zoo.errors import ZooError
 
 FEWEST = 10
 """A class with fewer examples is left as it is: two clusters of them say nothing."""
+
+STARTS: Any = 10
+"""Of the clustering, of which the best is taken. (The type that scikit-learn infers is wrong.)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +128,7 @@ class ActivationClustering:
         points = self._reduced(rows.cpu().numpy(), seed % 2**32)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Number of distinct clusters")
-            member = KMeans(2, n_init=10, random_state=seed % 2**32).fit_predict(points)
+            member = KMeans(2, n_init=STARTS, random_state=seed % 2**32).fit_predict(points)
         sizes = np.bincount(member, minlength=2)
         if sizes.min() == 0:
             return torch.tensor([], dtype=torch.int64), None
@@ -146,7 +149,7 @@ class ActivationClustering:
         with warnings.catch_warnings():
             # A nearly converged rotation clusters as well.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return FastICA(dimensions, random_state=seed).fit_transform(principal)
+            return np.asarray(FastICA(dimensions, random_state=seed).fit_transform(principal))
 
 
 def _mask(data: Split, clusters: Iterable[Tensor]) -> Tensor:

@@ -53,7 +53,7 @@ class ANP:
     perturbation: float = 0.4
     trade_off: float = 0.2
     threshold: float = 0.2
-    steps: int = 500
+    steps: int = 300
     lr: float = 0.2
     batch_size: int = 128
 
@@ -79,7 +79,7 @@ class ANP:
         masks = self.masks(pruned, layers, shop.trusted, seed=shop.seed)
         with torch.no_grad():
             for name, mask in masks.items():
-                pruned.get_submodule(name).weight[mask < self.threshold] = 0
+                pruned.get_parameter(f"{name}.weight")[mask < self.threshold] = 0
         return pruned.eval()
 
     def masks(

@@ -199,6 +199,8 @@ def _welch(
     import numpy as np
     from scipy.stats import ttest_ind
 
+    if found.std(0).max() < 1e-9:  # a model that says the same of everything
+        return Verification(p_value=1.0, statistic=0.0)
     rest = np.empty(len(found))
     for h in (0, 1):
         rows = half == h
@@ -208,7 +210,7 @@ def _welch(
         design = np.concatenate(columns, 1)
         scaled = (found[rows] / np.maximum(found[rows].std(0), 1e-12)).mean(1)
         rest[rows] = scaled - design @ np.linalg.lstsq(design, scaled, rcond=None)[0]
-    if rest.std() < 1e-9:  # a model that says the same of everything
-        return Verification(p_value=1.0, statistic=0.0)
-    test = ttest_ind(rest[:members], rest[members:], equal_var=False, alternative="greater")
-    return Verification(p_value=float(test.pvalue), statistic=float(test.statistic))
+    statistic, p_value = ttest_ind(
+        rest[:members], rest[members:], equal_var=False, alternative="greater"
+    )
+    return Verification(p_value=float(p_value), statistic=float(statistic))

@@ -121,10 +121,12 @@ def last_channels(
         channels: with a rectifier after the convolution, the activation itself.
     """
     ran: list[tuple[nn.Module, Tensor]] = []
-    hooks = [
-        layer.register_forward_hook(lambda layer, _, output: ran.append((layer, output)))
-        for layer in model.modules()
-    ]
+
+    def keep(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        if isinstance(output, Tensor):
+            ran.append((layer, output))
+
+    hooks = [layer.register_forward_hook(keep) for layer in model.modules()]
     total: Any = 0
     conv, norm = None, None
     try:

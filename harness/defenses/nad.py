@@ -48,7 +48,7 @@ class NAD:
 
     beta: float = 1000.0
     steps: int = 200
-    lr: float = 0.05
+    lr: float = 0.02
     batch_size: int = 64
 
     def __post_init__(self) -> None:

@@ -82,8 +82,7 @@ class RadioactiveData:
         network = self.marking_network(shop)
         carriers = self.carriers(network, data.x, shop)
         x = data.x.clone()
-        for part in chosen.split(1024):
-            x[part] = self._marked(network, data.x[part], carriers[data.y[part]])
+        x[chosen] = self._marked(network, data.x[chosen], carriers[data.y[chosen]])
         return Cleaned(data=Split(x, data.y), notes={"marked": len(chosen)})
 
     def verifier(self, owner: Owner) -> Callable[[BlackBox], Verification]:
@@ -123,7 +122,7 @@ class RadioactiveData:
                 spread = effect[1:].std().clamp_min(1e-12)
                 effects.append(float((effect[0] - effect[1:].mean()) / spread))
             return Verification(
-                p_value=float(combine_pvalues(p_values).pvalue),
+                p_value=float(combine_pvalues(p_values)[1]),
                 statistic=sum(effects) / len(effects),
             )
 

@@ -64,7 +64,7 @@ class RandomizedSmoothing:
     n0: int = 100
     n: int = 1000
     alpha: float = 0.001
-    batch_size: int = 1024
+    batch_size: int = 512
 
     def __post_init__(self) -> None:
         check_sigma(self.name, self.sigma)

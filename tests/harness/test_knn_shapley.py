@@ -47,7 +47,7 @@ def _by_definition(x, y, x_valid, y_valid, k: int) -> Tensor:
 
 @pytest.mark.parametrize("k", [1, 3, 11])  # with 11, more neighbours vote than there are
 def test_it_is_the_shapley_value_of_every_coalition(k) -> None:
-    data = _data(8, 4)
+    data = _data(8, 2)
     found = knn_shapley(*data, k=k)
     torch.testing.assert_close(found, _by_definition(*data, k=k), rtol=0, atol=1e-9)
     assert found.sum().item() == pytest.approx(_utility(tuple(range(8)), *data, k=k))
@@ -59,12 +59,12 @@ def test_at_a_tie_the_earlier_example_is_nearer() -> None:
     torch.testing.assert_close(knn_shapley(*data, k=1), _by_definition(*data, k=1))
 
 
-def test_an_example_with_a_wrong_label_is_worth_less_than_nothing() -> None:
+def test_the_example_with_a_wrong_label_is_worth_least() -> None:
     x = torch.tensor([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]])
     y = torch.tensor([0, 1, 0, 1, 1, 1])
-    values = knn_shapley(x, y, torch.tensor([[0.15], [5.15]]), torch.tensor([0, 1]), k=3)
+    values = knn_shapley(x, y, torch.tensor([[0.12], [0.15]]), torch.tensor([0, 0]), k=1)
     assert values.argmin() == 1
-    assert values[1] < 0 < values.sum()
+    assert values[1] < 0 < values[2]
 
 
 def test_blocks_change_nothing(monkeypatch) -> None:
@@ -91,7 +91,7 @@ def loop(x: Tensor, y: Tensor, x_valid: Tensor, y_valid: Tensor, k: int) -> Tens
 
 
 def test_it_is_many_times_faster_than_a_loop_over_pairs() -> None:
-    data = _data(1000, 100)
+    data = _data(1000, 40)
     seconds = {}
     for name, way in (("loop", loop), ("ours", knn_shapley)):
         begin = time.process_time()

@@ -9,15 +9,25 @@ import torch
 from sklearn.cluster import KMeans
 from torch import nn
 
-from harness import registry
+from harness import datasets, registry
+from harness.attacks.badnets import BadNets
+from harness.datasets import Source
 from harness.defenses import strip
 from harness.defenses.neo import NEO, dominant_colours
 from harness.defenses.neural_cleanse import NeuralCleanse, anomaly_indices
 from harness.defenses.strip import STRIP
+from harness.evaluate import Loaded, evaluate
+from harness.results import Cell
 from harness.stack import NotApplicableError
-from harness.types import Split
+from harness.training import train_alone
+from harness.types import Regime, Risk, Split, ThreatModel
 from harness.workshop import Workshop
+from zoo.catalog import open_catalog
 from zoo.errors import ZooError
+from zoo.fetch import fetch
+from zoo.home import Home
+from zoo.loading import load_model
+from zoo.recipe import Recipe
 
 CLASSES, TARGET = 6, 4
 CLEANSE = NeuralCleanse(epochs=60, samples=64)
@@ -289,13 +299,6 @@ def test_settings_that_make_no_sense_are_refused(name, settings, message) -> Non
 
 
 def test_a_game_keeps_the_mask_and_the_pattern_as_pictures(digits, job_for) -> None:
-    from harness.attacks.badnets import BadNets
-    from harness.evaluate import Loaded, evaluate
-    from harness.results import Cell
-    from harness.training import train_alone
-    from harness.types import Access, Aux, Regime, Risk, ThreatModel
-    from zoo.recipe import Recipe
-
     attack = BadNets(rate=0.1).resolve(digits)
     job = job_for("cnn-small", recipe=Recipe(lr=3e-3, epochs=20), poison=registry.describe(attack))
     target = train_alone(job, digits.all.take(job.index), None)
@@ -327,14 +330,6 @@ def test_a_game_keeps_the_mask_and_the_pattern_as_pictures(digits, job_for) -> N
 @pytest.mark.mirror
 def test_a_public_backdoor_is_told_from_its_cleaned_teacher(mirror, home_dir) -> None:
     """The checkpoints of Li et al. (2021), with the trigger that they came with."""
-    from harness import datasets
-    from harness.attacks.badnets import BadNets
-    from harness.datasets import Source
-    from zoo.catalog import open_catalog
-    from zoo.fetch import fetch
-    from zoo.home import Home
-    from zoo.loading import load_model
-
     home = Home.open()
     data = datasets.load("cifar10", Source(mirror=mirror))
     shop = replace(SHOP, trusted=data.all.take(torch.arange(120)), num_classes=10)

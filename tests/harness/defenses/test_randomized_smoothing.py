@@ -113,6 +113,22 @@ def test_the_same_query_gets_the_same_answer_in_any_batch() -> None:
     assert torch.equal(at_once(x), found)
 
 
+def test_no_more_copies_are_on_the_device_than_said() -> None:
+    sizes = []
+
+    class Counting(Plane):
+        def forward(self, x):
+            sizes.append(len(x))
+            return super().forward(x)
+
+    few = RandomizedSmoothing(sigma=0.25, votes=40, n0=30, n=500, batch_size=100)
+    few.guard(Counting())(torch.rand(5, 1, 1, 2))
+    assert sizes == [80, 80, 40]
+    sizes.clear()
+    few.certify(Counting(), torch.rand(1, 1, 1, 2), seed=0)
+    assert sizes == [30] + [100] * 5
+
+
 def test_who_differentiates_gets_the_gradient_of_the_mean_score() -> None:
     """The vote's own gradient is 0 everywhere; chunks and recomputation change nothing."""
     from harness.defenses.answers import noise
@@ -175,6 +191,33 @@ def test_training_with_noise_is_what_makes_certificates(digits, noisy, job_for, 
         assert 0 < metrics["certified_accuracy"] <= metrics["robust_accuracy"]
     assert found["noisy"]["certified_accuracy"] > found["plain"]["certified_accuracy"] + 0.1
     assert found["noisy"]["clean_accuracy"] > 0.85
+
+
+@pytest.mark.mirror
+def test_a_published_robust_model_is_certified_and_its_guards_mask_nothing(
+    mirror, home_dir
+) -> None:
+    import zoo
+    from harness import datasets
+    from harness.defenses.label_only import LabelOnly
+
+    data = datasets.load("mnist", datasets.Source(mirror=mirror))
+    points = data.all.take(torch.arange(data.n_train, data.n_train + 30))
+    model = zoo.load("locuslab/fast-adversarial-pgd-mnist", mirror=mirror, accept_licence=True)
+    model.eval().requires_grad_(False)
+    label, radius = SMOOTHING.certify(model, points.x, seed=0)
+    sure = (label == points.y) & (radius >= 0.5)
+    assert sure.double().mean() > 0.7
+    held = AttackerData(points=points, num_classes=10, architecture="", input_shape=(1, 28, 28))
+    attack = PGD(norm="l2", epsilon=0.5, steps=3).resolve(data)
+    guarded = SMOOTHING.guard(model)
+    moved = attack.run(BlackBox(guarded, Access.WEIGHTS), held, seed=0)
+    assert torch.equal(BlackBox(guarded, Access.LABELS).labels(moved)[sure], label[sure])
+    hard = PGD(epsilon=0.4, steps=5).resolve(data)
+    bare = hard.run(BlackBox(model, Access.WEIGHTS), held, seed=0)
+    assert (model(bare).argmax(1) != points.y).any()
+    hidden = LabelOnly().guard(model)
+    assert torch.equal(hard.run(BlackBox(hidden, Access.WEIGHTS), held, seed=0), bare)
 
 
 def test_the_noise_goes_with_the_dataset(tiny) -> None:
