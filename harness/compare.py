@@ -253,8 +253,8 @@ def _judged(rows: list[Interaction]) -> list[Interaction]:
     """Every row with its verdict.
 
     A stack that was measured on its own risk and not shown to lower it, or to prove or find what it
-    is meant to, is not effective, and then says nothing about side effects. Its own risk is judged by the attack that is strongest against
-    the undefended model.
+    is meant to, is not effective, and then says nothing about side effects. Its own risk is judged
+    by the attack that is strongest against the undefended model.
     """
     rows = [replace(r, verdict=_verdict(r)) if r.effect is not None else r for r in rows]
     own: dict[tuple[object, ...], list[Interaction]] = defaultdict(list)

@@ -57,11 +57,9 @@ def head(model: nn.Module, x: Tensor) -> nn.Linear:
     ran: list[nn.Linear] = []
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
 
-    def keep(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(layer, nn.Linear)
-        ran.append(layer)
-
-    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    hooks = [
+        layer.register_forward_hook(lambda *_, layer=layer: ran.append(layer)) for layer in layers
+    ]
     try:
         with evaluating(model):
             logits = model(x[:1].to(next(model.parameters()).device))

@@ -177,7 +177,7 @@ def load(
         return made["sha256"] if made else f"to be fetched: {entry.name}"
 
     names = {entry.dataset for entry in request.models}
-    if request.ood or request.preset:
+    if request.ood or Risk.EXTRACTION in request.risks:  # some thieves ask foreign inputs
         names.add(request.ood or datasets.OOD_DEFAULT)
     found = {name: datasets.load(name, source) for name in sorted(names)}
     models = [entry for entry in request.models if entry.recipe is None]

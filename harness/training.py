@@ -30,7 +30,7 @@ from zoo.recipe import Recipe
 if TYPE_CHECKING:
     from harness.stack import InputsOf, LossOf
 
-ARTIFACT_FORMAT = 1
+ARTIFACT_FORMAT = 2
 """Part of every job's key: raise it when training changes what a job gives."""
 
 
@@ -156,15 +156,29 @@ def network(job: Job, base: dict[str, Tensor] | None) -> tuple[nn.Module, dict[s
 
 
 def batches(n: int, recipe: Recipe, seed: int) -> Iterator[Tensor]:
-    """Index tensors of every step: each epoch a fresh shuffle, the last batch may be short."""
+    """Index tensors of every step: each epoch a fresh shuffle, the last batch may be short.
+
+    A last batch of one example joins the one before: batch norm has no statistics of a single one.
+    """
     order = generator("batches", seed)
+    sizes = _batch_sizes(n, recipe.batch_size)
     for _ in range(recipe.epochs):
-        yield from torch.randperm(n, generator=order).split(recipe.batch_size)
+        yield from torch.randperm(n, generator=order).split(sizes)
 
 
 def num_steps(n: int, recipe: Recipe) -> int:
     """How many batches `batches` gives."""
-    return recipe.epochs * math.ceil(n / recipe.batch_size)
+    return recipe.epochs * len(_batch_sizes(n, recipe.batch_size))
+
+
+def _batch_sizes(n: int, batch_size: int) -> list[int]:
+    sizes = [batch_size] * (n // batch_size)
+    rest = n % batch_size
+    if rest == 1 and sizes:
+        sizes[-1] += 1
+    elif rest:
+        sizes.append(rest)
+    return sizes
 
 
 def make_optimizer(parameters: list[Tensor], recipe: Recipe) -> torch.optim.Optimizer:

@@ -210,7 +210,7 @@ def _welch(
         design = np.concatenate(columns, 1)
         scaled = (found[rows] / np.maximum(found[rows].std(0), 1e-12)).mean(1)
         rest[rows] = scaled - design @ np.linalg.lstsq(design, scaled, rcond=None)[0]
-    statistic, p_value = ttest_ind(
-        rest[:members], rest[members:], equal_var=False, alternative="greater"
+    statistic, p_value = np.asarray(
+        ttest_ind(rest[:members], rest[members:], equal_var=False, alternative="greater")
     )
     return Verification(p_value=float(p_value), statistic=float(statistic))

@@ -66,9 +66,7 @@ def test_bar_1_an_identity_changes_nothing_at_all(digits, plain, evaluated) -> N
             assert one.metrics == two.metrics
 
 
-def test_bar_2_another_training_seed_changes_nothing_on_average(
-    digits, plain, evaluated
-) -> None:
+def test_bar_2_another_training_seed_changes_nothing_on_average(digits, plain, evaluated) -> None:
     auc, robust = [], []
     for seed in SEEDS:
         other = _train(digits, seed, training_seed=seed + 100)
@@ -131,9 +129,7 @@ def test_bar_7_robust_accuracy_never_rises_with_the_radius_or_the_steps(
         assert steps[1] <= fgsm
 
 
-def test_bars_11_and_12_an_overfitted_model_leaks_and_dpsgd_stops_that(
-    noisy, evaluated
-) -> None:
+def test_bars_11_and_12_an_overfitted_model_leaks_and_dpsgd_stops_that(noisy, evaluated) -> None:
     recipe = replace(RECIPE, epochs=200)
     before, after = [], []
     for seed in SEEDS:

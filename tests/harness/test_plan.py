@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness import registry, request
+from harness import datasets, registry, request
 from harness.datasets import quarters
 from harness.plan import FINE_TUNING, Request, plan
 from harness.types import Access, Aux, Regime, Risk
@@ -36,7 +36,7 @@ def make(digits, tiny):
         )
         return plan(
             asked,
-            {"digits": digits, "tiny": tiny},
+            {"digits": digits, "tiny": tiny, datasets.OOD_DEFAULT: tiny},
             {"public": "s"},
             is_done=lambda key: key in done,
             is_trained=lambda job: job.key in trained,

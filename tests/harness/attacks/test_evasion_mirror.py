@@ -56,7 +56,9 @@ def test_the_order_and_foolbox_agree(name, epsilon, public, robust) -> None:
     assert pgd == pytest.approx(expected, abs=0.0101)
     ensemble = AutoAttack(epsilon=epsilon, steps=20, targets=3, queries=20)
     auto = robust(model, ensemble, few)
-    assert auto <= pgd <= robust(model, FGSM(epsilon=epsilon), few)
+    assert auto <= pgd
+    # From a random start, small steps can miss one image that the one long step happens to break.
+    assert pgd <= robust(model, FGSM(epsilon=epsilon), few) + 0.0101
     assert auto <= expected
 
 
