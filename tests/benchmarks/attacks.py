@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("risk", type=Risk)
     parser.add_argument("--model", default="digits-cnn")
     parser.add_argument("--seeds", type=int, default=12)
+    parser.add_argument("--control-seeds", type=int, default=1)
     parser.add_argument("--attack", help="names with commas between; all if not given")
     parser.add_argument("options", nargs="*", help="after --: more options of `harness eval`")
     given = parser.parse_args()
@@ -86,7 +87,13 @@ def main() -> None:
     ]  # fmt: skip
     for name in names:
         runs = {
-            word: evaluate(given.model, given.risk, name, given.seeds, [*given.options, *more])
+            word: evaluate(
+                given.model,
+                given.risk,
+                name,
+                given.control_seeds if more else given.seeds,
+                [*given.options, *more],
+            )
             for word, more in (
                 ("attack", []), ("succeeds", SUCCEEDS[given.risk]), ("fails", FAILS[given.risk]),
             )

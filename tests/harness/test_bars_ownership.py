@@ -27,7 +27,7 @@ from zoo.recipe import Recipe
 
 RECIPE = Recipe(lr=3e-3, epochs=60, batch_size=32)
 INDEPENDENT = 20
-PROOFS = ["dataset-inference", "entangled-watermark", "radioactive-data", "watermark"]
+PROOFS = ["dataset-inference", "cosine-watermark", "radioactive-data", "watermark"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +154,8 @@ def test_ones_own_is_claimed_and_independent_models_are_not(name, worlds, plain,
     [
         ("watermark", "fine-tuning", {}),
         ("watermark", "pruning", {}),
-        ("entangled-watermark", "distillation", {}),
-        ("entangled-watermark", "fine-tuning", {}),
+        ("cosine-watermark", "distillation", {}),
+        ("cosine-watermark", "fine-tuning", {}),
         ("radioactive-data", "fine-tuning", {}),
         ("radioactive-data", "pruning", {}),
     ],

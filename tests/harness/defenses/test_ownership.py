@@ -8,8 +8,8 @@ from scipy.stats import binomtest, kstest
 from torch import nn
 
 from harness.datasets import quarters
+from harness.defenses.cosine_watermark import CosineWatermark, _preference
 from harness.defenses.dataset_inference import DatasetInference, distances
-from harness.defenses.entangled_watermark import EntangledWatermark, _preference
 from harness.defenses.radioactive_data import RadioactiveData
 from harness.defenses.watermark import Watermark
 from harness.ownership import Owner
@@ -24,7 +24,7 @@ from zoo.recipe import Recipe
 
 ALL = [
     Watermark(),
-    EntangledWatermark(decoys=199),
+    CosineWatermark(decoys=199),
     DatasetInference(references=1),
     RadioactiveData(decoys=39, images=3),
 ]
@@ -181,7 +181,7 @@ def test_a_suspect_that_says_the_same_of_everything_is_not_claimed() -> None:
     assert verify(BlackBox(Linear(torch.zeros(3, 16)), Access.WEIGHTS)).p_value == 1
 
 
-# Entangled watermark
+# Cosine watermark
 
 
 def test_preferences_count_neither_confidence_nor_pairs_of_classes() -> None:
@@ -199,7 +199,7 @@ def test_a_suspect_that_answers_the_secret_function_is_claimed_with_the_smallest
 
     shop = _shop()
     owner = _owner(shop, _random_net(0), m=60)
-    defense = EntangledWatermark(decoys=199)
+    defense = CosineWatermark(decoys=199)
     key = defense._key(owner.unseen.x, 3, generator("watermark key", shop.seed))
 
     class Secret(nn.Module):
@@ -215,7 +215,7 @@ def test_two_classes_leave_no_room_for_a_preference() -> None:
     model = _random_net(0, classes=2)
     data = Split(torch.rand(8, 1, 4, 4), torch.arange(8) % 2)
     with pytest.raises(NotApplicableError, match="at least 3 classes, found 2"):
-        EntangledWatermark().fit(model, data, Recipe(), seed=0)
+        CosineWatermark().fit(model, data, Recipe(), seed=0)
 
 
 # Radioactive data
@@ -281,8 +281,8 @@ def test_p_values_are_valid_when_nothing_was_marked(defense) -> None:
     ("make", "message"),
     [
         (lambda: Watermark(triggers=0), "triggers of at least 1, found 0"),
-        (lambda: EntangledWatermark(weight=0.6), r"weight in \(0, 0.5\), found 0.6"),
-        (lambda: EntangledWatermark(frequency=0), "frequency above 0, found 0"),
+        (lambda: CosineWatermark(weight=0.6), r"weight in \(0, 0.5\), found 0.6"),
+        (lambda: CosineWatermark(frequency=0), "frequency above 0, found 0"),
         (lambda: DatasetInference(distance="far"), "margin or mingd, found 'far'"),
         (lambda: RadioactiveData(radius=2), r"radius in \(0, 1\], found 2"),
     ],

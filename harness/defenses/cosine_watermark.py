@@ -1,6 +1,6 @@
 """A watermark in what the model says of real images, so that a copy of its scores carries it along.
 
-Jia et al. entangle a trigger with the task, because a thief's queries never hit an unrelated
+Jia et al. (2021) entangle a trigger with the task, because a thief's queries never hit an unrelated
 trigger set. On small networks their trigger does not get into a copy either. What a thief who
 trains on the scores cannot avoid is the scores themselves: here the training labels of each image
 give some probability to the wrong classes, as a secret function of the image says (a cosine of a
@@ -46,7 +46,7 @@ SHARPNESS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class EntangledWatermark:
+class CosineWatermark:
     """Teach the model a secret preference among the wrong classes, and look for it in the scores.
 
     Needs at least three classes: with two there is only one wrong one.
@@ -61,10 +61,10 @@ class EntangledWatermark:
         independents: How many independent models the false claims are counted on.
     """
 
-    name: ClassVar[str] = "entangled-watermark"
+    name: ClassVar[str] = "cosine-watermark"
     guards: ClassVar[Risk] = Risk.EXTRACTION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS, Part.GRADIENTS, Part.EVIDENCE})
-    reference: ClassVar[str] = "Jia et al. (2021), https://arxiv.org/abs/2002.12200"
+    reference: ClassVar[str] = "Charette et al. (2022), https://arxiv.org/abs/2203.02777"
 
     weight: float = 0.3
     frequency: float = 6.0
@@ -75,15 +75,15 @@ class EntangledWatermark:
     def __post_init__(self) -> None:
         if not 0 < self.weight < 0.5:
             raise ZooError(
-                f"entangled-watermark wants weight in (0, 0.5), found {self.weight}: with more, "
+                f"cosine-watermark wants weight in (0, 0.5), found {self.weight}: with more, "
                 f"the wrong classes could win."
             )
         if not 0 < self.frequency < math.inf:
-            raise ZooError(f"entangled-watermark wants frequency above 0, found {self.frequency}.")
+            raise ZooError(f"cosine-watermark wants frequency above 0, found {self.frequency}.")
         for name in ("images", "decoys", "independents"):
             if getattr(self, name) < 1:
                 raise ZooError(
-                    f"entangled-watermark wants {name} of at least 1, found {getattr(self, name)}."
+                    f"cosine-watermark wants {name} of at least 1, found {getattr(self, name)}."
                 )
 
     def fit(
@@ -136,7 +136,7 @@ class EntangledWatermark:
         """A secret function of images (n, ...), in [-1, 1] for each class (n, num_classes)."""
         if num_classes < 3:
             raise NotApplicableError(
-                f"entangled-watermark hides in the probabilities of the wrong classes, so it wants "
+                f"cosine-watermark hides in the probabilities of the wrong classes, so it wants "
                 f"at least 3 classes, found {num_classes}."
             )
         pixels = like[0].numel()
