@@ -41,7 +41,7 @@ def fine_tune(
         momentum=0.9,
         epochs=epochs,
         batch_size=batch_size,
-        weight_decay=1e-4,
+        weight_decay=5e-4,
         schedule="cosine",
     )
     return fit(model, data, recipe, seed=seed, loss=loss, inputs=shifted)

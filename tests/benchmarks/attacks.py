@@ -40,6 +40,9 @@ FAILS = {
 }
 
 
+WORDS = {"attack": "measured", "succeeds": "must_succeed", "fails": "must_fail"}
+
+
 def evaluate(
     model: str, risk: Risk, attack: str, seeds: int, options: Sequence[str]
 ) -> list[Evaluation] | str:
@@ -105,7 +108,7 @@ def main() -> None:
             "attack": name,
             "seeds": len(measured),
             "metric": measured[0].primary if measured else None,
-            **{word: _mean(found) for word, found in runs.items()},
+            **{WORDS[word]: _mean(found) for word, found in runs.items()},
             "accuracy": round(mean([e.utility or 0 for e in measured]), 3) if measured else None,
             "seconds": round(mean([e.seconds for e in measured]), 2) if measured else None,
             "peak_mb": round(max([e.peak_memory_mb or 0 for e in measured])) if measured else None,

@@ -12,7 +12,7 @@ from harness.defenses.abl import ABL, certainty
 from harness.defenses.anp import ANP, neurons
 from harness.defenses.fine_pruning import FinePruning, last_channels
 from harness.defenses.nad import NAD, attention, distance, watching
-from harness.repair import fine_tune
+from harness.repair import fine_tune, shifted
 from harness.seeds import derive
 from harness.stack import NotApplicableError
 from harness.training import network, workshop
@@ -198,6 +198,19 @@ def test_the_maps_of_a_residual_network_are_its_stages() -> None:
     assert all(torch.equal(maps[size], wanted[size]) for size in wanted)
 
 
+def test_images_are_shifted_by_up_to_an_eighth_and_nothing_comes_back_on_the_other_side() -> None:
+    x = torch.zeros(400, 1, 8, 8)
+    x[:, :, 0, 0] = 1  # leaves the picture when it is moved up or left
+    moved = shifted(nn.Identity(), x, torch.zeros(400), torch.Generator().manual_seed(0))
+    assert moved.shape == x.shape
+    total = moved.sum(0)[0]
+    assert torch.equal(total.nonzero(), torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]))
+    assert moved.flatten(1).sum(1).max() == 1
+    assert 0.35 < moved.flatten(1).sum(1).mean() < 0.55  # 4 of 9 shifts keep it
+    rows = torch.rand(5, 7)
+    assert torch.equal(shifted(nn.Identity(), rows, rows, torch.Generator()), rows)
+
+
 def test_without_attention_nad_is_fine_tuning(backdoored) -> None:
     import copy
 
@@ -212,7 +225,7 @@ def test_without_attention_nad_is_fine_tuning(backdoored) -> None:
 
 @pytest.mark.parametrize(
     ("defense", "fall", "cost"),
-    [(FinePruning(lr=0.05), 0.03, 0.08), (ANP(), 0.05, 0.08)],
+    [(FinePruning(), 0.5, 0.17), (ANP(), 0.05, 0.08), (NAD(), 0.5, 0.15)],
     ids=lambda d: getattr(d, "name", ""),
 )
 def test_a_repair_weakens_the_backdoor_of_digits_cnn(backdoored, defense, fall, cost) -> None:
