@@ -53,7 +53,7 @@ def rows(
     for found in evaluations:
         cell = found.cell
         if cell.risk is Risk.POISONING and any(m.name in detectors for m in cell.stack):
-            groups[cell.defense, cell.dataset, cell.attack.name].append(found)
+            groups[cell.defense, cell.dataset, str(cell.attack)].append(found)
     return HEADER, [(*key, *_numbers(groups[key], backdoored)) for key in sorted(groups)]
 
 
@@ -93,11 +93,16 @@ def _numbers(group: Sequence[Evaluation], backdoored: Collection[str]) -> tuple[
         len(dirty),
         *_share(dirty),
         _mean(clean, "filter_fpr"),
-        _mean(dirty, "filter_tpr"),
+        _mean([_triggered(model) for model in dirty], "filter_tpr"),
         len(models[None]),
         len(group) - len(measured),
         mean(e.seconds for e in measured) if measured else None,
     )
+
+
+def _triggered(model: Sequence[Evaluation]) -> list[Evaluation]:
+    """Those in which the trigger works: a backdoored model need not know a foreign one."""
+    return [e for e in model if (e.metrics.get("success_rate_without_filter") or 0) >= SUCCESS]
 
 
 def _known(models: Iterable[Sequence[Evaluation]], metric: str) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -13,7 +13,7 @@ from harness.datasets import OOD_DEFAULT, Dataset, Quarters, quarters
 from harness.evaluate import GAMES
 from harness.games import extraction
 from harness.games.game import Needed
-from harness.results import Cell
+from harness.results import Cell, Method
 from harness.seeds import derive
 from harness.stack import Checks, Defense, NotApplicableError, Stack
 from harness.training import Job
@@ -188,11 +188,11 @@ def _attack_names(request: Request) -> list[str]:
 
 def _route(request: Request) -> dict[str, dict[str, str]]:
     """Settings by method: a bare field goes to the one method that has it."""
-    methods: dict[str, set[str]] = {RECIPE: set(Recipe.__dataclass_fields__)}
+    methods: dict[str, set[str]] = {RECIPE: _settings(Recipe)}
     for names in request.stacks:
-        methods |= {n: set(registry.get("defense", n).__dataclass_fields__) for n in names}
+        methods |= {n: _settings(registry.get("defense", n)) for n in names}
     for name in _attack_names(request):
-        methods[name] = set(registry.get("attack", name).__dataclass_fields__)
+        methods[name] = _settings(registry.get("attack", name))
     routed: dict[str, dict[str, str]] = {}
     for key, value in request.settings.items():
         method, dot, name = key.rpartition(".")
@@ -212,6 +212,10 @@ def _route(request: Request) -> dict[str, dict[str, str]]:
         for owner in owners:
             routed.setdefault(owner, {})[name] = value
     return routed
+
+
+def _settings(method: type[Any]) -> set[str]:
+    return {field.name for field in fields(method)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,9 +241,10 @@ def _attacks(request: Request, settings: Mapping[str, Mapping[str, str]]) -> lis
         for row in preset.rows(name):
             own = settings.get(name, {})
             attack = registry.make("attack", name, {**row.settings, **own})
-            # What the preset sets is named by its row; what the user sets is written out.
-            plain = registry.make("attack", name, own)
-            label = registry.describe(plain).label
+            # What the preset sets is named by its row, and written out where rows of one name
+            # differ; what the user sets is written out.
+            shown = {key: row.settings[key] for key in preset.varied(name, row)}
+            label = registry.describe(registry.make("attack", name, {**shown, **own})).label
             if row.id:
                 label = label.replace(name, f"{name}[{row.id}]", 1)
             for queries in request.queries or (None,):
@@ -299,6 +304,7 @@ def _for_model(
     dataset = datasets[entry.dataset]
     recipe, changed = _recipe(entry, settings.get(RECIPE, {}))
     found = []
+    tried: set[tuple[Regime, Method, int]] = set()
     for regime, given in _with_baselines(entry, stacks):
         defenses = tuple(d.resolve(dataset) if isinstance(d, Resolves) else d for d in given)
         # Labels show what the user changed, not what the dataset filled in.
@@ -333,14 +339,10 @@ def _for_model(
                 GAMES[attack.risk].check(attack, threat, split, ood_size)
                 poison = None
                 if isinstance(attack, Poison) and attack.rate > 0:
-                    held = dataset.all.take(split.target_train)
-                    attack.poison(  # on the labels' account: too high a rate is refused here
-                        held,
-                        trusted=trusted_index(len(held), seed),
-                        num_classes=dataset.num_classes,
-                        seed=derive("poison", seed),
-                    )
                     poison = registry.describe(attack)
+                    if (regime, poison, seed) not in tried:
+                        tried.add((regime, poison, seed))
+                        _try_poison(attack, dataset, split, seed)
                 job = None
                 if trained or makes:
                     job = make(split.target_train, stack=makes, seed=seed, poison=poison)
@@ -358,7 +360,7 @@ def _for_model(
                 )
                 others = {}
                 if trained:
-                    others = _others(GAMES[attack.risk].needs(stack), make, split, seed)
+                    others = _others(GAMES[attack.risk].needs(stack), make, split, makes, seed)
                 found.append(
                     Planned(
                         cell=cell,
@@ -383,6 +385,17 @@ def _resolved(attack: Any, dataset: Dataset, bases: Mapping[str, str], regime: R
     return replace(attack, **changes)
 
 
+def _try_poison(attack: Poison, dataset: Dataset, split: Quarters, seed: int) -> None:
+    """Refuse a rate that these training data cannot bear."""
+    held = dataset.all.take(split.target_train)
+    attack.poison(
+        held,
+        trusted=trusted_index(len(held), seed),
+        num_classes=dataset.num_classes,
+        seed=derive("poison", seed),
+    )
+
+
 def _with_share(wanted: _Wanted, split: Quarters, ood_size: int) -> ThreatModel:
     """The threat model with a budget that was given as a share of the attacker's data."""
     if wanted.share is None:
@@ -392,12 +405,16 @@ def _with_share(wanted: _Wanted, split: Quarters, ood_size: int) -> ThreatModel:
 
 
 def _others(
-    needed: Needed, make: Callable[..., Job], split: Quarters, seed: int
+    needed: Needed,
+    make: Callable[..., Job],
+    split: Quarters,
+    stack: tuple[Method, ...],
+    seed: int,
 ) -> dict[str, tuple[Job, ...]]:
     """The trainings of the models that a game needs besides the target."""
     found = {}
     if needed.clean_twin:
-        found["clean_twin"] = (make(split.target_train, seed=seed),)
+        found["clean_twin"] = (make(split.target_train, stack=stack, seed=seed),)
     if needed.independent:
         found["independent"] = tuple(
             make(split.shadow_train, seed=derive("independent", seed, i))

@@ -55,6 +55,11 @@ class Preset:
         """The experiments with this attack; none if the paper does not use it."""
         return (Row(),) if self.attacks is None else self.attacks.get(attack, ())
 
+    def varied(self, attack: str, row: Row) -> list[str]:
+        """The settings in which rows of this row's name differ."""
+        alike = [other.settings for other in self.rows(attack) if other.id == row.id]
+        return [key for key in row.settings if any(s.get(key) != row.settings[key] for s in alike)]
+
 
 _RADII = (0.01, 0.03, 0.1)
 

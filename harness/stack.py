@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+import torch
+
 from harness.types import Part, Risk, Split
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     from harness.inspection import Inspection
@@ -237,7 +238,11 @@ class Stack:
                 f"{loops[0]} has a training loop of its own, which cannot use the loss of "
                 f"{losses[0]}."
             )
-        return cls(tuple(sorted(defenses, key=lambda d: d.name)))
+        # What judges examples comes before what adds or marks some.
+        return cls(tuple(sorted(defenses, key=lambda d: (Part.EVIDENCE in d.acts_on, d.name))))
+
+    def __str__(self) -> str:
+        return "+".join(d.name for d in self.defenses)
 
     @property
     def is_trained(self) -> bool:
@@ -260,6 +265,10 @@ class Stack:
             poisoned: (n,) bool, the truth, which no defense sees; None if nothing is poisoned.
         """
         notes: dict[str, Any] = {}
+        given = data
+        removed = torch.zeros(len(given), dtype=torch.bool)
+        rows = torch.arange(len(given))  # of what was given, that are still there
+        judged = False
         for defense in self.defenses:
             if not isinstance(defense, Cleans):
                 continue
@@ -267,14 +276,21 @@ class Stack:
             data = found.data
             notes |= found.notes
             if found.removed is not None:
-                notes["removed"] = int(found.removed.sum())
-                if poisoned is not None:
-                    removed = found.removed.to(poisoned.device)
-                    notes["removal_tpr"] = _share(removed[poisoned])
-                    notes["removal_fpr"] = _share(removed[~poisoned])
-                    poisoned = poisoned[~removed]
-            if poisoned is not None and len(poisoned) != len(data):
-                poisoned = None  # examples were added: later defenses are not scored
+                judged = True
+                out = found.removed.cpu()
+                removed[rows[out]] = True
+                rows = rows[~out]
+        if judged:
+            lost = sorted(set(given.y.tolist()) - set(data.y.tolist()))
+            if lost:
+                raise NotApplicableError(
+                    f"{self} leaves no example of class {lost[0]} to train on. Let it remove less."
+                )
+            notes["removed"] = int(removed.sum())
+            if poisoned is not None:
+                truth = poisoned.cpu()
+                notes["removal_tpr"] = _share(removed[truth])
+                notes["removal_fpr"] = _share(removed[~truth])
         return data, notes
 
     def adapt(self, model: nn.Module, *, fine_tuned: bool) -> tuple[nn.Module, dict[str, Any]]:

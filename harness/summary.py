@@ -29,8 +29,9 @@ def rows(evaluations: Iterable[Evaluation | None]) -> tuple[list[str], list[tupl
         if found is not None:
             cell = found.cell
             words = (cell.regime, cell.defense, cell.risk, cell.attack, cell.threat)
-            groups[cell.model, *map(str, words)].append(found)
-    return HEADER, [(*key, *_numbers(group)) for key, group in groups.items()]
+            # One label may stand for several settings of one attack: they are not one group.
+            groups[cell.model, *map(str, words), repr(cell.attack.params)].append(found)
+    return HEADER, [(*key[:-1], *_numbers(group)) for key, group in groups.items()]
 
 
 def _numbers(group: list[Evaluation]) -> tuple[Any, ...]:

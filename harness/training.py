@@ -156,29 +156,15 @@ def network(job: Job, base: dict[str, Tensor] | None) -> tuple[nn.Module, dict[s
 
 
 def batches(n: int, recipe: Recipe, seed: int) -> Iterator[Tensor]:
-    """Index tensors of every step: each epoch a fresh shuffle, the last batch may be short.
-
-    A last batch of one example joins the one before: batch norm has no statistics of a single one.
-    """
+    """Index tensors of every step: each epoch a fresh shuffle, the last batch may be short."""
     order = generator("batches", seed)
-    sizes = _batch_sizes(n, recipe.batch_size)
     for _ in range(recipe.epochs):
-        yield from torch.randperm(n, generator=order).split(sizes)
+        yield from torch.randperm(n, generator=order).split(recipe.batch_size)
 
 
 def num_steps(n: int, recipe: Recipe) -> int:
     """How many batches `batches` gives."""
-    return recipe.epochs * len(_batch_sizes(n, recipe.batch_size))
-
-
-def _batch_sizes(n: int, batch_size: int) -> list[int]:
-    sizes = [batch_size] * (n // batch_size)
-    rest = n % batch_size
-    if rest == 1 and sizes:
-        sizes[-1] += 1
-    elif rest:
-        sizes.append(rest)
-    return sizes
+    return recipe.epochs * math.ceil(n / recipe.batch_size)
 
 
 def make_optimizer(parameters: list[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
@@ -222,8 +208,13 @@ def fit(
     optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], recipe)
     steps = num_steps(len(data), recipe)
     stream = generator("hooks", seed)
+    # Batch norm has no statistics of a single example, which may be all that is left of an epoch.
+    kinds = nn.modules.batchnorm._BatchNorm
+    fewest = 2 if any(isinstance(layer, kinds) for layer in model.modules()) else 1
     with seeded("dropout", seed):
         for step, batch in enumerate(batches(len(data), recipe, seed)):
+            if len(batch) < fewest:
+                continue
             batch = batch.to(data.x.device)
             x, y = data.x[batch], data.y[batch]
             if inputs:

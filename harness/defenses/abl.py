@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from harness.features import evaluating
 from harness.seeds import derive
+from harness.stack import NotApplicableError
 from harness.training import fit
 from harness.types import Part, Risk, Split
 from zoo.errors import ZooError
@@ -67,6 +68,21 @@ class ABL:
                 f"{self.isolation} and {self.unlearning}."
             )
 
+    def check(self, n: int, recipe: Recipe) -> None:
+        """Refuse training that is too short for three phases, and a share that leaves too little.
+
+        Raises:
+            ZooError: With what is wanted.
+        """
+        if sum(self._phases(recipe)) >= recipe.epochs:
+            raise ZooError(
+                f"abl wants at least 3 epochs for its three phases, found {recipe.epochs}."
+            )
+
+    def _phases(self, recipe: Recipe) -> tuple[int, int]:
+        first, last = (max(1, round(s * recipe.epochs)) for s in (self.isolation, self.unlearning))
+        return first, last
+
     def fit(
         self,
         model: nn.Module,
@@ -85,7 +101,7 @@ class ABL:
             seed: Of all randomness.
             inputs: Another defense's change to the inputs of each step.
         """
-        first, last = (max(1, round(s * recipe.epochs)) for s in (self.isolation, self.unlearning))
+        first, last = self._phases(recipe)
 
         def ascent(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
             losses = F.cross_entropy(model(x), y, reduction="none")
@@ -98,7 +114,12 @@ class ABL:
         order = _losses(model, data).argsort(stable=True)
         count = max(1, round(self.isolated * len(data)))
         aside, rest = data.take(order[:count]), data.take(order[count:])
-        phase("training", rest, replace(recipe, epochs=max(1, recipe.epochs - first - last)))
+        if len(rest.y.unique()) < len(data.y.unique()):
+            raise NotApplicableError(
+                f"abl sets aside every example of some class ({count} of {len(data)}). Lower its "
+                f"isolated share."
+            )
+        phase("training", rest, replace(recipe, epochs=recipe.epochs - first - last))
 
         def unlearn(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
             pick = torch.randint(count, (min(count, len(x)),), generator=stream).to(x.device)

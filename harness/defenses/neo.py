@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.datasets import Dataset
 from harness.seeds import generator
 from harness.stack import NotApplicableError
 from harness.target import BlackBox
@@ -67,6 +68,20 @@ class NEO:
             raise ZooError(f"neo wants a size of at least 1, found {self.size}.")
         if not 0 < self.threshold <= 1:
             raise ZooError(f"neo wants a threshold in (0, 1], found {self.threshold:g}.")
+
+    def resolve(self, dataset: Dataset) -> Self:
+        """The filter itself, if its blocker fits the images.
+
+        Raises:
+            ZooError: It is larger than they are.
+        """
+        smaller = min(dataset.input_shape[1:])
+        if self.size is not None and self.size > smaller:
+            raise ZooError(
+                f"neo wants a size of at most {smaller}, the smaller side of the images of "
+                f"{dataset.name}, found {self.size}."
+            )
+        return self
 
     def suspicious(self, model: nn.Module, x: Tensor, shop: Workshop) -> Tensor:
         """Which of ``x`` (n, channels, height, width) are rejected, (n,) bool.

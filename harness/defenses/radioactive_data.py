@@ -81,6 +81,11 @@ class RadioactiveData:
         """``data`` with a share of its images marked, labels as they are."""
         order = torch.randperm(len(data), generator=generator("radioactive", "share", shop.seed))
         chosen = order[: round(self.rate * len(data))].to(data.x.device)
+        if not len(chosen):
+            raise NotApplicableError(
+                f"radioactive-data would mark none of {len(data)} images at rate {self.rate:g}. "
+                f"Raise its rate."
+            )
         network = self.marking_network(shop)
         carriers = self.carriers(network, data.x, shop)
         x = data.x.clone()

@@ -118,7 +118,8 @@ def _ownership(surrogate: nn.Module, table: Table) -> dict[str, float | None]:
     owner = Owner(
         model=table.model,
         members=table.hold(table.quarters.target_train),
-        unseen=table.hold(table.quarters.shadow_test),
+        # Not the shadow quarters: a thief may have trained on them.
+        unseen=table.hold(table.quarters.target_test),
         shop=table.shop,
     )
     suspects = [surrogate, table.model, *table.others.get("independent", ())]

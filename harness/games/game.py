@@ -96,12 +96,12 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Needed:
-    """Models that a game wants besides the target, trained without defenses.
+    """Models that a game wants besides the target.
 
     Attributes:
-        clean_twin: The target without its defenses and without any poison.
-        independent: How many models of the target's architecture, trained on data of the same
-            distribution that the target never saw.
+        clean_twin: The target with its defenses but without any poison.
+        independent: How many undefended models of the target's architecture, trained on data of the
+            same distribution that the target never saw.
     """
 
     clean_twin: bool = False

@@ -26,7 +26,10 @@ def check(attack: Poison, threat: ThreatModel, quarters: Quarters, ood_size: int
 
 
 def needs(stack: Stack) -> Needed:
-    """The clean twin: its answers to triggered inputs are what chance gives."""
+    """The clean twin: its answers to triggered inputs are what chance gives.
+
+    It has the same defenses, so one that ruins the model does not pass for a backdoor.
+    """
     return Needed(clean_twin=True)
 
 
@@ -36,6 +39,12 @@ def play(attack: Poison, table: Table) -> Outcome:
     Raises:
         NotApplicableError: There is no test example that the attack could succeed on.
     """
+    detectors = [d for d in table.stack.defenses if isinstance(d, InspectsModels | FiltersInputs)]
+    if detectors and not len(table.shop.trusted):
+        raise NotApplicableError(
+            f"{detectors[0].name} compares with clean examples, but nobody knows what this model "
+            f"was trained on."
+        )
     test = table.hold(table.quarters.target_test)
     applies = attack.applies(test.y)
     if not applies.any():
