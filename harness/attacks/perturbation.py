@@ -154,6 +154,35 @@ def likely(model: nn.Module, data: Split, rank: int) -> Tensor:
     return logits.argsort(1, descending=True)[:, rank - 1]
 
 
+def check_steps(name: str, steps: int, step_size: float | None) -> None:
+    """Refuse steps that cannot be taken.
+
+    Raises:
+        ZooError: ``steps`` is below 1, or ``step_size`` below 0.
+    """
+    if steps < 1:
+        raise ZooError(f"{name} wants steps of at least 1, found {steps}.")
+    if step_size is not None and not step_size >= 0:  # 0 goes with a radius of 0
+        raise ZooError(f"{name} wants step_size of at least 0, found {step_size}.")
+
+
+def follow(
+    gradient: Callable[[Tensor], Tensor],
+    start: Tensor,
+    centre: Tensor,
+    *,
+    epsilon: float,
+    norm: Norm,
+    steps: int,
+    step_size: float,
+) -> Tensor:
+    """Follow ``gradient`` from ``start``, within ``epsilon`` of ``centre`` and the pixel range."""
+    x = start
+    for _ in range(steps):
+        x = project(x + step_size * direction(gradient(x), norm), centre, epsilon, norm)
+    return x
+
+
 def ascend(
     model: nn.Module,
     points: Split,

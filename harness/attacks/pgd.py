@@ -57,9 +57,8 @@ class PGD:
     batch_size: int = 256
 
     def __post_init__(self) -> None:
-        perturbation.check_counts(self, "steps", "restarts", "batch_size")
-        if self.step_size is not None and not self.step_size > 0:
-            raise ZooError(f"pgd wants a step_size above 0, found {self.step_size}.")
+        perturbation.check_counts(self, "restarts", "batch_size")
+        perturbation.check_steps(self.name, self.steps, self.step_size)
         if self.targets < 0:
             raise ZooError(f"pgd wants targets of at least 0, found {self.targets}.")
         if self.restarts > 1 and not self.random_start:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness.attacks import perturbation
 from harness.datasets import Dataset
-from harness.defenses import crafting
+from harness.features import evaluating
 from harness.types import Part, Risk
 
 
@@ -44,11 +44,11 @@ class AdversarialTraining:
     step_size: float | None = None
 
     def __post_init__(self) -> None:
-        crafting.check_steps(self.name, self.steps, self.step_size)
+        perturbation.check_steps(self.name, self.steps, self.step_size)
 
     def resolve(self, dataset: Dataset) -> Self:
         """Fill in the dataset's customary radius and the step that goes with it."""
-        epsilon = crafting.customary(self.name, self.epsilon, self.norm, dataset)
+        epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
         step_size = 2.5 * epsilon / self.steps if self.step_size is None else self.step_size
         return replace(self, epsilon=epsilon, step_size=step_size)
 
@@ -56,8 +56,8 @@ class AdversarialTraining:
         """Adversarial inputs in place of ``x``, same shape; the model is left as it is."""
         assert self.epsilon is not None, "resolve() first"
         assert self.step_size is not None, "resolve() first"
-        with crafting.evaluating(model):
-            return crafting.ascend(
+        with evaluating(model):
+            return perturbation.follow(
                 lambda at: perturbation.input_gradient(model, at, y),
                 perturbation.random_start(x, self.epsilon, self.norm, stream),
                 x,

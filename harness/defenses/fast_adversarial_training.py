@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness.attacks import perturbation
 from harness.datasets import Dataset
-from harness.defenses import crafting
+from harness.features import evaluating
 from harness.types import Part, Risk
 
 
@@ -40,11 +40,11 @@ class FastAdversarial:
     step_size: float | None = None
 
     def __post_init__(self) -> None:
-        crafting.check_steps(self.name, 1, self.step_size)
+        perturbation.check_steps(self.name, 1, self.step_size)
 
     def resolve(self, dataset: Dataset) -> Self:
         """Fill in the dataset's customary radius and the step that goes with it."""
-        epsilon = crafting.customary(self.name, self.epsilon, "linf", dataset)
+        epsilon = perturbation.radius(self.name, self.epsilon, "linf", dataset)
         step_size = 1.25 * epsilon if self.step_size is None else self.step_size
         return replace(self, epsilon=epsilon, step_size=step_size)
 
@@ -52,8 +52,8 @@ class FastAdversarial:
         """Adversarial inputs in place of ``x``, same shape; the model is left as it is."""
         assert self.epsilon is not None, "resolve() first"
         assert self.step_size is not None, "resolve() first"
-        with crafting.evaluating(model):
-            return crafting.ascend(
+        with evaluating(model):
+            return perturbation.follow(
                 lambda at: perturbation.input_gradient(model, at, y),
                 perturbation.random_start(x, self.epsilon, "linf", stream),
                 x,

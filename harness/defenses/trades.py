@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from harness.attacks import perturbation
 from harness.datasets import Dataset
-from harness.defenses import crafting
+from harness.features import evaluating
 from harness.types import Part, Risk
 from zoo.errors import ZooError
 
@@ -52,13 +52,13 @@ class TRADES:
     step_size: float | None = None
 
     def __post_init__(self) -> None:
-        crafting.check_steps(self.name, self.steps, self.step_size)
+        perturbation.check_steps(self.name, self.steps, self.step_size)
         if not self.beta >= 0:
             raise ZooError(f"trades wants beta of at least 0, found {self.beta}.")
 
     def resolve(self, dataset: Dataset) -> Self:
         """Fill in the dataset's customary radius and the step that goes with it."""
-        epsilon = crafting.customary(self.name, self.epsilon, self.norm, dataset)
+        epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
         step_size = 2.5 * epsilon / self.steps if self.step_size is None else self.step_size
         return replace(self, epsilon=epsilon, step_size=step_size)
 
@@ -74,7 +74,7 @@ class TRADES:
         assert self.epsilon is not None, "resolve() first"
         assert self.step_size is not None, "resolve() first"
         noise = START * torch.randn(x.shape, generator=stream)
-        with crafting.evaluating(model):
+        with evaluating(model):
             with torch.no_grad():
                 answer = model(x)
 
@@ -82,7 +82,7 @@ class TRADES:
                 at = at.detach().requires_grad_()
                 return torch.autograd.grad(_divergence(answer, model(at)).sum(), at)[0]
 
-            return crafting.ascend(
+            return perturbation.follow(
                 gradient,
                 x + noise.to(x.device),
                 x,

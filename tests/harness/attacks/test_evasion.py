@@ -283,3 +283,19 @@ def test_a_mistake_is_no_robustness_even_when_the_attack_repairs_it(table_for, d
     outcome = evasion.play(FGSM(epsilon=0.1), table_for(zeros, Wrong().eval()))
     assert outcome.metrics["clean_accuracy"] == 0
     assert outcome.metrics["robust_accuracy"] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"step_size": -1.0}, "pgd wants step_size of at least 0, found -1.0"),
+        ({"steps": 0}, "pgd wants steps of at least 1, found 0"),
+    ],
+)
+def test_steps_that_lead_nowhere_are_refused(settings, message) -> None:
+    with pytest.raises(ZooError, match=message):
+        PGD(**settings)
+
+
+def test_a_radius_of_0_is_a_control_and_no_mistake(tiny) -> None:
+    assert PGD(epsilon=0.0).resolve(tiny).step_size == 0
