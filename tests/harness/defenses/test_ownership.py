@@ -232,7 +232,7 @@ def test_marks_stay_within_the_radius_and_the_range_and_follow_the_carriers() ->
     assert torch.equal(found.data.y, data.y)
     assert found.notes == {"marked": 30}
     assert (changed.abs().amax(1) > 0).sum() == 30
-    assert changed.abs().max() <= 0.1 + 1e-6
+    assert changed.abs().max() <= defense.radius + 1e-6
     assert found.data.x.min() >= 0
     assert found.data.x.max() <= 1
     network = defense.marking_network(shop)
