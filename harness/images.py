@@ -26,3 +26,25 @@ def side_by_side(images: Tensor) -> Tensor:
 def grid(images: Tensor) -> np.ndarray:
     """`side_by_side` as `to_bytes`."""
     return to_bytes(side_by_side(images))
+
+
+def moved(x: Tensor, rows: Tensor, columns: Tensor, *, repeat_edges: bool) -> Tensor:
+    """Images (n, channels, height, width), each moved by its own whole number of pixels.
+
+    Args:
+        x: On any device.
+        rows: (n,) int64, how far each is moved up.
+        columns: (n,) int64, how far each is moved to the left.
+        repeat_edges: Whether what enters is the edge of the image, or black.
+    """
+    height, width = x.shape[2:]
+    index, inside = [], []
+    for side, move in ((height, rows), (width, columns)):
+        wanted = (torch.arange(side) + move[:, None]).to(x.device)  # (n, side)
+        index.append(wanted.clamp(0, side - 1))
+        inside.append(wanted == index[-1])
+    one = torch.arange(len(x), device=x.device)[:, None, None]
+    found = x[one, :, index[0][:, :, None], index[1][:, None, :]].movedim(-1, 1)
+    if repeat_edges:
+        return found
+    return found * (inside[0][:, :, None] & inside[1][:, None, :])[:, None]

@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.features import evaluating
+from harness.images import moved
 from harness.stack import NotApplicableError
 from harness.training import fit
 from harness.types import Split
@@ -55,16 +55,11 @@ def shifted(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> 
     """
     if x.dim() != 4:
         return x
-    n, _, height, width = x.shape
-    up, left = height // 8, width // 8
-    padded = F.pad(x, (left, left, up, up))
-    rows = torch.randint(2 * up + 1, (n, 1), generator=stream) + torch.arange(height)
-    columns = torch.randint(2 * left + 1, (n, 1), generator=stream) + torch.arange(width)
-    example = torch.arange(n)[:, None, None]
-    moved = padded.permute(0, 2, 3, 1)[
-        example.to(x.device), rows[:, :, None].to(x.device), columns[:, None, :].to(x.device)
-    ]
-    return moved.permute(0, 3, 1, 2).contiguous()
+    rows, columns = (
+        torch.randint(-(side // 8), side // 8 + 1, (len(x),), generator=stream)
+        for side in x.shape[2:]
+    )
+    return moved(x, rows, columns, repeat_edges=False)
 
 
 def convolutions(model: nn.Module) -> list[nn.Conv2d]:

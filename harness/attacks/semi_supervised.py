@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from harness.attacks import surrogate
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
+from harness.images import moved
 from harness.seeds import derive, generator, seeded
 from harness.target import BlackBox
 from harness.training import make_optimizer
@@ -136,15 +137,11 @@ class SemiSupervised:
 
     def _shifted(self, x: Tensor, rng: np.random.Generator) -> Tensor:
         """Each image moved by its own whole number of pixels; edges are repeated."""
-        height, width = x.shape[2:]
-        index = []
-        for side in (height, width):
-            most = int(self.shift * side)
-            move = torch.from_numpy(rng.integers(-most, most + 1, size=(len(x), 1)))
-            index.append((torch.arange(side) + move).clamp(0, side - 1).to(x.device))
-        rows, columns = index
-        one = torch.arange(len(x), device=x.device)[:, None, None]
-        return x[one, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+        rows, columns = (
+            torch.from_numpy(rng.integers(-most, most + 1, size=len(x)))
+            for most in (int(self.shift * side) for side in x.shape[2:])
+        )
+        return moved(x, rows, columns, repeat_edges=True)
 
 
 def sharpen(scores: Tensor, temperature: float) -> Tensor:
