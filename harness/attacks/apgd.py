@@ -11,17 +11,17 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from harness.attacks import perturbation
+from harness.attacks.ball import WithinBall
 from harness.attacks.perturbation import Loss, Norm
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Dataset
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk, Split
@@ -31,7 +31,7 @@ ENOUGH = 0.75  # rho: share of steps of a period that have to raise the loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class APGDCE:
+class APGDCE(WithinBall):
     """Auto-PGD on the cross-entropy of the true label.
 
     An example that is broken is left where it is.
@@ -50,19 +50,12 @@ class APGDCE:
     aux: ClassVar[tuple[Aux, ...]] = (Aux.NONE,)
     reference: ClassVar[str] = "Croce and Hein (2020), https://arxiv.org/abs/2003.01690"
 
-    epsilon: float | None = None
-    norm: Norm = "linf"
     steps: int = 100
     restarts: int = 1
     batch_size: int = 256
 
     def __post_init__(self) -> None:
         perturbation.check_counts(self, "steps", "restarts", "batch_size")
-
-    def resolve(self, dataset: Dataset) -> Self:
-        """Fill in the dataset's customary radius."""
-        epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
-        return replace(self, epsilon=epsilon)
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``."""

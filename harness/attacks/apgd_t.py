@@ -10,17 +10,17 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from harness.attacks import perturbation
 from harness.attacks.apgd import climb
+from harness.attacks.ball import WithinBall
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Dataset
 from harness.seeds import generator
 from harness.stack import NotApplicableError
 from harness.target import BlackBox
@@ -31,7 +31,7 @@ CLASSES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class APGDT:
+class APGDT(WithinBall):
     """Auto-PGD towards the most likely other classes, one after the other.
 
     With three classes the ratio for a target is not defined; the untargeted ratio is used, once.
@@ -51,19 +51,12 @@ class APGDT:
     aux: ClassVar[tuple[Aux, ...]] = (Aux.NONE,)
     reference: ClassVar[str] = "Croce and Hein (2020), https://arxiv.org/abs/2003.01690"
 
-    epsilon: float | None = None
-    norm: perturbation.Norm = "linf"
     steps: int = 100
     targets: int = 9
     batch_size: int = 256
 
     def __post_init__(self) -> None:
         perturbation.check_counts(self, "steps", "targets", "batch_size")
-
-    def resolve(self, dataset: Dataset) -> Self:
-        """Fill in the dataset's customary radius."""
-        epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
-        return replace(self, epsilon=epsilon)
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``.

@@ -12,21 +12,21 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from harness.attacks import apgd_t, perturbation, reliability
+from harness.attacks import apgd_t, reliability
 from harness.attacks.apgd import APGDCE
 from harness.attacks.apgd_t import APGDT
+from harness.attacks.ball import WithinBall
 from harness.attacks.fab_t import FABT
 from harness.attacks.protocol import AttackerData, Evaded
 from harness.attacks.square import Square
-from harness.datasets import Dataset
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoAttack:
+class AutoAttack(WithinBall):
     """The standard ensemble: APGD-CE, APGD-T, FAB-T and Square, with reasons for doubt as flags.
 
     With two classes APGD-T is left out.
@@ -46,8 +46,6 @@ class AutoAttack:
     aux: ClassVar[tuple[Aux, ...]] = (Aux.NONE,)
     reference: ClassVar[str] = "Croce and Hein (2020), https://arxiv.org/abs/2003.01690"
 
-    epsilon: float | None = None
-    norm: perturbation.Norm = "linf"
     steps: int = 100
     targets: int = 9
     queries: int = 5000
@@ -55,11 +53,6 @@ class AutoAttack:
 
     def __post_init__(self) -> None:
         self._ensemble(apgd_t.CLASSES)  # which refuses settings that make no sense
-
-    def resolve(self, dataset: Dataset) -> Self:
-        """Fill in the dataset's customary radius."""
-        epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
-        return replace(self, epsilon=epsilon)
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Evaded:
         """Perturbed inputs, and what makes the robustness that they show doubtful."""

@@ -10,17 +10,17 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from harness.attacks import perturbation
+from harness.attacks.ball import WithinBall
 from harness.attacks.perturbation import Norm
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Dataset
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk, Split
 
@@ -31,7 +31,7 @@ SATURATED = 50  # rounds after which the set of pixels at their bound is taken a
 
 
 @dataclass(frozen=True, kw_only=True)
-class FABT:
+class FABT(WithinBall):
     """Look for the nearest misclassified input, towards the most likely other classes in turn.
 
     An example is done as soon as it is misclassified within the radius.
@@ -50,19 +50,12 @@ class FABT:
     aux: ClassVar[tuple[Aux, ...]] = (Aux.NONE,)
     reference: ClassVar[str] = "Croce and Hein (2020), https://arxiv.org/abs/1907.02044"
 
-    epsilon: float | None = None
-    norm: Norm = "linf"
     steps: int = 100
     targets: int = 9
     batch_size: int = 256
 
     def __post_init__(self) -> None:
         perturbation.check_counts(self, "steps", "targets", "batch_size")
-
-    def resolve(self, dataset: Dataset) -> Self:
-        """Fill in the dataset's customary radius."""
-        epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
-        return replace(self, epsilon=epsilon)
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``; an example that withstands stays as is.

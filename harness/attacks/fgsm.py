@@ -6,21 +6,21 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from harness.attacks import perturbation
+from harness.attacks.ball import WithinBall
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Dataset
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
 
 
 @dataclass(frozen=True, kw_only=True)
-class FGSM:
+class FGSM(WithinBall):
     """Move every input by ``epsilon`` in the direction that raises its loss fastest.
 
     Attributes:
@@ -35,17 +35,10 @@ class FGSM:
     aux: ClassVar[tuple[Aux, ...]] = (Aux.NONE,)
     reference: ClassVar[str] = "Goodfellow et al. (2015), https://arxiv.org/abs/1412.6572"
 
-    epsilon: float | None = None
-    norm: perturbation.Norm = "linf"
     batch_size: int = 256
 
     def __post_init__(self) -> None:
         perturbation.check_counts(self, "batch_size")
-
-    def resolve(self, dataset: Dataset) -> Self:
-        """Fill in the dataset's customary radius."""
-        epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
-        return replace(self, epsilon=epsilon)
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``; ``seed`` has no effect."""

@@ -8,15 +8,15 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from harness.attacks import perturbation
+from harness.attacks.ball import WithinBall
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Dataset
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk, Split
@@ -33,7 +33,7 @@ Answers = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Square:
+class Square(WithinBall):
     """Change one random square after the other, and keep what lowers the true class's margin.
 
     Attributes:
@@ -50,8 +50,6 @@ class Square:
     aux: ClassVar[tuple[Aux, ...]] = (Aux.NONE,)
     reference: ClassVar[str] = "Andriushchenko et al. (2020), https://arxiv.org/abs/1912.00049"
 
-    epsilon: float | None = None
-    norm: perturbation.Norm = "linf"
     queries: int = 5000  # Croce and Hein 2020
     p_init: float = 0.8  # Croce and Hein 2020
     batch_size: int = 256
@@ -62,11 +60,6 @@ class Square:
             raise ZooError(f"square wants queries of at least {LEAST}, found {self.queries}.")
         if not 0 < self.p_init <= 1:
             raise ZooError(f"square wants p_init in (0, 1], found {self.p_init}.")
-
-    def resolve(self, dataset: Dataset) -> Self:
-        """Fill in the dataset's customary radius."""
-        epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
-        return replace(self, epsilon=epsilon)
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``.
