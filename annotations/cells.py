@@ -82,8 +82,9 @@ def check_value(field: Field, value: Value) -> None:
             raise ValueError(f"{part!r} is not one of {', '.join(field.values)}")
         if field.pattern and not re.fullmatch(field.pattern, str(part)):
             raise ValueError(f"{part!r} does not look like {field.pattern}")
-    if field.length is not None and isinstance(value, tuple) and len(value) != field.length:
-        raise ValueError(f"has {len(value)} numbers instead of {field.length}")
+    if field.lengths and isinstance(value, tuple) and len(value) not in field.lengths:
+        wanted = " or ".join(map(str, field.lengths))
+        raise ValueError(f"has {len(value)} numbers instead of {wanted}")
     for number in parts:
         if isinstance(number, int | float):
             if field.min is not None and number < field.min:

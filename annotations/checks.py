@@ -112,10 +112,11 @@ def check_models(annotations: Annotations, problems: list[str]) -> None:
         values, where = row.values, f"{row.file}:{row.line}"
         shape, mean, std = values["input_shape"], values["mean"], values["std"]
         if isinstance(shape, tuple) and isinstance(mean, tuple) and isinstance(std, tuple):
-            if not len(mean) == len(std) == shape[0]:
+            channels = shape[0] if len(shape) == 3 else 1
+            if not len(mean) == len(std) == channels:
                 problems.append(
                     f"{where}: mean has {len(mean)} and std has {len(std)} numbers, "
-                    f"but the input has {shape[0]} channels"
+                    f"but the input has {channels} channels"
                 )
             if min(float(number) for number in std) <= 0:
                 problems.append(f"{where}: std: must be above 0")

@@ -33,7 +33,7 @@ class Field:
         ref: Kind of thing that the cell names, for type ``ref``.
         min: Smallest number allowed.
         max: Largest number allowed.
-        length: How many parts, for ``ints``, ``floats`` and ``texts``.
+        lengths: How many parts there may be, for ``ints``, ``floats`` and ``texts``; empty for any.
         unit: Of the numbers.
     """
 
@@ -45,7 +45,7 @@ class Field:
     ref: str | None = None
     min: float | None = None
     max: float | None = None
-    length: int | None = None
+    lengths: tuple[int, ...] = ()
     unit: str | None = None
 
 

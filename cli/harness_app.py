@@ -67,8 +67,17 @@ Queries = Annotated[
     list[str] | None,
     typer.Option("--queries", help="Query budgets of black-box attacks, with commas between."),
 ]
+Adversary = Annotated[
+    list[str],
+    typer.Option(
+        "--adversary",
+        help="Whether shadow models are trained with the target's defenses (adaptive) or without "
+        "(naive); both if not given. Other attacks do not differ.",
+    ),
+]
 Preset = Annotated[
-    str | None, typer.Option("--preset", help="Settings of a paper: securitynet or ml-doctor.")
+    str | None,
+    typer.Option("--preset", help="Settings of a paper: securitynet, ml-doctor or de-et-al."),
 ]
 Seeds = Annotated[int, typer.Option(help="Seeds, from 0.", min=1)]
 Settings = Annotated[
@@ -95,6 +104,7 @@ def evaluate(
     access: AccessOption = None,
     aux: AuxOption = None,
     queries: Queries = None,
+    adversary: Adversary = ["adaptive,naive"],  # noqa: B006 - typer wants a list
     preset: Preset = None,
     seeds: Seeds = 12,
     settings: Settings = None,
@@ -123,8 +133,8 @@ def evaluate(
     from harness.store import Store
 
     home, made, context = _plan(
-        model, where, defense, risk, attack, access, aux, queries, preset, seeds, settings, mirror,
-        data_dir, device, fetching=True,
+        model, where, defense, risk, attack, access, aux, queries, adversary, preset, seeds,
+        settings, mirror, data_dir, device, fetching=True,
     )  # fmt: skip
     begin = time.perf_counter()
     counts: Counter[str] = Counter()
@@ -170,6 +180,7 @@ def plan(
     access: AccessOption = None,
     aux: AuxOption = None,
     queries: Queries = None,
+    adversary: Adversary = ["adaptive,naive"],  # noqa: B006 - typer wants a list
     preset: Preset = None,
     seeds: Seeds = 12,
     settings: Settings = None,
@@ -186,8 +197,8 @@ def plan(
     from harness.estimate import estimate
 
     home, made, context = _plan(
-        model, where, defense, risk, attack, access, aux, queries, preset, seeds, settings, mirror,
-        data_dir, device, fetching=False,
+        model, where, defense, risk, attack, access, aux, queries, adversary, preset, seeds,
+        settings, mirror, data_dir, device, fetching=False,
     )  # fmt: skip
     processes = _workers(workers, device)
     guess = estimate(made, home, workers=processes)
@@ -325,6 +336,7 @@ def _plan(
     access: str | None,
     aux: str | None,
     queries: list[str] | None,
+    adversary: list[str],
     preset: str | None,
     seeds: int,
     settings: list[str] | None,
@@ -363,6 +375,7 @@ def _plan(
         aux=kind,
         ood=ood,
         queries=request.budgets(queries or []),
+        adversaries=request.adversaries(adversary),
         preset=preset,
         seeds=seeds,
         settings=request.settings(settings or []),

@@ -274,7 +274,7 @@ def _bars(
         yield watch
 
 
-def _shape(text: str | None) -> tuple[int, int, int] | None:
+def _shape(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     try:

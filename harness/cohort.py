@@ -92,7 +92,7 @@ def may_share(job: Job) -> bool:
 
 
 @cache
-def _has_batch_norm(architecture: str, input_shape: tuple[int, int, int], num_classes: int) -> bool:
+def _has_batch_norm(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> bool:
     with torch.device("meta"):
         net = nets.build(architecture, input_shape, num_classes)
     return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in net.modules())
@@ -116,7 +116,7 @@ def pays(jobs: list[Job], pool: Split) -> bool:
 @cache
 def _pays(
     architecture: str,
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     num_classes: int,
     batch_size: int,
     optimizer: str,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from harness import tabular
 from harness.seeds import derive
-from harness.types import Regime, Split
+from harness.stack import NotApplicableError
+from harness.types import Attribute, Column, Regime, Split
 from zoo.errors import ZooError, unknown
 
 if TYPE_CHECKING:
@@ -28,13 +31,15 @@ OOD_DEFAULT = "photo-patches"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
-    """Images and labels in their original order.
+    """Images or rows of a table, and their labels, in their original order.
 
     Attributes:
         name: Key of `load`.
         num_classes: Labels are 0 .. num_classes - 1.
-        x: (n, channels, height, width) float32 in [0, 1].
+        x: (n, channels, height, width) or (n, features), float32 in [0, 1].
         y: (n,) int64.
+        z: Sensitive attributes by name. Whether ``x`` shows them is the dataset's affair.
+        columns: Where the columns of a table are in ``x``; empty for images.
         n_train: How many of the first examples are the official training data; 0 if the data has
             no official split.
         epsilon: Customary perturbation radius by norm, in units of the pixel range.
@@ -44,6 +49,8 @@ class Dataset:
     num_classes: int
     x: Tensor
     y: Tensor
+    z: Mapping[str, Attribute] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
     n_train: int = 0
     epsilon: dict[str, float] = field(default_factory=lambda: {"linf": 8 / 255, "l2": 0.5})
 
@@ -51,10 +58,27 @@ class Dataset:
         return len(self.y)
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        channels, height, width = self.x.shape[1:]
-        return channels, height, width
+    def input_shape(self) -> tuple[int, ...]:
+        """(channels, height, width), or (features,)."""
+        return tuple(self.x.shape[1:])
+
+    def attribute(self, name: str | None = None) -> Attribute:
+        """The attribute called ``name``; without a name, the first.
+
+        Raises:
+            NotApplicableError: The dataset has none at all.
+            ZooError: The dataset does not have this one.
+        """
+        if not self.z:
+            raise NotApplicableError(
+                f"{self.name} has no sensitive attributes. Choose a model of a dataset that has "
+                f"some, such as digits-tinted or adult."
+            )
+        if name is None:
+            return next(iter(self.z.values()))
+        if name not in self.z:
+            raise unknown(f"sensitive attribute of {self.name}", name, self.z)
+        return self.z[name]
 
     @property
     def all(self) -> Split:
@@ -63,10 +87,13 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex sha256 of shapes, pixels, labels and the official split."""
+        """Hex sha256 of shapes, features, labels, attributes and the official split."""
         sha = hashlib.sha256(f"{tuple(self.x.shape)} {self.num_classes} {self.n_train}".encode())
         sha.update(np.ascontiguousarray(self.x.numpy()).data)
         sha.update(np.ascontiguousarray(self.y.numpy()).data)
+        for name, attribute in self.z.items():
+            sha.update(f"{name} {attribute.names}".encode())
+            sha.update(np.ascontiguousarray(attribute.values.numpy()).data)
         return sha.hexdigest()
 
 
@@ -85,6 +112,20 @@ class Quarters:
     target_test: Tensor
     shadow_train: Tensor
     shadow_test: Tensor
+
+    def __post_init__(self) -> None:
+        parts = torch.cat(list(vars(self).values()))
+        if len(parts.unique()) == len(parts):
+            return
+        shared = [
+            f"{one} and {other}"
+            for one, other in itertools.combinations(vars(self), 2)
+            if bool(torch.isin(getattr(self, one), getattr(self, other)).any())
+        ]
+        raise ZooError(
+            f"The quarters of a dataset have to be disjoint, but {', '.join(shared) or 'one'} "
+            f"{'share' if shared else 'repeats'} examples: no attack could be judged. Split again."
+        )
 
 
 def quarters(dataset: Dataset, seed: int, regime: Regime) -> Quarters:
@@ -160,6 +201,57 @@ def _digits(source: Source) -> Dataset:
     x = torch.from_numpy(np.asarray(pixels)).float().div_(16).view(-1, 1, 8, 8)
     y = torch.from_numpy(np.asarray(labels)).long()
     return Dataset(name="digits", num_classes=10, x=x, y=y, epsilon={"linf": 0.1, "l2": 0.5})
+
+
+TINT_STRENGTH = 0.8
+"""How often the tint of `digits-tinted` is the one that goes with the label."""
+
+
+def _digits_tinted(source: Source) -> Dataset:
+    """Digits in colour: the ink of odd ones tends to be warm, that of even ones cold."""
+    plain = _digits(source)
+    rng = np.random.default_rng(derive("digits-tinted"))
+    agrees = torch.from_numpy(rng.random(len(plain)) < TINT_STRENGTH)
+    tint = torch.where(agrees, plain.y % 2, 1 - plain.y % 2)
+    ink = torch.tensor([[0.4, 0.7, 1.0], [1.0, 0.7, 0.4]])[tint]  # (n, 3)
+    return Dataset(
+        name="digits-tinted",
+        num_classes=10,
+        x=plain.x * ink[:, :, None, None],
+        y=plain.y,
+        z={"tint": Attribute(tint, ("cold", "warm"))},
+        epsilon=plain.epsilon,
+    )
+
+
+def _adult(source: Source) -> Dataset:
+    folders = [source.data_dir and source.data_dir / "adult",
+               source.mirror and source.mirror / "tabular" / "adult"]  # fmt: skip
+    for folder in filter(None, folders):
+        found = tabular.read_adult(folder)
+        if found is not None:
+            rows, n_train = found
+            encoded = tabular.encode(rows, tabular.ADULT, n_train)
+            return Dataset(
+                name="adult",
+                num_classes=2,
+                x=encoded.x,
+                y=encoded.y,
+                z=encoded.z,
+                columns=encoded.columns,
+                n_train=n_train,
+                epsilon={"linf": 0.1, "l2": 0.5},
+            )
+    raise _not_here("adult", source)
+
+
+def _not_here(name: str, source: Source) -> ZooError:
+    looked = [str(p) for p in (source.data_dir, source.mirror) if p is not None]
+    return ZooError(
+        f"Dataset {name!r} is not here (looked in: {', '.join(looked) or 'nowhere'}). Give "
+        f"--data-dir (torchvision's format; adult/adult.data) or --mirror, or set ZOO_DATA_DIR or "
+        f"ZOO_MIRROR."
+    )
 
 
 def _photo_patches(source: Source) -> Dataset:
@@ -251,11 +343,7 @@ def _public(name: str) -> Callable[[Source], Dataset]:
         if parts is None and source.mirror is not None:
             parts = _from_mirror(name, source.mirror)
         if parts is None:
-            looked = [str(p) for p in (source.data_dir, source.mirror) if p is not None]
-            raise ZooError(
-                f"Dataset {name!r} is not here (looked in: {', '.join(looked) or 'nowhere'}). Give "
-                f"--data-dir (torchvision's format) or --mirror, or set ZOO_DATA_DIR or ZOO_MIRROR."
-            )
+            raise _not_here(name, source)
         (x_train, y_train), (x_test, y_test) = parts
         return Dataset(
             name=name,
@@ -270,7 +358,9 @@ def _public(name: str) -> Callable[[Source], Dataset]:
 
 
 DATASETS: dict[str, Callable[[Source], Dataset]] = {
+    "adult": _adult,
     "digits": _digits,
+    "digits-tinted": _digits_tinted,
     "photo-patches": _photo_patches,
     **{name: _public(name) for name in _MIRROR},
 }

@@ -16,7 +16,15 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.datasets import Dataset, Quarters, quarters
-from harness.games import evasion, extraction, membership, poisoning
+from harness.games import (
+    attribute,
+    distribution,
+    evasion,
+    extraction,
+    membership,
+    poisoning,
+    reconstruction,
+)
 from harness.games.game import Game, Outcome, Table
 from harness.metrics.classification import accuracy
 from harness.results import Cell, Evaluation
@@ -34,6 +42,9 @@ GAMES: dict[Risk, Game] = {
     Risk.POISONING: poisoning,
     Risk.EXTRACTION: extraction,
     Risk.MEMBERSHIP_INFERENCE: membership,
+    Risk.ATTRIBUTE_INFERENCE: attribute,
+    Risk.DATA_RECONSTRUCTION: reconstruction,
+    Risk.DISTRIBUTION_INFERENCE: distribution,
 }
 
 
@@ -85,10 +96,11 @@ def evaluate(
     stack = Stack.of(registry.defenses(cell.stack))
     split = quarters(dataset, cell.seed, cell.regime)
     trained = loaded.target
-    held = split.target_train
-    trusted = dataset.all.take(held[trusted_index(len(held), cell.seed)])
+    held = dataset.all.take(split.target_train)
+    trusted = held.take(trusted_index(len(held), cell.seed))
+    shop = workshop(loaded.job, held.to(device), trusted.to(device), loaded.base)
     table = Table(
-        model=stack.guard(trained.model).to(device).eval(),
+        model=stack.guard(trained.model, shop).to(device).eval(),
         dataset=dataset,
         quarters=split,
         ood=ood,
@@ -97,10 +109,11 @@ def evaluate(
         # One stream per seed and attack, the same for every stack: defended and undefended models
         # face the same luck, so it cancels in their difference.
         seed=derive("attack", cell.attack.name, cell.seed),
+        replicate=cell.seed,
         device=device,
         stack=stack,
         unguarded=trained.model,
-        shop=workshop(loaded.job, trusted.to(device), loaded.base),
+        shop=shop,
         poison_seed=derive("poison", cell.seed),
         regime=cell.regime,
         evidence=trained.evidence,
@@ -140,7 +153,7 @@ def _split(quarters: Quarters) -> str:
 
 def environment(device: str) -> dict[str, Any]:
     """Versions and hardware that a number may depend on."""
-    packages = ("zoo-harness", "torch", "opacus", "numpy", "scipy", "scikit-learn")
+    packages = ("zoo-harness", "torch", "opacus", "numpy", "scipy", "scikit-learn", "torchmetrics")
     return {
         "packages": {name: version(name) for name in packages},
         "python": ".".join(map(str, sys.version_info[:3])),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,6 +28,12 @@ def side_by_side(images: Tensor) -> Tensor:
 def grid(images: Tensor) -> np.ndarray:
     """`side_by_side` as `to_bytes`."""
     return to_bytes(side_by_side(images))
+
+
+def rows(images: Sequence[Tensor]) -> np.ndarray:
+    """Rows of as many images each, one below the other with a white line between, as `to_bytes`."""
+    framed = [torch.nn.functional.pad(side_by_side(row), (0, 0, 0, 1), value=1.0) for row in images]
+    return to_bytes(torch.cat(framed, dim=1))
 
 
 def moved(x: Tensor, rows: Tensor, columns: Tensor, *, repeat_edges: bool) -> Tensor:

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any, get_type_hints
 
 from harness import presets, registry
-from harness.attacks.protocol import Poison, Resolves
+from harness.attacks.protocol import Plants, Resolves, UsesShadows
 from harness.datasets import OOD_DEFAULT, Dataset, Quarters, quarters
 from harness.evaluate import GAMES
 from harness.games import extraction
-from harness.games.game import Needed
+from harness.games.game import Setting, Wanted
 from harness.results import Cell, Method
 from harness.seeds import derive
 from harness.stack import Checks, Defense, NotApplicableError, Stack
@@ -44,6 +44,7 @@ class Request:
         aux: Kind of auxiliary data; None for each attack's default.
         ood: The attacker's dataset if ``aux`` is ``ood``.
         queries: Query budgets, each measured by itself; empty for no limit.
+        adversaries: Whether shadow models have the target's defenses, each measured by itself.
         preset: Name of a paper's settings; None for this project's own.
         seeds: Number of seeds, from 0.
         settings: ``field`` or ``method.field`` to its text.
@@ -57,6 +58,7 @@ class Request:
     aux: Aux | None = None
     ood: str | None = None
     queries: tuple[int, ...] = ()
+    adversaries: tuple[bool, ...] = (True, False)
     preset: str | None = None
     seeds: int = 12
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -256,11 +258,20 @@ def _attacks(request: Request, settings: Mapping[str, Mapping[str, str]]) -> lis
                     refused[attack.risk] = error
                 else:
                     share = None if queries is not None else row.share
-                    found.append(_Wanted(attack, threat, label, share))
+                    found += [
+                        _Wanted(attack, replace(threat, adaptive=adaptive), label, share)
+                        for adaptive in _adversaries(attack, threat, request)
+                    ]
     for risk in request.risks:
         if not any(wanted.attack.risk is risk for wanted in found):
             raise refused[risk]
     return found
+
+
+def _adversaries(attack: Any, threat: ThreatModel, request: Request) -> tuple[bool, ...]:
+    """Whether shadow models have the target's defenses; one answer where there are none."""
+    trains = isinstance(attack, UsesShadows) and threat.aux is Aux.SHADOW
+    return request.adversaries if trains else (True,)
 
 
 def _threat(attack: Any, request: Request, row: presets.Row, queries: int | None) -> ThreatModel:
@@ -333,12 +344,27 @@ def _for_model(
                 if isinstance(defense, Checks):
                     defense.check(len(split.target_train), recipe)
             for wanted in attacks:
-                attack = _resolved(wanted.attack, dataset, bases, regime)
+                attack, unfit = _resolved(wanted.attack, dataset, bases, regime)
                 ood_size = len(datasets[wanted.threat.ood]) if wanted.threat.ood else 0
                 threat = _with_share(wanted, split, ood_size)
-                GAMES[attack.risk].check(attack, threat, split, ood_size)
+                game = GAMES[attack.risk]
+                setting = Setting(
+                    dataset=dataset,
+                    quarters=split,
+                    ood_size=ood_size,
+                    threat=threat,
+                    stack=stack,
+                    regime=regime,
+                    seed=seed,
+                )
+                unfit = refused or unfit or stack.only_inspects(attack.risk)
+                try:
+                    if not unfit:
+                        game.check(attack, setting)
+                except NotApplicableError as error:
+                    unfit = str(error)
                 poison = None
-                if isinstance(attack, Poison) and attack.rate > 0:
+                if isinstance(attack, Plants) and attack.rate > 0 and not unfit:
                     poison = registry.describe(attack)
                     if (regime, poison, seed) not in tried:
                         tried.add((regime, poison, seed))
@@ -359,33 +385,38 @@ def _for_model(
                     seed=seed,
                 )
                 others = {}
-                if trained:
-                    others = _others(GAMES[attack.risk].needs(stack), make, split, makes, seed)
+                if trained and not unfit:
+                    others = _others(game.needs(attack, setting), make, makes)
                 found.append(
                     Planned(
                         cell=cell,
                         entry=entry,
                         job=job,
-                        refused=refused or stack.only_inspects(attack.risk),
+                        refused=unfit,
                         others=others,
                     )
                 )
     return found
 
 
-def _resolved(attack: Any, dataset: Dataset, bases: Mapping[str, str], regime: Regime) -> Any:
-    """The attack as it is carried out on this dataset and in this regime."""
+def _resolved(
+    attack: Any, dataset: Dataset, bases: Mapping[str, str], regime: Regime
+) -> tuple[Any, str | None]:
+    """The attack as it is carried out on this dataset and in this regime, or why it is not."""
     changes: dict[str, Any] = {}
     if isinstance(attack, Resolves):
-        attack = attack.resolve(dataset)
+        try:
+            attack = attack.resolve(dataset)
+        except NotApplicableError as error:
+            return attack, str(error)
     if attack.risk is Risk.POISONING and regime is Regime.PUBLISHED:
         changes["rate"] = 0.0
     if source := getattr(attack, "source", None):
         changes["source"] = f"{source}@{bases[source][:12]}"
-    return replace(attack, **changes)
+    return replace(attack, **changes), None
 
 
-def _try_poison(attack: Poison, dataset: Dataset, split: Quarters, seed: int) -> None:
+def _try_poison(attack: Plants, dataset: Dataset, split: Quarters, seed: int) -> None:
     """Refuse a rate that these training data cannot bear."""
     held = dataset.all.take(split.target_train)
     attack.poison(
@@ -405,22 +436,17 @@ def _with_share(wanted: _Wanted, split: Quarters, ood_size: int) -> ThreatModel:
 
 
 def _others(
-    needed: Needed,
-    make: Callable[..., Job],
-    split: Quarters,
-    stack: tuple[Method, ...],
-    seed: int,
+    needed: Mapping[str, Sequence[Wanted]], make: Callable[..., Job], stack: tuple[Method, ...]
 ) -> dict[str, tuple[Job, ...]]:
     """The trainings of the models that a game needs besides the target."""
-    found = {}
-    if needed.clean_twin:
-        found["clean_twin"] = (make(split.target_train, stack=stack, seed=seed),)
-    if needed.independent:
-        found["independent"] = tuple(
-            make(split.shadow_train, seed=derive("independent", seed, i))
-            for i in range(needed.independent)
+    return {
+        purpose: tuple(
+            make(model.index, stack=stack if model.defended else (), seed=model.seed)
+            for model in models
         )
-    return found
+        for purpose, models in needed.items()
+        if models
+    }
 
 
 def _with_baselines(

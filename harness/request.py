@@ -120,6 +120,20 @@ def budgets(texts: Sequence[str]) -> tuple[int, ...]:
     return tuple(int(word) for word in words(texts))
 
 
+def adversaries(texts: Sequence[str]) -> tuple[bool, ...]:
+    """``["adaptive,naive"]`` as ``(True, False)``: whether shadow models have the defenses.
+
+    Raises:
+        UnknownNameError: A text is neither.
+    """
+    known = {"adaptive": True, "naive": False}
+    found = words(texts)
+    for word in found or [""]:
+        if word not in known:
+            raise unknown("adversary", word, known)
+    return tuple(known[word] for word in found)
+
+
 def settings(texts: Sequence[str]) -> dict[str, str]:
     """``["a=1", "b.c=2"]`` as a dict.
 

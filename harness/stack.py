@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 
+from harness.seeds import generator, seeded
 from harness.types import Part, Risk, Split
 from zoo.errors import ZooError
 
@@ -122,6 +125,38 @@ class Fits(Protocol):
             recipe: How to train.
             seed: Of all randomness.
             inputs: Another defense's change to the inputs of each step.
+
+        One that acts on the schedule takes another defense's ``loss`` as well.
+        """
+        ...
+
+
+@runtime_checkable
+class Releases(Protocol):
+    """Decides what others get to see of a training step."""
+
+    def release(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        *,
+        seed: int,
+        evidence: Mapping[str, Any],
+        inputs: InputsOf | None = None,
+    ) -> tuple[Tensor, ...]:
+        """The gradient of one step, as it leaves the owner's machine.
+
+        Args:
+            model: Left as it is.
+            x: The batch (b, ...).
+            y: Its labels (b,).
+            seed: Of all randomness.
+            evidence: What the defense reported of the whole training.
+            inputs: Another defense's change to the inputs of the step.
+
+        Returns:
+            One tensor for each parameter that requires a gradient, in the order of the model.
         """
         ...
 
@@ -139,7 +174,7 @@ class Edits(Protocol):
 class Guards(Protocol):
     """Acts on the answers."""
 
-    def guard(self, model: nn.Module) -> nn.Module:
+    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         """A model whose answers are what the attacker may see."""
         ...
 
@@ -207,9 +242,10 @@ _ONLY_ONE = {
     Part.INPUTS: "the inputs of a training step",
     Part.LOSS: "the loss of a training step",
     Part.GRADIENTS: "the gradients of a training step",
+    Part.SCHEDULE: "how long the training lasts",
 }
 
-TRAINING = frozenset({Part.DATA, Part.INPUTS, Part.LOSS, Part.GRADIENTS})
+TRAINING = frozenset({Part.DATA, Part.INPUTS, Part.LOSS, Part.GRADIENTS, Part.SCHEDULE})
 """Parts whose defenses need a model trained for them."""
 
 
@@ -231,11 +267,15 @@ class Stack:
             names = [d.name for d in defenses if part in d.acts_on]
             if len(names) > 1:
                 raise NotApplicableError(f"{' and '.join(sorted(names))} both change {words}.")
-        loops = [d.name for d in defenses if isinstance(d, Fits)]
+        loops = [d for d in defenses if isinstance(d, Fits)]
         losses = [d.name for d in defenses if isinstance(d, ChangesLoss)]
-        if loops and losses:
+        if len(loops) > 1:
+            names = " and ".join(sorted(d.name for d in loops))
+            raise NotApplicableError(f"{names} both have a training loop of their own.")
+        # A loop that only decides how long the training lasts takes any step.
+        if losses and any(Part.SCHEDULE not in d.acts_on for d in loops):
             raise NotApplicableError(
-                f"{loops[0]} has a training loop of its own, which cannot use the loss of "
+                f"{loops[0].name} has a training loop of its own, which cannot use the loss of "
                 f"{losses[0]}."
             )
         # What judges examples comes before what adds or marks some.
@@ -253,6 +293,18 @@ class Stack:
     def makes_model(self) -> tuple[Defense, ...]:
         """The defenses that the model's weights depend on; the others guard, inspect or prove."""
         return tuple(d for d in self.defenses if d.acts_on & (TRAINING | {Part.MODEL}))
+
+    @property
+    def looks_at_data(self) -> tuple[str, ...]:
+        """Defenses that decide something by the training examples, outside any training step.
+
+        What they let through is not covered by a guarantee of differential privacy.
+        """
+        return tuple(
+            d.name
+            for d in self.defenses
+            if isinstance(d, Edits) or (isinstance(d, Cleans) and Part.EVIDENCE not in d.acts_on)
+        )
 
     def clean(
         self, data: Split, shop: Workshop, poisoned: Tensor | None = None
@@ -326,6 +378,56 @@ class Stack:
                 return defense
         return None
 
+    def release(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        *,
+        seed: int,
+        evidence: Mapping[str, Any] | None = None,
+    ) -> tuple[Tensor, ...]:
+        """The gradient of one training step, as those see it who are sent it.
+
+        Args:
+            model: Before the guard; left as it is. The step is taken in training mode.
+            x: The batch (b, ...).
+            y: Its labels (b,).
+            seed: Of dropout, and of the defenses' randomness.
+            evidence: What the defenses reported of the whole training.
+
+        Returns:
+            One tensor for each parameter that requires a gradient, in the order of the model: the
+            mean over the batch, unless a defense releases something else.
+
+        Raises:
+            ZooError: No parameter requires a gradient.
+            NotApplicableError: A defense has nothing that it could release.
+        """
+        if not any(p.requires_grad for p in model.parameters()):
+            raise ZooError(
+                "A training step was asked for, but every parameter of the model is frozen. Call "
+                "requires_grad_() on a copy of it."
+            )
+        for defense in self.defenses:
+            if isinstance(defense, Releases):
+                return defense.release(
+                    model, x, y, seed=seed, evidence=evidence or {}, inputs=self.inputs
+                )
+            if isinstance(defense, Fits) and defense.acts_on != {Part.SCHEDULE}:
+                raise NotApplicableError(
+                    f"{defense.name} has a training loop of its own, whose steps nobody is sent."
+                )
+        model = copy.deepcopy(model).train()
+        stream = generator("hooks", seed)
+        with seeded("dropout", seed):
+            if self.inputs:
+                x = self.inputs(model, x, y, stream)
+            found = self.loss(model, x, y, stream) if self.loss else F.cross_entropy(model(x), y)
+            return torch.autograd.grad(
+                found.mean(), [p for p in model.parameters() if p.requires_grad]
+            )
+
     def edit(self, model: nn.Module, data: Split, shop: Workshop) -> nn.Module:
         """The trained model after every defense that changes it."""
         for defense in self.defenses:
@@ -333,12 +435,12 @@ class Stack:
                 model = defense.edit(model, data, shop)
         return model
 
-    def guard(self, model: nn.Module) -> nn.Module:
+    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         """The model as it answers."""
         # What certifies changes the decisions; the others speak of the decisions that result.
         for defense in sorted(self.defenses, key=lambda d: not isinstance(d, Certifies)):
             if isinstance(defense, Guards):
-                model = defense.guard(model)
+                model = defense.guard(model, shop)
         return model
 
     def only_inspects(self, risk: Risk) -> str | None:

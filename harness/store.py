@@ -77,6 +77,11 @@ class Store:
             warnings.warn(f"The cell {folder} is damaged and left out.", stacklevel=2)
             return None
 
+    def pictures(self, key: str) -> dict[str, bytes]:
+        """The pictures of an evaluation as PNG files, by name, sorted."""
+        files = sorted((self.home.cells / key).glob("*.png"))
+        return {file.stem: file.read_bytes() for file in files}
+
     def is_done(self, key: str) -> bool:
         """Whether the cell was measured or found not applicable; a failed one is not done."""
         found = self.get(key)

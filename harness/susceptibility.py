@@ -15,6 +15,9 @@ PRIMARY = {
     Risk.POISONING: "attack_success_rate",
     Risk.EXTRACTION: "fidelity",
     Risk.MEMBERSHIP_INFERENCE: "auc",
+    Risk.ATTRIBUTE_INFERENCE: "auc",
+    Risk.DATA_RECONSTRUCTION: "centred_correlation",
+    Risk.DISTRIBUTION_INFERENCE: "distinguishing_accuracy",
 }
 """The metric that stands for each risk."""
 
@@ -23,6 +26,8 @@ DIRECTIONS = {
     "attack_success_rate": "higher is worse",
     "fidelity": "higher is worse",
     "auc": "higher is worse",
+    "centred_correlation": "higher is worse",
+    "distinguishing_accuracy": "higher is worse",
 }
 """Which way each of them points; susceptibility is always worse when higher."""
 
@@ -32,6 +37,9 @@ FORMULAS = {
     Risk.POISONING: "attack success rate, from that of a clean model (0) to 1",
     Risk.EXTRACTION: "fidelity, from agreement with the majority class (0) to 1",
     Risk.MEMBERSHIP_INFERENCE: "2 AUC - 1",
+    Risk.ATTRIBUTE_INFERENCE: "2 (AUC - AUC of an imputation that has no model)",
+    Risk.DATA_RECONSTRUCTION: "correlation with the truth, the mean of all classes taken from both",
+    Risk.DISTRIBUTION_INFERENCE: "2 distinguishing accuracy - 1",
 }
 """How `susceptibility` is made from the metrics, in words."""
 
@@ -62,4 +70,11 @@ def susceptibility(risk: Risk, metrics: Mapping[str, float | None]) -> float | N
             return rescale(need("fidelity"), chance=need("majority_agreement"), ceiling=1)
         case Risk.MEMBERSHIP_INFERENCE:
             return rescale(need("auc"), chance=0.5, ceiling=1)
+        case Risk.ATTRIBUTE_INFERENCE:
+            return 2 * (need("auc") - need("imputation_auc"))
+        case Risk.DATA_RECONSTRUCTION:
+            # Not the squared error: by that, blur beats pictures that everybody recognises.
+            return rescale(need("centred_correlation"), chance=0, ceiling=1)
+        case Risk.DISTRIBUTION_INFERENCE:
+            return rescale(need("distinguishing_accuracy"), chance=0.5, ceiling=1)
     raise ValueError(f"no formula for {risk}")

@@ -43,7 +43,7 @@ class Job:
         fingerprint: Digest of its contents.
         index: (n,) int64, the examples to train on.
         architecture: Key of `zoo.nets.build`.
-        input_shape: (channels, height, width) of the network's input.
+        input_shape: (channels, height, width) or (features,) of the network's input.
         num_classes: Number of logits.
         mean: Input scaling, per channel.
         std: Input scaling, per channel.
@@ -59,7 +59,7 @@ class Job:
     fingerprint: str
     index: Tensor
     architecture: str
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -192,6 +192,7 @@ def fit(
     inputs: InputsOf | None = None,
     loss: LossOf | None = None,
     progress: Callable[[int, int], None] | None = None,
+    after_epoch: Callable[[int], bool] | None = None,
 ) -> nn.Module:
     """Train ``model`` in place and return it in eval mode.
 
@@ -203,37 +204,42 @@ def fit(
         inputs: What to train on instead of the inputs of a step.
         loss: Of each example, instead of cross-entropy.
         progress: Called with steps done and steps in all.
+        after_epoch: Called with the epochs done; whether the training ends with that.
     """
     model.train()
     optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], recipe)
     steps = num_steps(len(data), recipe)
+    in_epoch = steps // recipe.epochs
     stream = generator("hooks", seed)
     # Batch norm has no statistics of a single example, which may be all that is left of an epoch.
     kinds = nn.modules.batchnorm._BatchNorm
     fewest = 2 if any(isinstance(layer, kinds) for layer in model.modules()) else 1
     with seeded("dropout", seed):
         for step, batch in enumerate(batches(len(data), recipe, seed)):
-            if len(batch) < fewest:
-                continue
-            batch = batch.to(data.x.device)
-            x, y = data.x[batch], data.y[batch]
-            if inputs:
-                x = inputs(model, x, y, stream)
-            set_lr(optimizer, recipe, step, steps)
-            optimizer.zero_grad()
-            found = loss(model, x, y, stream).mean() if loss else F.cross_entropy(model(x), y)
-            found.backward()
-            optimizer.step()
-            if progress:
-                progress(step + 1, steps)
+            if len(batch) >= fewest:
+                batch = batch.to(data.x.device)
+                x, y = data.x[batch], data.y[batch]
+                if inputs:
+                    x = inputs(model, x, y, stream)
+                set_lr(optimizer, recipe, step, steps)
+                optimizer.zero_grad()
+                found = loss(model, x, y, stream).mean() if loss else F.cross_entropy(model(x), y)
+                found.backward()
+                optimizer.step()
+                if progress:
+                    progress(step + 1, steps)
+            done, left = divmod(step + 1, in_epoch)
+            if after_epoch and left == 0 and after_epoch(done):
+                break
     return model.eval()
 
 
-def workshop(job: Job, trusted: Split, base: dict[str, Tensor] | None) -> Workshop:
+def workshop(job: Job, data: Split, trusted: Split, base: dict[str, Tensor] | None) -> Workshop:
     """What the defenses of ``job`` may use.
 
     Args:
         job: What is made.
+        data: The training data.
         trusted: The examples of `harness.workshop.trusted_index`.
         base: Weights to start from, if ``job.base`` names some.
     """
@@ -248,6 +254,7 @@ def workshop(job: Job, trusted: Split, base: dict[str, Tensor] | None) -> Worksh
         return fit(model.to(data.x.device), data, job.recipe, seed=seed)
 
     return Workshop(
+        data=data,
         trusted=trusted,
         num_classes=job.num_classes,
         train=train,
@@ -273,7 +280,7 @@ def train_alone(
     """
     stack = Stack.of(registry.defenses(job.stack))
     trusted = trusted_index(len(data), job.seed)
-    shop = workshop(job, data.take(trusted.to(data.x.device)), base)
+    checked = data.take(trusted.to(data.x.device))
     poisoned = None
     if job.poison is not None:
         found = registry.attack(job.poison).poison(
@@ -283,6 +290,7 @@ def train_alone(
             seed=derive("poison", job.seed),
         )
         data, poisoned = found.data, found.poisoned
+    shop = workshop(job, data, checked, base)
     data, notes = stack.clean(data, shop, poisoned)
     model, evidence = network(job, base)
     evidence |= notes
@@ -290,7 +298,8 @@ def train_alone(
     if job.recipe is None:
         pass
     elif stack.loop is not None:
-        evidence |= stack.loop.fit(model, data, job.recipe, seed=shop.seed, inputs=stack.inputs)
+        hooks = {"inputs": stack.inputs} | ({"loss": stack.loss} if stack.loss else {})
+        evidence |= stack.loop.fit(model, data, job.recipe, seed=shop.seed, **hooks)
     else:
         fit(
             model,
@@ -301,4 +310,6 @@ def train_alone(
             loss=stack.loss,
             progress=progress,
         )
+    if "dp_epsilon" in evidence and (others := stack.looks_at_data):
+        evidence["dp_epsilon_without"] = list(others)
     return Trained(stack.edit(model.eval(), data, shop).eval(), evidence)

@@ -61,6 +61,7 @@ class Part(StrEnum):
     INPUTS = "inputs"
     LOSS = "loss"
     GRADIENTS = "gradients"
+    SCHEDULE = "schedule"  # how long the training lasts
     MODEL = "model"
     OUTPUT = "output"
     INSPECTION = "inspection"  # flags models or inputs, changes no answer
@@ -69,7 +70,10 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Inputs ``x`` (n, channels, height, width) float32 in [0, 1] and labels ``y`` (n,) int64."""
+    """Inputs ``x`` float32 in [0, 1] and labels ``y`` (n,) int64.
+
+    Images are (n, channels, height, width), rows of a table (n, features).
+    """
 
     x: Tensor
     y: Tensor
@@ -84,6 +88,40 @@ class Split:
     def to(self, device: str | torch.device) -> Split:
         """The same rows on ``device``."""
         return Split(self.x.to(device), self.y.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Attribute:
+    """Something about the person or the thing behind each example, which may be sensitive.
+
+    Attributes:
+        values: (n,) int64, 0 .. len(names) - 1.
+        names: Of the values.
+    """
+
+    values: Tensor
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where a column of a table is among the features.
+
+    Attributes:
+        name: As in the table.
+        start: First feature.
+        stop: Behind the last.
+        values: Of a categorical column, one feature each; empty for a number.
+        low: Of a number, what became 0.
+        high: Of a number, what became 1.
+    """
+
+    name: str
+    start: int
+    stop: int
+    values: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ class Workshop:
     """The owner's means. Test data are not among them.
 
     Attributes:
+        data: The training data as they were collected, before any defense cleaned them.
         trusted: Training examples that the owner has checked; they are never poisoned.
         num_classes: Labels are 0 .. num_classes - 1.
         train: A fresh network of the model's architecture, trained without defenses on some data
@@ -35,6 +36,7 @@ class Workshop:
         seed: Of the defenses' randomness.
     """
 
+    data: Split
     trusted: Split
     num_classes: int
     train: Callable[[Split], nn.Module]

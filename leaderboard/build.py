@@ -6,6 +6,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from harness.compare import load
+from harness.store import Store
 from leaderboard.publish import publish
 from leaderboard.render import render
 from leaderboard.tables import tables
@@ -28,7 +29,9 @@ def build(home: Home, out: Path) -> list[Path]:
     if not evaluations:
         raise ZooError(f"no evaluations in {home.root}; run `harness eval …` first")
     models = {e.cell.model for e in evaluations} | {i.model for i in interactions}
-    site = tables(interactions, evaluations, _facts(home, models))
+    store = Store(home)
+    pictures = {key: found for e in evaluations if (found := store.pictures(key := e.cell.key))}
+    site = tables(interactions, evaluations, _facts(home, models), pictures)
     out = out.expanduser().resolve()
     with FileLock(home.locks / f"site-{digest(str(out))[:16]}.lock"):
         return publish(render(site), out)

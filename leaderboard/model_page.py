@@ -1,6 +1,6 @@
 """Everything about one model: what the catalog says, every interaction and every evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -10,6 +10,26 @@ from harness.types import Regime, Risk
 from leaderboard.findings import Finding, by_regime, row_key
 from leaderboard.pages import page_of
 from leaderboard.scale import Scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """Something to look at that an evaluation left.
+
+    Attributes:
+        name: What it shows.
+        evaluation: Whose it is.
+        png: The file.
+    """
+
+    name: str
+    evaluation: Evaluation
+    png: bytes
+
+    @property
+    def path(self) -> str:
+        """Of the file, relative to the site."""
+        return f"pictures/{self.evaluation.cell.key[:16]}-{self.name}.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +44,7 @@ class SeedTable:
         metrics: Names of all their metrics, the primary one first.
         shared: Provenance that is equal for all of them, flattened.
         own: For each evaluation the rest of its provenance, flattened.
+        pictures: Those of the first seed of every defense that has any.
     """
 
     risk: Risk
@@ -33,6 +54,7 @@ class SeedTable:
     metrics: tuple[str, ...]
     shared: Mapping[str, object]
     own: tuple[Mapping[str, object], ...]
+    pictures: tuple[Picture, ...]
 
     @property
     def own_names(self) -> list[str]:
@@ -89,8 +111,17 @@ def model_page(
     facts: Mapping[str, object],
     findings: Sequence[Finding],
     evaluations: Sequence[Evaluation],
+    pictures: Mapping[str, Mapping[str, bytes]],
 ) -> ModelPage:
-    """The page of ``model`` from its own findings and evaluations, both sorted."""
+    """The page of ``model`` from its own findings and evaluations, both sorted.
+
+    Args:
+        model: Name in the catalog.
+        facts: What the catalog says of it.
+        findings: Its interactions.
+        evaluations: Its evaluations.
+        pictures: By key of the cell, then by name.
+    """
     return ModelPage(
         model=model,
         path=page_of(model),
@@ -102,7 +133,7 @@ def model_page(
                 findings=tuple(found),
                 scale=Scale.over(finding.record for finding in found),
                 seed_tables=tuple(
-                    _seed_table(*attacker, list(group))
+                    _seed_table(*attacker, list(group), pictures)
                     for attacker, group in groupby(measured, key=_attacker)
                 ),
             )
@@ -116,7 +147,11 @@ def _attacker(evaluation: Evaluation) -> tuple[Risk, str, str]:
 
 
 def _seed_table(
-    risk: Risk, attack: str, threat_model: str, evaluations: list[Evaluation]
+    risk: Risk,
+    attack: str,
+    threat_model: str,
+    evaluations: list[Evaluation],
+    pictures: Mapping[str, Mapping[str, bytes]],
 ) -> SeedTable:
     primary = [e.primary for e in evaluations if e.primary is not None]
     others = sorted({name for e in evaluations for name in e.metrics})
@@ -136,7 +171,21 @@ def _seed_table(
         own=tuple(
             {name: value for name, value in one.items() if name not in shared} for one in provenance
         ),
+        pictures=tuple(_pictures(evaluations, pictures)),
     )
+
+
+def _pictures(
+    evaluations: Sequence[Evaluation], pictures: Mapping[str, Mapping[str, bytes]]
+) -> Iterator[Picture]:
+    """Of each defense those of its first seed that has some: the seeds look alike."""
+    shown = set()
+    for evaluation in evaluations:
+        found = pictures.get(evaluation.cell.key, {})
+        if found and evaluation.cell.defense not in shown:
+            shown.add(evaluation.cell.defense)
+            for name, png in found.items():
+                yield Picture(name=name, evaluation=evaluation, png=png)
 
 
 def _flat(provenance: Mapping[str, Any], prefix: str = "") -> dict[str, object]:

@@ -23,6 +23,13 @@ def render(site: Site) -> dict[str, bytes]:
     files = {"index.html": index.render(site=site, root="").encode()}
     files |= {one.path: page.render(page=one, root="../").encode() for one in site.pages}
     files |= {
+        picture.path: picture.png
+        for one in site.pages
+        for section in one.sections
+        for table in section.seed_tables
+        for picture in table.pictures
+    }
+    files |= {
         f"static/{name}": resources.files("leaderboard").joinpath("static", name).read_bytes()
         for name in STATIC
     }

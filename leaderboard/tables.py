@@ -45,6 +45,7 @@ def tables(
     interactions: Iterable[Interaction],
     evaluations: Iterable[Evaluation],
     facts: Mapping[str, Mapping[str, object]],
+    pictures: Mapping[str, Mapping[str, bytes]] | None = None,
 ) -> Site:
     """Everything that the site shows.
 
@@ -52,6 +53,7 @@ def tables(
         interactions: To be shown, in any order.
         evaluations: Behind the interactions, and those that have no counterpart yet.
         facts: For each model what the catalog says, field by field.
+        pictures: PNG files by key of the cell, then by name.
     """
     measured = in_order(evaluations)
     found = findings(interactions, measured)
@@ -64,6 +66,7 @@ def tables(
                 facts.get(model, {}),
                 [f for f in found if f.record.model == model],
                 [e for e in measured if e.cell.model == model],
+                pictures or {},
             )
             for model in models
         ),

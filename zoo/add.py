@@ -28,7 +28,7 @@ def add(
     name: str,
     dataset: str,
     architecture: str,
-    input_shape: tuple[int, int, int] | None = None,
+    input_shape: tuple[int, ...] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     licence: str | None = None,
@@ -81,7 +81,7 @@ def add(
             f"Images of {dataset} differ in size: say what the network takes with --input-shape "
             "3,224,224."
         )
-    channels, height, width = shape
+    channels = shape[0] if len(shape) == 3 else 1
     means = (0.0,) * channels if mean is None else tuple(mean)
     stds = (1.0,) * channels if std is None else tuple(std)
     finite = all(map(math.isfinite, (*means, *stds)))
@@ -109,7 +109,7 @@ def add(
         purpose=cast(Purpose, purpose),
         dataset=dataset,
         architecture=architecture,
-        input_shape=(channels, height, width),
+        input_shape=tuple(shape),
         num_classes=facts["num_classes"],
         mean=means,
         std=stds,

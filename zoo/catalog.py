@@ -326,10 +326,9 @@ def _entry(header: Sequence[str], row: Sequence[Any]) -> ModelEntry:
     values = dict(zip(header, row, strict=True))
     if values["input_shape"] is None:
         raise ZooError(
-            f"{values['name']} takes no images ({values['notes']}): it is in the catalog to be "
-            "counted and compared, not to be loaded."
+            f"{values['name']} takes neither images nor rows of a table ({values['notes']}): it is "
+            "in the catalog to be counted and compared, not to be loaded."
         )
-    channels, height, width = values["input_shape"]
     artifact = None
     if values["state_dict"] is not None:
         artifact = Artifact(**{name: values[name] for name in Artifact.__dataclass_fields__})
@@ -339,7 +338,7 @@ def _entry(header: Sequence[str], row: Sequence[Any]) -> ModelEntry:
         purpose=values["purpose"],
         dataset=values["dataset"],
         architecture=values["architecture"],
-        input_shape=(channels, height, width),
+        input_shape=tuple(values["input_shape"]),
         num_classes=values["num_classes"],
         mean=None if values["mean"] is None else tuple(values["mean"]),
         std=None if values["std"] is None else tuple(values["std"]),

@@ -41,7 +41,7 @@ class Counts:
     counted_with: str
 
 
-def count(architecture: str, input_shape: tuple[int, int, int], num_classes: int) -> Counts:
+def count(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> Counts:
     """Count on torch's ``meta`` device, which knows shapes but computes nothing, if it can be.
 
     Args:
@@ -106,7 +106,7 @@ class _DropoutSeen(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _run(net: nn.Module, input_shape: tuple[int, int, int]) -> tuple[int, bool]:
+def _run(net: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, bool]:
     """FLOPs of one image, and whether units are dropped when the network is trained."""
     net.requires_grad_(False)  # else the counter wants gradients of views
     device = next(net.parameters()).device
@@ -118,7 +118,7 @@ def _run(net: nn.Module, input_shape: tuple[int, int, int]) -> tuple[int, bool]:
     return counter.get_total_flops(), dropout.seen
 
 
-def _on_meta(architecture: str, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+def _on_meta(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     # Some constructors read a number out of a tensor, which ``meta`` does not have.
     with contextlib.suppress(ZooError), torch.device("meta"):
         return build(architecture, input_shape, num_classes)

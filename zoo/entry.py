@@ -46,7 +46,7 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """One model of the catalog. A model takes pixels in [0, 1] and gives logits.
+    """One model of the catalog. A model takes numbers in [0, 1] and gives logits.
 
     Attributes:
         name: ``akamaster/resnet20-cifar10``; never reused for another model.
@@ -55,7 +55,7 @@ class ModelEntry:
         purpose: ``benchmark``, ``security`` (from a paper on trustworthy ML) or ``other``.
         dataset: What it was trained to classify.
         architecture: As of `zoo.nets.build`, if the catalog has code for it.
-        input_shape: (channels, height, width) that the network itself takes.
+        input_shape: (channels, height, width) that the network itself takes, or (features,).
         num_classes: Number of logits.
         mean: Per channel, subtracted from the pixels; None if its source does not say.
         std: Per channel, what the pixels are then divided by; None if its source does not say.
@@ -70,7 +70,7 @@ class ModelEntry:
     purpose: Literal["benchmark", "security", "other"]
     dataset: str
     architecture: str
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     num_classes: int
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None

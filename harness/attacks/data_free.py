@@ -197,7 +197,7 @@ def estimate(
 class Generator(nn.Module):
     """Noise (n, latent) to images (n, channels, height, width) that are not squashed yet."""
 
-    def __init__(self, input_shape: tuple[int, int, int], latent: int, width: int) -> None:
+    def __init__(self, input_shape: tuple[int, ...], latent: int, width: int) -> None:
         super().__init__()
         channels, *full = input_shape
         half, quarter = ([-(-side // part) for side in full] for part in (2, 4))

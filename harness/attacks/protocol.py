@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, Column, Risk, Split
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +24,8 @@ class AttackerData:
         aux: The auxiliary data of the threat model; None if it grants none.
         num_classes: Labels are 0 .. num_classes - 1.
         architecture: Of the target, as the attacker supposes it.
-        input_shape: (channels, height, width) of the target's input.
+        input_shape: (channels, height, width) or (features,) of the target's input.
+        columns: Where the columns of a table are in its input; empty for images.
         source: A model of the catalog that the attacker also has, in eval mode with frozen
             parameters; None unless the attack's ``source`` names one.
     """
@@ -33,7 +34,8 @@ class AttackerData:
     aux: Split | None = None
     num_classes: int
     architecture: str
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
+    columns: tuple[Column, ...] = ()
     source: nn.Module | None = None
 
 
@@ -87,8 +89,8 @@ class Poisoned:
     """Training data after an attack.
 
     Attributes:
-        data: As many examples as before, in the same order.
-        poisoned: (n,) bool, which of them the attacker changed.
+        data: What to train on.
+        poisoned: (n,) bool, which of its examples the attacker changed.
     """
 
     data: Split
@@ -96,12 +98,25 @@ class Poisoned:
 
 
 @runtime_checkable
-class Poison(Protocol):
-    """An attack on the training data. It has no ``run``: the owner trains the model.
+class UsesShadows(Protocol):
+    """An attack with shadow models.
 
     Attributes:
-        rate: Share of the training data that is changed. With 0 nothing is, and only the trigger is
-            tried: what a model does that never saw it, or one that came with a backdoor.
+        shadows: How many.
+    """
+
+    @property
+    def shadows(self) -> int:
+        """How many shadow models it uses."""
+        ...
+
+
+@runtime_checkable
+class Plants(Protocol):
+    """An attack for which the training data are changed before the target is trained.
+
+    Attributes:
+        rate: Share of the training data that is changed.
     """
 
     name: ClassVar[str]
@@ -129,6 +144,15 @@ class Poison(Protocol):
                 examples than there are.
         """
         ...
+
+
+@runtime_checkable
+class Poison(Plants, Protocol):
+    """An attack on the training data. It has no ``run``: the owner trains the model.
+
+    With a ``rate`` of 0 only the trigger is tried: what a model does that never saw it, or one that
+    came with a backdoor.
+    """
 
     def trigger(self, x: Tensor, *, seed: int) -> Tensor:
         """Inputs (n, ...) with the trigger; ``x`` itself if the attack has none.

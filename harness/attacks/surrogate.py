@@ -17,18 +17,18 @@ from zoo import nets
 from zoo.errors import ZooError
 
 
-def check(architecture: str | None, dataset: Dataset) -> None:
-    """Refuse a surrogate that cannot stand in for a target on ``dataset``.
+def check(architecture: str | None, dataset: Dataset, *, role: str = "surrogate") -> None:
+    """Refuse a surrogate, or whatever ``role`` names, that cannot be trained on ``dataset``.
 
     Raises:
         ZooError: There is no such architecture, or its input or its classes do not fit.
     """
     if architecture is not None:  # the target's own always fits
-        _check(architecture, dataset.input_shape, dataset.num_classes)
+        _check(architecture, dataset.input_shape, dataset.num_classes, role)
 
 
 @lru_cache
-def _check(architecture: str, input_shape: tuple[int, int, int], num_classes: int) -> None:
+def _check(architecture: str, input_shape: tuple[int, ...], num_classes: int, role: str) -> None:
     # Without memory or arithmetic, so that a plan can afford it, and as in training, where some
     # networks give more than their logits.
     with torch.device("meta"), seeded("surrogate"):
@@ -38,12 +38,12 @@ def _check(architecture: str, input_shape: tuple[int, int, int], num_classes: in
             answers = net(torch.zeros(2, *input_shape))
         except Exception as problem:  # libraries refuse an input in any way
             raise ZooError(
-                f"The surrogate {architecture} cannot take inputs of {shape}: {problem}. Choose "
+                f"The {role} {architecture} cannot take inputs of {shape}: {problem}. Choose "
                 f"another architecture."
             ) from problem
     if not isinstance(answers, Tensor) or answers.shape != (2, num_classes):
         raise ZooError(
-            f"The surrogate wants one logit for each of {num_classes} classes, but {architecture} "
+            f"The {role} wants one logit for each of {num_classes} classes, but {architecture} "
             f"gives something else in training. Choose another architecture."
         )
 

@@ -68,3 +68,8 @@ def noise(name: str, x: Tensor, *shape: int) -> Tensor:
     for row, example in zip(found, x.detach().cpu().numpy(), strict=True):
         row.normal_(generator=generator(name, hashlib.sha256(example.tobytes()).hexdigest()))
     return found.to(x.device)
+
+
+def uniform(name: str, x: Tensor, *shape: int) -> Tensor:
+    """Uniform noise in [0, 1], otherwise like `noise`."""
+    return torch.special.ndtr(noise(name, x, *shape))

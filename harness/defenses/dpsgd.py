@@ -7,19 +7,28 @@ References:
     Abadi et al. (2016). Deep Learning with Differential Privacy. CCS.
     Mironov (2017). Rényi Differential Privacy. CSF.
     Yousefpour et al. (2021). Opacus: User-Friendly Differential Privacy Library in PyTorch.
+    Li et al. (2022). Large Language Models Can Be Strong Differentially Private Learners. ICLR.
+    De et al. (2022). Unlocking High-Accuracy Differentially Private Image Classification through
+    Scale. https://arxiv.org/abs/2204.13650
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import nn
+from torch import Tensor, nn
 
+from harness.defenses import dp_accounting
+from harness.defenses.dp_clipping import CLIPPERS, Clipper, Clipping
+from harness.defenses.dp_views import MIRRORS, random_views
 from harness.seeds import derive, generator, seeded
 from harness.stack import NotApplicableError
 from harness.training import make_optimizer, set_lr
@@ -28,12 +37,14 @@ from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
+    from harness.datasets import Dataset
     from harness.stack import InputsOf
 
 # Opacus and torchvision are imported where they are used: a plan needs this class, not them.
 
 DEFAULT_NOISE_MULTIPLIER = 1.0
 SMALLEST_NOISE = 0.01
+FLOATS_PER_GIB = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +54,8 @@ class DPSGD:
     Choose the noise or the budget, not both. Batch normalisation mixes the examples of a batch, so
     it is replaced: from scratch by group normalisation, in fine-tuning by the published statistics,
     frozen. When fine-tuning, the guarantee is for the fine-tuning examples, which the published
-    weights have not seen; it is not for the data that those were made from.
+    weights have not seen; it is not for the data that those were made from. The noise follows from
+    the seed, so that results can be made again: whoever knows it can take the noise off.
 
     Attributes:
         noise_multiplier: Standard deviation of the noise, as a multiple of ``max_grad_norm``;
@@ -51,7 +63,19 @@ class DPSGD:
         dp_epsilon: Budget to spend in full; the noise follows from it.
         dp_delta: Probability with which the guarantee may fail; must be below 1 / n.
         max_grad_norm: L2 norm that each example's gradient is clipped to.
-        accountant: ``rdp`` (Rényi) or ``prv`` (privacy random variables).
+        accountant: Whose numbers count: ``rdp`` (Rényi) or ``prv`` (privacy random variables).
+            What the other one says is reported beside it.
+        clipping: ``per-example`` keeps every example's gradient; ``ghost`` takes its norm layer by
+            layer and goes back through the network a second time, in less memory: faster for
+            linear layers, slower for convolutions. Both give the same weights.
+        memory: GiB for the gradients of examples; a batch that needs more is taken in pieces,
+            which gives the same sum.
+        augmentations: Random views of each image whose gradients are averaged before clipping; 1
+            trains on the images themselves.
+        flips: Whether views are also mirrored; None to mirror where the dataset's labels allow it.
+        averaging: Decay of the moving average of the weights, which replaces them in the end; 0
+            for none. It costs no privacy.
+        optimizer: In place of the recipe's; SGD is then without momentum.
         lr: Learning rate in place of the recipe's.
         epochs: Epochs in place of the recipe's.
         batch_size: Expected batch size in place of the recipe's.
@@ -67,7 +91,13 @@ class DPSGD:
     dp_epsilon: float | None = None
     dp_delta: float = 1e-5
     max_grad_norm: float = 1.0
-    accountant: Literal["rdp", "prv"] = "rdp"
+    accountant: dp_accounting.Accountant = "rdp"
+    clipping: Clipping = "per-example"
+    memory: float = 1.0
+    augmentations: int = 1
+    flips: bool | None = None
+    averaging: float = 0.0
+    optimizer: Literal["adam", "sgd"] | None = None
     lr: float | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -78,7 +108,7 @@ class DPSGD:
             raise ZooError(
                 "dpsgd takes noise_multiplier or dp_epsilon, not both: one follows from the other."
             )
-        for name in ("noise_multiplier", "dp_epsilon", "max_grad_norm", "dp_delta"):
+        for name in ("noise_multiplier", "dp_epsilon", "max_grad_norm", "dp_delta", "memory"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ZooError(f"dpsgd wants {name} above 0, found {value}.")
@@ -87,7 +117,33 @@ class DPSGD:
                 f"dpsgd wants noise_multiplier of at least {SMALLEST_NOISE}, found "
                 f"{self.noise_multiplier}: with less, no accountant gives a guarantee."
             )
+        if self.augmentations < 1:
+            raise ZooError(f"dpsgd wants augmentations of at least 1, found {self.augmentations}.")
+        if self.augmentations > 1 and self.clipping == "ghost":
+            raise ZooError(
+                "dpsgd cannot combine augmentations with clipping=ghost, which has no gradient to "
+                "average over the views of an image; use clipping=per-example."
+            )
+        if not 0 <= self.averaging < 1:
+            raise ZooError(f"dpsgd wants averaging from 0 to below 1, found {self.averaging}.")
         self._recipe(Recipe())
+
+    def resolve(self, dataset: Dataset) -> Self:
+        """Decide whether the views of images are mirrored.
+
+        Raises:
+            ZooError: The data are no images, so there are no views of them.
+        """
+        if self.augmentations == 1:
+            return self
+        if dataset.x.ndim != 4:
+            raise ZooError(
+                f"dpsgd.augmentations wants images, but {dataset.name} has rows of "
+                f"{dataset.x.shape[1]} features, whose views nobody has defined; "
+                f"use augmentations=1."
+            )
+        flips = dataset.name in MIRRORS if self.flips is None else self.flips
+        return replace(self, flips=flips)
 
     def check(self, n: int, recipe: Recipe) -> None:
         """Refuse a budget that ``n`` training examples cannot give.
@@ -116,20 +172,19 @@ class DPSGD:
         notes: dict[str, Any] = {}
         if layers and self.batch_norm == "refuse":
             raise NotApplicableError(
-                f"dpsgd: layer {layers[0]!r} is batch normalisation, whose output for one example "
-                f"depends on the others in the batch (batch_norm=replace replaces it)."
+                f"dpsgd: {', '.join(map(repr, layers))} normalise by the batch, so the output for "
+                f"one example depends on the others (batch_norm=replace replaces such layers by "
+                f"group normalisation)."
             )
         if layers and fine_tuned:
             for name in layers:
                 parent = model.get_submodule(name.rpartition(".")[0])
                 setattr(parent, name.rpartition(".")[2], _frozen(model.get_submodule(name)))
-            notes["batch_norm"] = f"{len(layers)} layers frozen at their published statistics"
         elif layers:
             model = ModuleValidator.fix(model)
-            notes["batch_norm"] = f"{len(layers)} layers replaced by group normalisation"
-        problems = ModuleValidator.validate(model, strict=False)
-        if problems:
-            raise NotApplicableError(f"dpsgd: {str(problems[0]).splitlines()[0]}")
+        if layers:
+            notes["batch_norm"] = {name: _named(model.get_submodule(name)) for name in layers}
+        _refuse_unfit(model)
         return model, notes
 
     def fit(
@@ -151,64 +206,145 @@ class DPSGD:
             inputs: Another defense's change to the inputs of each step. It looks at one example at
                 a time, so the guarantee holds.
         """
-        from opacus import GradSampleModule
         from opacus.accountants import create_accountant
-        from opacus.optimizers import DPOptimizer
         from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 
         recipe = self._recipe(recipe)
         n, device = len(data), data.x.device
         rate, steps = self._schedule(n, recipe)
         noise = self._noise(n, recipe)
-        private = GradSampleModule(model.train())
-        optimizer = DPOptimizer(
-            make_optimizer([p for p in model.parameters() if p.requires_grad], recipe),
-            noise_multiplier=noise,
-            max_grad_norm=self.max_grad_norm,
-            expected_batch_size=round(rate * n),
-            generator=torch.Generator(device).manual_seed(derive("noise", seed)),
-        )
+        parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        averages = [p.detach().clone() for p in parameters] if self.averaging else []
         accountant = create_accountant(self.accountant)
-        optimizer.attach_step_hook(accountant.get_optimizer_hook_fn(sample_rate=rate))
         sampler = UniformWithReplacementSampler(
             num_samples=n, sample_rate=rate, steps=steps, generator=generator("poisson", seed)
         )
-        stream = generator("hooks", seed)
-        with seeded("dropout", seed), warnings.catch_warnings():
-            # Opacus's hooks need no gradient by the inputs, which torch warns about.
-            warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            for step, batch in enumerate(sampler):
+        optimizer = make_optimizer(parameters, recipe)
+        with self._steps(model, optimizer, noise, round(rate * n), seed, inputs) as private:
+            noised = private.clipper.optimizer
+            noised.attach_step_hook(accountant.get_optimizer_hook_fn(sample_rate=rate))
+            for step, drawn in enumerate(sampler):
                 set_lr(optimizer, recipe, step, steps)
-                optimizer.zero_grad()
-                if batch:
-                    index = torch.tensor(batch, device=device)
-                    x, y = data.x[index], data.y[index]
-                    if inputs:
-                        private.disable_hooks()
-                        x = inputs(model, x, y, stream)
-                        private.enable_hooks()
-                    F.cross_entropy(private(x), y).backward()
-                else:
-                    # Poisson sampling drew nobody: the step is noise alone, and it is accounted.
-                    for p in optimizer.params:
-                        setattr(p, "grad_sample", p.new_zeros((0, *p.shape)))  # noqa: B010
-                optimizer.step()
-        # Opacus's hooks would break every attack that differentiates the model in eval mode.
-        private.to_standard_module().eval()
-        spent = accountant.get_epsilon(self.dp_delta)
+                private.add(data.take(torch.tensor(drawn, dtype=torch.int64, device=device)))
+                noised.step()
+                # Early weights are forgotten fast, or a short training would be mostly them.
+                decay = min(self.averaging, (1 + step) / (10 + step))
+                for average, p in zip(averages, parameters, strict=False):
+                    average.lerp_(p.detach(), 1 - decay)
+        for p, average in zip(parameters, averages, strict=False):
+            p.data = average
+        [(_, _, taken)] = accountant.history
+        by = {
+            name: dp_accounting.spent(name, noise, rate, taken, self.dp_delta)
+            for name in ("rdp", "prv")
+        }
         return {
-            # So little noise that the accountant gives up is no guarantee at all.
-            "dp_epsilon": spent if math.isfinite(spent) else None,
+            "dp_epsilon": by[self.accountant],
+            "dp_epsilon_rdp": by["rdp"],
+            "dp_epsilon_prv": by["prv"],
             "dp_delta": self.dp_delta,
             "accountant": self.accountant,
             "noise_multiplier": noise,
             "max_grad_norm": self.max_grad_norm,
             "sample_rate": rate,
-            "steps": steps,
+            "steps": taken,
         }
+
+    def release(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        *,
+        seed: int,
+        evidence: Mapping[str, Any] = MappingProxyType({}),
+        inputs: InputsOf | None = None,
+    ) -> tuple[Tensor, ...]:
+        """The clipped, summed, noised and averaged gradient of one batch, which a step would use.
+
+        Args:
+            model: Left as it is.
+            x: The batch (b, ...); b is taken to be the expected batch size too.
+            y: Its labels (b,).
+            seed: Of the noise, the views, dropout and the randomness of ``inputs``.
+            evidence: What `fit` returned: it has the noise that ``dp_epsilon`` came to.
+            inputs: Another defense's change to the inputs of the step.
+
+        Returns:
+            One tensor for each parameter that requires a gradient, in the order of the model.
+
+        Raises:
+            NotApplicableError: The noise follows from a budget, and ``evidence`` does not tell how
+                much it came to; or a layer has no per-example gradients.
+        """
+        noise = evidence.get("noise_multiplier", self.noise_multiplier or DEFAULT_NOISE_MULTIPLIER)
+        if self.dp_epsilon is not None and "noise_multiplier" not in evidence:
+            raise NotApplicableError(
+                "dpsgd: how much noise dp_epsilon needs depends on the whole training, and one "
+                "batch does not tell; give the evidence of the training."
+            )
+        model = copy.deepcopy(model).train()
+        _refuse_unfit(model)
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.SGD(parameters)  # never steps
+        with self._steps(model, optimizer, noise, len(y), seed, inputs) as private:
+            private.add(Split(x, y))
+            private.clipper.optimizer.pre_step()
+        return tuple(p.grad.detach() for p in parameters if p.grad is not None)
+
+    @contextmanager
+    def _steps(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        noise: float,
+        batch_size: int,
+        seed: int,
+        inputs: InputsOf | None,
+    ) -> Iterator[_Steps]:
+        """Steps of private training; the model is a plain one in eval mode afterwards.
+
+        Args:
+            model: On its device.
+            optimizer: Of the parameters that require a gradient.
+            noise: The noise multiplier.
+            batch_size: The expected one, by which sums are divided.
+            seed: Of all randomness of the steps.
+            inputs: Another defense's change to the inputs.
+        """
+        device = next(model.parameters()).device
+        clipper = CLIPPERS[self.clipping](
+            model.train(),
+            optimizer,
+            noise_multiplier=noise,
+            max_grad_norm=self.max_grad_norm,
+            expected_batch_size=batch_size,
+            generator=torch.Generator(device).manual_seed(derive("noise", seed)),
+        )
+        fits = int(self.memory * FLOATS_PER_GIB / (clipper.floats() * self.augmentations))
+        try:
+            with seeded("dropout", seed), warnings.catch_warnings():
+                # Opacus's hooks need no gradient by the inputs, which torch warns about.
+                warnings.filterwarnings("ignore", message="Full backward hook is firing")
+                yield _Steps(
+                    model=model,
+                    clipper=clipper,
+                    views=self.augmentations,
+                    flips=bool(self.flips),
+                    piece=max(1, fits),
+                    inputs=inputs,
+                    hooks=generator("hooks", seed),
+                    shifts=generator("views", seed),
+                )
+        finally:
+            # Opacus's hooks would break every attack that differentiates the model in eval mode.
+            clipper.module.to_standard_module().eval()
+            for p in clipper.optimizer.params:
+                delattr(p, "summed_grad")
 
     def _recipe(self, recipe: Recipe) -> Recipe:
         own = {"lr": self.lr, "epochs": self.epochs, "batch_size": self.batch_size}
+        own |= {"optimizer": self.optimizer, "momentum": 0.0 if self.optimizer else None}
         return replace(recipe, **{k: v for k, v in own.items() if v is not None})
 
     @staticmethod
@@ -220,25 +356,73 @@ class DPSGD:
     def _noise(self, n: int, recipe: Recipe) -> float:
         if self.dp_epsilon is None:
             return self.noise_multiplier or DEFAULT_NOISE_MULTIPLIER
-        from opacus.accountants.utils import get_noise_multiplier
-
         rate, steps = self._schedule(n, recipe)
-        try:
-            with warnings.catch_warnings():
-                # On its way the search tries noise that no Rényi order bounds tightly.
-                warnings.filterwarnings("ignore", message="Optimal order is")
-                return get_noise_multiplier(
-                    target_epsilon=self.dp_epsilon,
-                    target_delta=self.dp_delta,
-                    sample_rate=rate,
-                    steps=steps,
-                    accountant=self.accountant,
-                )
-        except ValueError as error:
-            raise ZooError(
-                f"dpsgd cannot reach dp_epsilon={self.dp_epsilon:g} at dp_delta={self.dp_delta:g} "
-                f"with {n} examples and {steps} steps at any noise; ask for a larger dp_epsilon."
-            ) from error
+        return dp_accounting.noise_for(self.accountant, self.dp_epsilon, rate, steps, self.dp_delta)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Steps:
+    """Training steps whose gradients are clipped example by example.
+
+    Attributes:
+        model: The network itself.
+        clipper: Its hooks, and the optimizer that adds the noise.
+        views: How many views of each image.
+        flips: Whether they are mirrored too.
+        piece: How many examples' gradients fit into memory.
+        inputs: Another defense's change to the inputs.
+        hooks: CPU generator for ``inputs``.
+        shifts: CPU generator of the views.
+    """
+
+    model: nn.Module
+    clipper: Clipper
+    views: int
+    flips: bool
+    piece: int
+    inputs: InputsOf | None
+    hooks: torch.Generator
+    shifts: torch.Generator
+
+    def add(self, batch: Split) -> None:
+        """Leave the sum of the clipped gradients of ``batch`` with the optimizer, to be noised."""
+        *early, last = torch.arange(len(batch), device=batch.y.device).split(self.piece)
+        for piece in early:
+            self._clip(batch.take(piece))
+            self.clipper.optimizer.signal_skip_step()
+            self.clipper.optimizer.pre_step()
+        self._clip(batch.take(last))
+
+    def _clip(self, batch: Split) -> None:
+        self.clipper.optimizer.zero_grad()
+        x, y = batch.x, batch.y
+        if not len(y):
+            # Poisson sampling drew nobody: the step is noise alone, and it is accounted.
+            self.clipper.nobody()
+            return
+        if self.views > 1:
+            x = random_views(x, self.views, flips=self.flips, stream=self.shifts)
+            y = y.repeat_interleave(self.views, 0)
+        if self.inputs:
+            self.clipper.module.disable_hooks()
+            x = self.inputs(self.model, x, y, self.hooks)
+            self.clipper.module.enable_hooks()
+        self.clipper.clip(x, y, self.views)
+
+
+def _refuse_unfit(model: nn.Module) -> None:
+    from opacus.validators import ModuleValidator
+
+    problems = ModuleValidator.validate(model, strict=False)
+    if problems:
+        raise NotApplicableError(f"dpsgd: {str(problems[0]).splitlines()[0]}")
+
+
+def _named(layer: nn.Module) -> str:
+    """What stands in the place of a batch norm."""
+    if isinstance(layer, nn.GroupNorm):
+        return f"group normalisation, {layer.num_groups} groups"
+    return "frozen at its published statistics"
 
 
 def _frozen(layer: nn.Module) -> nn.Module:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from harness.defenses.answers import Rewritten
 from harness.types import Part, Risk
+from harness.workshop import Workshop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class LabelOnly:
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
     reference: ClassVar[str] = "Tramèr et al. (2016), https://arxiv.org/abs/1609.02943"
 
-    def guard(self, model: nn.Module) -> nn.Module:
+    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         """``model`` with certain answers."""
         return Rewritten(model, self._rewrite)
 

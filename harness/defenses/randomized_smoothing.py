@@ -24,6 +24,7 @@ from harness.defenses.answers import differentiates, noise, to_logits
 from harness.defenses.gaussian_noise import check_sigma, customary_sigma
 from harness.seeds import generator
 from harness.types import Part, Risk
+from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 ABSTAIN = -1
@@ -80,7 +81,7 @@ class RandomizedSmoothing:
         """Fill in the noise that goes with the dataset."""
         return replace(self, sigma=customary_sigma(self.sigma, dataset))
 
-    def guard(self, model: nn.Module) -> nn.Module:
+    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         """``model`` with the votes of noisy copies as its answers."""
         assert self.sigma is not None, "resolve() first"
         return Smoothed(model, sigma=self.sigma, votes=self.votes, batch_size=self.batch_size)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from harness.defenses.answers import Rewritten
 from harness.types import Part, Risk
+from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 
@@ -37,7 +38,7 @@ class Rounding:
         if self.decimals < 0:
             raise ZooError(f"rounding wants decimals of at least 0, found {self.decimals}.")
 
-    def guard(self, model: nn.Module) -> nn.Module:
+    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         """``model`` with rounded scores."""
         return Rewritten(model, self._rewrite)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from harness.defenses.answers import Rewritten, noise
 from harness.types import Part, Risk
+from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 
@@ -41,7 +42,7 @@ class ScoreNoise:
         if not self.scale > 0:
             raise ZooError(f"score-noise wants scale above 0, found {self.scale}.")
 
-    def guard(self, model: nn.Module) -> nn.Module:
+    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         """``model`` with noisy scores."""
         return Rewritten(model, self._rewrite)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from harness.datasets import Dataset
 from harness.defenses.answers import Rewritten
 from harness.types import Part, Risk
+from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 
@@ -55,7 +56,7 @@ class TopK:
             )
         return self
 
-    def guard(self, model: nn.Module) -> nn.Module:
+    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         """``model`` with the scores of the likeliest classes only."""
         return Rewritten(model, self._rewrite)
 

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from harness.attacks.perturbation import sizes
 from harness.attacks.protocol import Attack, Evaded
-from harness.datasets import Quarters
 from harness.games.extraction import pool_index
-from harness.games.game import Needed, Outcome, Table
+from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.metrics.robustness import certified, robustness
 from harness.seeds import seeded
-from harness.stack import Certifies, Stack
+from harness.stack import Certifies
 from harness.target import BlackBox
-from harness.types import Access, Aux, ThreatModel
+from harness.types import Access, Aux
 from zoo.errors import ZooError
 
 TOLERANCE = 1e-5
 """Rounding that a perturbation may exceed its budget by."""
 
 
-def check(attack: Attack, threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
+def check(attack: Attack, setting: Setting) -> None:
     """Refuse an attacker whose data are empty, and a budget too small to ask about every example.
 
     Raises:
         ZooError: The attacker holds nothing to train on, or may hardly ask anything.
     """
+    threat, quarters = setting.threat, setting.quarters
     if threat.aux is not Aux.NONE and not len(pool_index(quarters, threat)):
         raise ZooError(
             f"The attacker's {threat.aux} data holds no examples: nobody knows what the model was "
@@ -38,9 +40,9 @@ def check(attack: Attack, threat: ThreatModel, quarters: Quarters, ood_size: int
         )
 
 
-def needs(stack: Stack) -> Needed:
+def needs(attack: Attack, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
     """Nothing besides the target."""
-    return Needed()
+    return {}
 
 
 def play(attack: Attack, table: Table) -> Outcome:

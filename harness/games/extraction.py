@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,10 +10,11 @@ from torch import nn
 
 from harness.attacks.protocol import Attack
 from harness.datasets import Quarters
-from harness.games.game import Needed, Outcome, Table
+from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.metrics.extraction import extraction
 from harness.metrics.ownership import ownership
 from harness.ownership import Owner
+from harness.seeds import derive
 from harness.stack import Proves, Stack
 from harness.target import BlackBox
 from harness.types import Access, Aux, ThreatModel
@@ -36,21 +38,16 @@ def num_held(threat: ThreatModel, quarters: Quarters, ood_size: int) -> int:
     return ood_size if threat.aux is Aux.OOD else len(pool_index(quarters, threat))
 
 
-def check(attack: Attack, threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
+def check(attack: Attack, setting: Setting) -> None:
     """Refuse an attacker without data, and a query budget that there are no inputs for.
-
-    Args:
-        attack: The attack.
-        threat: What the attacker is granted.
-        quarters: Who holds which examples.
-        ood_size: How many inputs the attacker's other dataset has.
 
     Raises:
         ZooError: The attacker holds nothing, or less than the budget.
     """
+    threat = setting.threat
     if threat.aux is Aux.NONE:  # its inputs are made up
         return
-    held, kind = num_held(threat, quarters, ood_size), threat.ood or threat.aux
+    held, kind = num_held(threat, setting.quarters, setting.ood_size), threat.ood or threat.aux
     if not held:
         raise ZooError(
             f"The attacker's {kind} data holds no inputs: nobody knows what the model was trained "
@@ -63,9 +60,22 @@ def check(attack: Attack, threat: ThreatModel, quarters: Quarters, ood_size: int
         )
 
 
-def needs(stack: Stack) -> Needed:
-    """Independent models, if the owner is to prove anything."""
-    return Needed(independent=max([d.independents for d in _proofs(stack)], default=0))
+def needs(attack: Attack, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+    """Independent models, if the owner is to prove anything.
+
+    They are undefended and trained on data of the same distribution that the target never saw.
+    """
+    count = max([d.independents for d in _proofs(setting.stack)], default=0)
+    return {
+        "independent": tuple(
+            Wanted(
+                index=setting.quarters.shadow_train,
+                defended=False,
+                seed=derive("independent", setting.seed, i),
+            )
+            for i in range(count)
+        )
+    }
 
 
 def _proofs(stack: Stack) -> list[Any]:

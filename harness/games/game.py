@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset, Quarters
@@ -15,6 +15,44 @@ from harness.stack import Stack
 from harness.target import BlackBox
 from harness.types import Regime, Split, ThreatModel
 from harness.workshop import Workshop
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Setting:
+    """What is known of a game before any work.
+
+    Attributes:
+        dataset: The target's.
+        quarters: Who holds which examples.
+        ood_size: How many inputs the attacker's other dataset has; 0 if there is none.
+        threat: What the attacker is granted.
+        stack: The defenses.
+        regime: How the target comes to its weights.
+        seed: Of the cell.
+    """
+
+    dataset: Dataset
+    quarters: Quarters
+    ood_size: int
+    threat: ThreatModel
+    stack: Stack
+    regime: Regime
+    seed: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Wanted:
+    """One more model of the target's architecture, trained by its recipe.
+
+    Attributes:
+        index: (n,) int64, rows of the dataset to train on.
+        defended: Whether with the target's defenses.
+        seed: Of the training.
+    """
+
+    index: Tensor
+    defended: bool
+    seed: int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -29,6 +67,7 @@ class Table:
         architecture: Of the target.
         threat: What the attacker is granted.
         seed: Of the attack's randomness.
+        replicate: The seed of the cell, from which the data were split.
         device: Where to compute.
         stack: The defenses.
         unguarded: The target before its output defenses.
@@ -47,6 +86,7 @@ class Table:
     architecture: str
     threat: ThreatModel
     seed: int
+    replicate: int
     device: str
     stack: Stack
     unguarded: nn.Module
@@ -56,6 +96,19 @@ class Table:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     source: nn.Module | None = None
     others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
+
+    @property
+    def setting(self) -> Setting:
+        """What was known of this game before any work."""
+        return Setting(
+            dataset=self.dataset,
+            quarters=self.quarters,
+            ood_size=len(self.ood) if self.ood is not None else 0,
+            threat=self.threat,
+            stack=self.stack,
+            regime=self.regime,
+            seed=self.replicate,
+        )
 
     def hold(self, index: Any) -> Split:
         """The examples at ``index``, on the device."""
@@ -69,6 +122,7 @@ class Table:
             num_classes=self.dataset.num_classes,
             architecture=self.architecture,
             input_shape=self.dataset.input_shape,
+            columns=self.dataset.columns,
             source=self.source,
         )
 
@@ -94,29 +148,20 @@ class Outcome:
     images: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Needed:
-    """Models that a game wants besides the target.
-
-    Attributes:
-        clean_twin: The target with its defenses but without any poison.
-        independent: How many undefended models of the target's architecture, trained on data of the
-            same distribution that the target never saw.
-    """
-
-    clean_twin: bool = False
-    independent: int = 0
-
-
 class Game(Protocol):
     """A risk's game; each is a module with these three functions."""
 
-    def check(self, attack: Any, threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
-        """Raise ZooError before any work if the threat model cannot be played."""
+    def check(self, attack: Any, setting: Setting) -> None:
+        """Refuse before any work what cannot be played.
+
+        Raises:
+            NotApplicableError: It is not defined here; the reason is a result.
+            ZooError: The request has to be changed.
+        """
         ...
 
-    def needs(self, stack: Stack) -> Needed:
-        """What the game wants in `Table.others`: ``clean_twin`` and ``independent``."""
+    def needs(self, attack: Any, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+        """The trainings whose models the game wants in `Table.others`, by purpose."""
         ...
 
     def play(self, attack: Any, table: Table) -> Outcome:

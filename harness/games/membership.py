@@ -2,36 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import torch
+from torch import Tensor
 
-from harness.attacks.protocol import Attack
-from harness.datasets import Quarters
-from harness.games.game import Needed, Outcome, Table
+from harness import shadows
+from harness.attacks.knowledge import Candidates, PlantsCanaries
+from harness.attacks.protocol import Attack, UsesShadows
+from harness.games import canaries
+from harness.games.extraction import PARTIAL
+from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.metrics.membership import membership
+from harness.roc_picture import log_roc
 from harness.seeds import generator
-from harness.stack import Stack
-from harness.types import ThreatModel
+from harness.target import BlackBox
+from harness.types import Access, Aux
 from zoo.errors import ZooError
 
 
-def size_of(quarters: Quarters) -> int:
-    """How many members, and how many non-members, are candidates."""
-    return min(len(quarters.target_train), len(quarters.target_test))
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Deal:
+    """Who is in question and what the attacker knows, as rows of the dataset.
+
+    Attributes:
+        members: Candidates that the target was trained on.
+        others: As many that it was not.
+        aux: The attacker's other examples.
+        aux_member: (len(aux),) bool, which of those the target was trained on.
+    """
+
+    members: Tensor
+    others: Tensor
+    aux: Tensor
+    aux_member: Tensor
 
 
-def check(attack: Attack, threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
-    """Refuse a query budget that does not reach for one question about every candidate.
+def deal(attack: Attack, setting: Setting) -> Deal:
+    """Share out the quarters; what the attacker knows is never a candidate.
+
+    An attacker with partial data knows a share of the members, and as many non-members. An attacker
+    with shadow data has examples that neither are candidates nor were trained on.
+    """
+    quarters, threat = setting.quarters, setting.threat
+    members, others = quarters.target_train, quarters.target_test
+    size = min(len(members), len(others))
+    members, others = members[:size], others[:size]
+    known = members[:0]
+    if threat.aux is Aux.PARTIAL:
+        share = PARTIAL if threat.partial is None else threat.partial
+        start = round(share * size)
+        known = torch.cat([members[:start], others[:start]])
+        members, others = members[start:], others[start:]
+        return _limited(attack, members, others, known, torch.arange(len(known)) < start)
+    if threat.aux is Aux.SHADOW:
+        known = torch.cat([quarters.shadow_train, quarters.shadow_test])
+    return _limited(attack, members, others, known, torch.zeros(len(known), dtype=torch.bool))
+
+
+def _limited(
+    attack: Attack, members: Tensor, others: Tensor, aux: Tensor, aux_member: Tensor
+) -> Deal:
+    """No more candidates of either kind than the attack has the patience for."""
+    most = getattr(attack, "candidates", None)
+    half = len(members) if most is None else most // 2
+    return Deal(members=members[:half], others=others[:half], aux=aux, aux_member=aux_member)
+
+
+def check(attack: Attack, setting: Setting) -> None:
+    """Refuse what cannot be judged, and a query budget that does not reach for one question each.
 
     Raises:
-        ZooError: The budget is smaller than the number of candidates, or nobody knows the members.
+        NotApplicableError: The attack wants shadow models of a target that nobody can train again.
+        ZooError: The budget is smaller than the number of candidates, there are fewer candidates
+            than the attack wants, or nobody knows the members.
     """
-    if size_of(quarters) == 0:
+    if isinstance(attack, PlantsCanaries):
+        return canaries.check(attack, setting)
+    if not len(setting.quarters.target_train) or not len(setting.quarters.target_test):
         raise ZooError(
             "Membership inference needs to know what the model was trained on; its dataset has no "
             "official split that would tell. Choose other risks with --risk."
         )
-    candidates = 2 * size_of(quarters)
+    shadows.check(_shadows(attack, setting), setting)
+    dealt, threat = deal(attack, setting), setting.threat
+    candidates = 2 * len(dealt.members)
+    wanted = getattr(attack, "candidates", None)
+    if not candidates or (wanted is not None and candidates < wanted - 1):
+        raise ZooError(
+            f"{attack.name} wants {wanted or 'some'} candidates, but {setting.dataset.name} has "
+            f"{candidates} that the attacker does not know already. Lower {attack.name}.candidates."
+        )
     if threat.queries is not None and threat.queries < candidates:
         raise ZooError(
             f"The query budget is {threat.queries}, but membership of {candidates} candidates is "
@@ -39,28 +102,42 @@ def check(attack: Attack, threat: ThreatModel, quarters: Quarters, ood_size: int
         )
 
 
-def needs(stack: Stack) -> Needed:
-    """Nothing besides the target."""
-    return Needed()
+def needs(attack: Attack, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+    """The shadow models, if the attack has any."""
+    return {shadows.PURPOSE: shadows.wanted(_shadows(attack, setting), setting)}
+
+
+def _shadows(attack: Attack, setting: Setting) -> int:
+    """How many shadow models are used; whoever knows some members needs none."""
+    if setting.threat.aux is not Aux.SHADOW or not isinstance(attack, UsesShadows):
+        return 0
+    return attack.shadows
 
 
 def play(attack: Attack, table: Table) -> Outcome:
     """Hand out equally many members and non-members, shuffled, and judge the scores."""
-    members, others = table.quarters.target_train, table.quarters.target_test
-    size = size_of(table.quarters)
-    index = torch.cat([members[:size], others[:size]])
-    truth = torch.arange(2 * size) < size
-    order = torch.randperm(2 * size, generator=generator("candidates", table.seed))
+    if isinstance(attack, PlantsCanaries):
+        return canaries.play(attack, table)
+    dealt = deal(attack, table.setting)
+    index = torch.cat([dealt.members, dealt.others])
+    truth = torch.arange(len(index)) < len(dealt.members)
+    order = torch.randperm(len(index), generator=generator("candidates", table.seed))
     index, truth = index[order], truth[order]
-    target = table.target()
-    scores = attack.run(
-        target,
-        table.attacker(points=table.hold(index)),
-        seed=table.seed,
+    if table.threat.access is Access.WEIGHTS:
+        target = BlackBox(table.unguarded, Access.WEIGHTS)  # whose weights are had, has no guard
+    else:
+        target = table.target()
+    aux = table.hold(dealt.aux) if len(dealt.aux) else None
+    data = Candidates(
+        **vars(table.attacker(points=table.hold(index), aux=aux)),
+        aux_member=dealt.aux_member.to(table.device),
+        shadows=shadows.of(table, points=index, aux=dealt.aux),
     )
+    scores = attack.run(target, data, seed=table.seed)
     values = np.asarray(scores.double().cpu())
     return Outcome(
         metrics={**membership(values, truth.numpy()), "queries": float(target.queries)},
         samples={"index": index.numpy(), "member": truth.numpy(), "score": values},
-        notes={"members": size, "non_members": size},
+        notes={"members": len(dealt.members), "non_members": len(dealt.others)},
+        images={"roc": log_roc(values, truth.numpy())},
     )

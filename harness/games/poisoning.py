@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from harness.attacks.protocol import Poison
-from harness.datasets import Quarters
-from harness.games.game import Needed, Outcome, Table
+from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.images import grid, to_bytes
 from harness.metrics.classification import accuracy
 from harness.metrics.poisoning import poisoning
-from harness.stack import FiltersInputs, InspectsModels, NotApplicableError, Stack
+from harness.stack import FiltersInputs, InspectsModels, NotApplicableError
 from harness.target import BlackBox
-from harness.types import Access, Split, ThreatModel
+from harness.types import Access, Split
 
 SHOWN = 8
 """Triggered inputs that are kept as a picture."""
 
 
-def check(attack: Poison, threat: ThreatModel, quarters: Quarters, ood_size: int) -> None:
+def check(attack: Poison, setting: Setting) -> None:
     """Every threat model that a poisoning attack can use is fine."""
 
 
-def needs(stack: Stack) -> Needed:
+def needs(attack: Poison, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
     """The clean twin: its answers to triggered inputs are what chance gives.
 
     It has the same defenses, so one that ruins the model does not pass for a backdoor.
     """
-    return Needed(clean_twin=True)
+    twin = Wanted(index=setting.quarters.target_train, defended=True, seed=setting.seed)
+    return {"clean_twin": (twin,)}
 
 
 def play(attack: Poison, table: Table) -> Outcome:

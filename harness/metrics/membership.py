@@ -1,28 +1,64 @@
 """How well scores tell members from non-members.
 
+The samples of a cell hold every candidate's score and membership, so the whole ROC curve, on
+logarithmic axes too, can be made again from them.
+
 References:
     Carlini et al. (2022). Membership Inference Attacks From First Principles. IEEE S&P.
+    Clopper and Pearson (1934). The Use of Confidence or Fiducial Limits Illustrated in the Case of
+    the Binomial. Biometrika.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-# scikit-learn is imported where it is used: it takes longer to start than all else here.
+# scikit-learn and scipy are imported where they are used: they take long to start.
+
+LEVELS = {"1pct": 0.01, "0.1pct": 0.001, "0.01pct": 0.0001}
+"""False-positive rates at which attacks are compared, by what the metrics call them."""
+
+CONFIDENCE = 0.95
+"""Of the bounds of a true-positive rate."""
+
+
+def threshold(scores: np.ndarray, member: np.ndarray, fpr: float) -> float:
+    """What a score has to exceed so that at most a share ``fpr`` of the non-members is accused.
+
+    It is chosen by the non-members alone: no member has a say in the threshold it is judged at.
+
+    Args:
+        scores: (n,), larger means more likely a member.
+        member: (n,) bool, with at least one non-member.
+        fpr: In [0, 1]. Below 1 / (number of non-members) it means: no false positive at all.
+    """
+    others = np.sort(scores[~member])[::-1]
+    rates = np.arange(len(others) + 1) / len(others)
+    accused = int(np.searchsorted(rates, fpr, side="right")) - 1
+    return float(others[accused]) if accused < len(others) else -np.inf
 
 
 def tpr_at_fpr(scores: np.ndarray, member: np.ndarray, fpr: float) -> float:
     """Largest true-positive rate of any threshold whose false-positive rate is at most ``fpr``.
 
-    Args:
-        scores: (n,), larger means more likely a member.
-        member: (n,) bool.
-        fpr: In [0, 1]. Below 1 / (number of non-members) it means: no false positive at all.
+    The arguments are those of `threshold`.
     """
-    from sklearn.metrics import roc_curve
+    return float((scores[member] > threshold(scores, member, fpr)).mean())
 
-    false, true, _ = roc_curve(member, scores, drop_intermediate=False)
-    return float(true[false <= fpr].max())
+
+def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
+    """Exact bounds of a binomial proportion, at `CONFIDENCE`, both sides together.
+
+    Args:
+        successes: 0 .. trials.
+        trials: At least 1.
+    """
+    from scipy.stats import beta
+
+    tail = (1 - CONFIDENCE) / 2
+    low = beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
+    high = beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
+    return float(low), float(high)
 
 
 def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float:
@@ -57,15 +93,23 @@ def membership(scores: np.ndarray, member: np.ndarray) -> dict[str, float]:
         member: (n,) bool.
 
     Returns:
-        ``auc``, ``balanced_accuracy``, ``tpr_at_1pct_fpr``, ``tpr_at_0.1pct_fpr``.
+        ``auc``, ``balanced_accuracy``, and for every one of `LEVELS` ``tpr_at_1pct_fpr`` with its
+        bounds ``tpr_at_1pct_fpr_low`` and ``tpr_at_1pct_fpr_high``. The bounds tell how sure the
+        share of members is that exceeds this threshold; that the threshold too would be another
+        with other non-members, they leave out. A level below 1 / (number of non-members) means no
+        false positive at all; levels that low are one and the same.
     """
     from sklearn.metrics import roc_auc_score
 
     if not np.isfinite(scores).all():
         raise ValueError("membership scores have to be finite")
-    return {
+    found: dict[str, float] = {
         "auc": float(roc_auc_score(member, scores)),
         "balanced_accuracy": balanced_accuracy(scores, member),
-        "tpr_at_1pct_fpr": tpr_at_fpr(scores, member, 0.01),
-        "tpr_at_0.1pct_fpr": tpr_at_fpr(scores, member, 0.001),
     }
+    trials = int(member.sum())
+    for level, fpr in LEVELS.items():
+        name, rate = f"tpr_at_{level}_fpr", tpr_at_fpr(scores, member, fpr)
+        low, high = clopper_pearson(round(rate * trials), trials)
+        found |= {name: rate, f"{name}_low": low, f"{name}_high": high}
+    return found

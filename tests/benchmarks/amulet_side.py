@@ -15,8 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from amulet.attribute_inference.attacks import DudduCIKM2022
+from amulet.attribute_inference.metrics import evaluate_attribute_inference
+from amulet.data_reconstruction.attacks import FredriksonCCS2015
+from amulet.distribution_inference.attacks import SuriEvans2022
+from amulet.distribution_inference.metrics import evaluate_distinguishing_accuracy
 from amulet.evasion.attacks import EvasionPGD
 from amulet.evasion.defenses import AdversarialTrainingPGD
+from amulet.membership_inference.attacks import LiRA
+from amulet.membership_inference.defenses import DPSGD
+from amulet.membership_inference.metrics import compute_mi_metrics
 from amulet.models import SimpleCNN
 from amulet.poisoning.attacks import BadNets
 from amulet.poisoning.defenses import OutlierRemoval
@@ -206,6 +214,136 @@ def extraction(common: Common) -> Work:
     return attack.attack, judge
 
 
+def dpsgd(common: Common) -> Work:
+    model = common.model("initial")
+    defense = DPSGD(
+        model,
+        common.criterion,
+        adam(model),
+        common.loader(common.set("x", "y")),
+        "cpu",
+        delta=1e-5,
+        max_per_sample_grad_norm=1.0,
+        sigma=1.0,
+        epochs=10,
+    )
+    return defense.train_private, lambda made: {
+        "test accuracy": common.accuracy(made),
+        "epsilon": defense.privacy_engine.get_epsilon(1e-5),
+    }
+
+
+def lira(common: Common) -> Work:
+    folder = common.folder / "shadows"
+    folder.mkdir()
+    attack = LiRA(
+        common.model("half"),
+        np.arange(649),
+        "cnn",
+        "m1",
+        common.set("x", "y"),
+        "digits",
+        784,
+        10,
+        64,
+        0.5,
+        common.criterion,
+        16,
+        10,
+        "cpu",
+        folder,
+        common.seed,
+    )
+
+    def work() -> dict[str, np.ndarray]:
+        attack.prepare_shadow_models()
+        return attack.attack()
+
+    def judge(found: dict[str, np.ndarray]) -> dict[str, float]:
+        numbers = {}
+        for kind in ("online", "offline"):
+            metrics = compute_mi_metrics(found[f"lira_{kind}_preds"], found["true_labels"])
+            numbers[f"{kind} AUC"] = metrics["auc"]
+            numbers[f"{kind} TPR at 1 % FPR"] = metrics["tpr_at_fpr"]
+        return numbers
+
+    return work, judge
+
+
+def attribute_inference(common: Common) -> Work:
+    own = slice(649, None)
+    attack = DudduCIKM2022(
+        common.model("half"),
+        common.data["x"][own].numpy(),
+        common.data["x_test"].numpy(),
+        common.data["z"][own, None].numpy(),
+        64,
+        "cpu",
+    )
+
+    def judge(found: dict[int, dict[str, np.ndarray]]) -> dict[str, float]:
+        metrics = evaluate_attribute_inference(common.data["z_test"][:, None].numpy(), found)[0]
+        return {"AUC": metrics["auc_score"], "balanced accuracy": metrics["attack_accuracy"]}
+
+    return attack.attack, judge
+
+
+def inversion(common: Common) -> Work:
+    # It wants probabilities, and says so.
+    model = nn.Sequential(common.model("target"), nn.Softmax(1))
+    attack = FredriksonCCS2015(model, (1, 1, 28, 28), 10, "cpu", alpha=1000)
+
+    def judge(found: list[torch.Tensor]) -> dict[str, float]:
+        np.save(common.folder / "answer.npy", torch.cat(found).detach().numpy())
+        return {}
+
+    return attack.attack, judge
+
+
+def distribution_inference(common: Common) -> Work:
+    halves = {name: (common.data[name] >= 5).long().numpy() for name in ("y", "y_test")}
+    attack = SuriEvans2022(
+        common.data["x"].numpy(),
+        halves["y"],
+        common.data["z"][:, None].numpy(),
+        common.data["x_test"].numpy(),
+        halves["y_test"],
+        common.data["z_test"][:, None].numpy(),
+        ["tint"],
+        "tint",
+        0.2,
+        0.8,
+        "cnn",
+        "m1",
+        784,
+        2,
+        10,
+        10,
+        64,
+        "cpu",
+        common.folder / "populations",
+        "digits",
+        exp_id=common.seed,
+        train_subsample=60,
+        test_subsample=44,
+    )
+
+    def work() -> dict[str, np.ndarray]:
+        attack.prepare_model_populations()
+        return attack.attack()
+
+    def judge(found: dict[str, np.ndarray]) -> dict[str, float]:
+        metrics = evaluate_distinguishing_accuracy(found["predictions"], found["ground_truth"])
+        return {
+            "distinguishing accuracy": metrics["distinguishing_accuracy"],
+            "AUC": metrics["auc_score"],
+            "training images": float(len(attack.splits.target_trainloader_1.dataset)),
+            "test images": float(len(attack.splits.test_loader_1.dataset)),
+        }
+
+    return work, judge
+
+
 ROWS = {
     "b": evasion,
     "c": adversarial_training,
@@ -213,7 +351,12 @@ ROWS = {
     "e": outlier_removal,
     "f": watermark,
     "g": dataset_inference,
+    "h": dpsgd,
     "i": extraction,
+    "j": lira,
+    "k": attribute_inference,
+    "l": inversion,
+    "m": distribution_inference,
 }
 
 

@@ -3,6 +3,8 @@
     python tests/benchmarks/attacks.py evasion --model digits-cnn --seeds 12
     python tests/benchmarks/attacks.py poisoning --model digits-cnn --seeds 12
     python tests/benchmarks/attacks.py extraction --model digits-cnn --seeds 12
+    python tests/benchmarks/attacks.py membership-inference --model digits-cnn --seeds 12
+    python tests/benchmarks/attacks.py attribute-inference --model adult-mlp --seeds 12
 
 Each attack runs in a process of its own, so that the peak memory is its own. Seconds are wall time
 of one cell, without training the target.
@@ -17,7 +19,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 from harness import registry
 from harness.results import Evaluation
@@ -32,12 +34,28 @@ SUCCEEDS = {
     Risk.EVASION: ["--set", "epsilon=0.5"],
     Risk.POISONING: ["--set", "rate=0.3"],
     Risk.EXTRACTION: [],
+    Risk.MEMBERSHIP_INFERENCE: ["--set", "recipe.epochs=300"],  # knows its training data by heart
+    Risk.ATTRIBUTE_INFERENCE: ["--set", "knows=features"],
+    Risk.DATA_RECONSTRUCTION: [],
+    Risk.DISTRIBUTION_INFERENCE: ["--set", "ratio0=0.02", "--set", "ratio1=0.98"],
 }
+UNTRAINED = ["--set", "recipe.epochs=1", "--set", "recipe.lr=1e-9"]
 FAILS = {
     Risk.EVASION: ["--set", "epsilon=0"],
     Risk.POISONING: ["--set", "rate=0"],
     Risk.EXTRACTION: ["--queries", "10"],
+    Risk.MEMBERSHIP_INFERENCE: UNTRAINED,
+    Risk.ATTRIBUTE_INFERENCE: UNTRAINED,
+    Risk.DATA_RECONSTRUCTION: UNTRAINED,
+    Risk.DISTRIBUTION_INFERENCE: UNTRAINED,
 }
+BESIDE = {
+    Risk.MEMBERSHIP_INFERENCE: ("tpr_at_1pct_fpr", "tpr_at_0.1pct_fpr", "audited_epsilon"),
+    Risk.ATTRIBUTE_INFERENCE: ("imputation_auc", "features_imputation_auc"),
+    Risk.DATA_RECONSTRUCTION: ("mse", "mean_image_mse", "ssim", "evaluation_accuracy"),
+    Risk.DISTRIBUTION_INFERENCE: ("auc", "n_leaked"),
+}
+"""Metrics that are shown beside the primary one."""
 
 
 WORDS = {"attack": "measured", "succeeds": "must_succeed", "fails": "must_fail"}
@@ -65,6 +83,17 @@ def evaluate(
 def _keys() -> list[str]:
     folder = Home.open().cells
     return [p.name for p in folder.iterdir() if p.name[0] != "."] if folder.exists() else []
+
+
+def _metrics(measured: Sequence[Evaluation], risk: Risk) -> dict[str, float]:
+    """Means of what stands beside the primary metric, and its deviation over the seeds."""
+    values = {
+        name: [v for e in measured if (v := e.metrics.get(name)) is not None]
+        for name in BESIDE.get(risk, ())
+    }
+    primary = [e.metrics[e.primary] or 0.0 for e in measured if e.primary]
+    found = {"sd": round(stdev(primary), 3)} if len(primary) > 1 else {}
+    return found | {name: round(mean(known), 3) for name, known in values.items() if known}
 
 
 def _mean(found: list[Evaluation] | str) -> str:
@@ -109,6 +138,7 @@ def main() -> None:
             "seeds": len(measured),
             "metric": measured[0].primary if measured else None,
             **{WORDS[word]: _mean(found) for word, found in runs.items()},
+            **_metrics(measured, given.risk),
             "accuracy": round(mean([e.utility or 0 for e in measured]), 3) if measured else None,
             "seconds": round(mean([e.seconds for e in measured]), 2) if measured else None,
             "peak_mb": round(max([e.peak_memory_mb or 0 for e in measured])) if measured else None,

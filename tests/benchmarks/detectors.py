@@ -41,6 +41,7 @@ def measure(model: nn.Module, data: Dataset, images: int, samples: int) -> dict[
     split = quarters(data, 0, Regime.PUBLISHED)
     held = split.target_train
     shop = Workshop(
+        data=data.all.take(held),
         trusted=data.all.take(held[trusted_index(len(held), 0)]),
         num_classes=data.num_classes,
         train=_no_training,

@@ -39,6 +39,11 @@ BASE = ["eval", "--model", "digits-mlp", "--risk", "evasion", "--seeds", "1"]
         ([*BASE, "--set", "epsilon"], "--set wants field=value, found 'epsilon'"),
         ([*BASE, "--device", "cuda:77"], "No device 'cuda:77' here"),
         ([*BASE, "--defense", "dpsgd", "--set", "dp_epsilon=1e-9"], "cannot reach dp_epsilon=1e-09"),
+        ([*BASE, "--adversary", "adaptiv"], "No adversary 'adaptiv'. Nearest: adaptive"),
+        (
+            ["eval", "--model", "digits-tinted-mlp", "--risk", "attribute-inference", "--set", "attribute=sex"],
+            "No sensitive attribute of digits-tinted 'sex'. Known: tint",
+        ),
         (["eval", "--risk", "evasion"], "--model or with --where, one of the two"),
         (["eval", "--where", "dataset = 'nowhere'", "--risk", "all"], "No model of the catalog matches"),
         (["eval", "--where", "nonsense here", "--risk", "all"], "error"),

@@ -89,7 +89,9 @@ def test_bar_3_non_members_are_not_told_from_non_members(digits, plain, name, ta
             digits,
             plain[seed].model,
             seed,
-            quarters=replace(split, target_train=split.shadow_train),
+            quarters=replace(
+                split, target_train=split.shadow_train, shadow_train=split.target_train
+            ),
             threat=ThreatModel(access=Access.SCORES),
         )
         outcome = membership.play(registry.make("attack", name, {}), table)

@@ -61,7 +61,7 @@ class World:
         """What the owner has besides the model."""
         job = self.job(stack)
         members = self.hold(job.index)
-        shop = workshop(job, members.take(trusted_index(len(members), self.seed)), None)
+        shop = workshop(job, members, members.take(trusted_index(len(members), self.seed)), None)
         return {"members": members, "unseen": self.hold(self.split.target_test), "shop": shop}
 
     def independent(self) -> list[nn.Module]:

@@ -2,13 +2,17 @@
 
 import copy
 import re
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 
 import pytest
 import torch
 
 from harness import registry
+from harness.attacks.distribution import DistributionAttack, Suspects
+from harness.attacks.knowledge import Candidates, Shadow
 from harness.attacks.protocol import AttackerData, Evaded, Poison, Resolves
+from harness.attacks.records import InfersAttribute, Records
+from harness.attacks.released import InvertsGradients, Released
 from harness.stack import (
     Adapts,
     ChangesInputs,
@@ -22,7 +26,7 @@ from harness.stack import (
     Proves,
 )
 from harness.target import BlackBox
-from harness.types import Access, Part
+from harness.types import Access, Attribute, Column, Part
 from zoo import nets
 from zoo.errors import UnknownNameError, ZooError
 
@@ -30,25 +34,44 @@ from zoo.errors import UnknownNameError, ZooError
 TINY = {
     "apgd-ce": {"steps": 2},
     "apgd-t": {"steps": 2},
+    "attribute-embeddings": {"epochs": 1},
+    "attribute-scores": {"epochs": 1},
     "autoattack": {"steps": 2, "queries": 3},
     "badnets": {},
     "blended": {},
+    "boundary": {"queries": 40, "samples": 5},
+    "canary-audit": {},
     "correctness": {},
     "data-free": {"queries": 100, "epochs": 1, "width": 4},
     "distillation": {"epochs": 1},
+    "distribution-kl": {},
+    "distribution-loss": {},
+    "distribution-pin": {"epochs": 1},
+    "distribution-threshold": {},
     "fab-t": {"steps": 2},
     "feature-trigger": {},
     "fgsm": {},
     "fine-tuning": {"epochs": 1},
+    "fredrikson": {"iterations": 2},
+    "gmi": {"gan_steps": 2, "iterations": 2, "width": 2},
+    "gradient-inversion": {"observed": 2, "steps": 2},
     "knockoff": {"policy": "adaptive", "epochs": 1, "batch_size": 16},
     "label-flipping": {},
+    "lira": {"shadows": 8},
     "loss-threshold": {},
+    "mlp": {"epochs": 1},
+    "mlp-black-box": {"epochs": 1},
+    "mlp-white-box": {"epochs": 1},
     "modified-entropy": {},
     "pgd": {"steps": 2},
+    "plg-mi": {"gan_steps": 2, "iterations": 2, "width": 2},
     "pruning": {"epochs": 1},
+    "quantile": {"epochs": 1},
+    "rmia": {},
     "semi-supervised": {"epochs": 1, "shift": 0.3},
     "sig": {"frequency": 1},
     "square": {"queries": 3},
+    "tabular-inversion": {"steps": 2},
     "transfer": {"epochs": 1, "steps": 2},
     "wanet": {},
 }
@@ -66,13 +89,40 @@ def _result(found):
 @pytest.mark.parametrize("name", [n for n in TINY if registry.get("attack", n).risk != "poisoning"])
 def test_an_attack_depends_on_the_seed_and_nothing_else(name, tiny) -> None:
     attack = registry.make("attack", name, TINY[name])
+    z = torch.arange(64) % 2
+    tiny = replace(tiny, z={"odd": Attribute(z, ("no", "yes"))})
+    if name == "tabular-inversion":  # the one that images are nothing for
+        colours = Column("colour", 0, 15, values=tuple("abcdefghijklmno"))
+        tiny = replace(tiny, x=tiny.x.flatten(1), columns=(colours, Column("age", 15, 16)))
     if isinstance(attack, Resolves):
         attack = attack.resolve(tiny)
     torch.manual_seed(0)
-    model = nets.build("mlp-128", (1, 4, 4), 3)
-    data = AttackerData(
-        points=tiny.all, aux=tiny.all, num_classes=3, architecture="mlp-128", input_shape=(1, 4, 4)
-    )
+    model = nets.build("mlp-128", tiny.input_shape, 3)
+    held = torch.arange(64) % 4  # each shadow model is trained on a quarter
+    data = Candidates(
+        points=tiny.all, aux=tiny.all, num_classes=3, architecture="mlp-128",
+        input_shape=tiny.input_shape, columns=tiny.columns,
+        aux_member=held == 0,
+        shadows=tuple(
+            Shadow(
+                box=BlackBox(nets.build("mlp-128", (1, 4, 4), 3), Access.WEIGHTS),
+                members=held == k % 4,
+                aux_members=held == k % 4,
+            )
+            for k in range(8)
+        ),
+    )  # fmt: skip
+    known = {field.name: getattr(data, field.name) for field in fields(AttackerData)}
+    if isinstance(attack, InfersAttribute):
+        data = Records(**known, aux_z=z, num_values=2)
+    if isinstance(attack, InvertsGradients):
+        gradients = tuple(torch.rand(attack.observed, *p.shape) for p in model.parameters())
+        data = Released(**known, gradients=gradients)
+    if isinstance(attack, DistributionAttack):
+        boxes = tuple(shadow.box for shadow in data.shadows)
+        data = Suspects(
+            **known, victims=boxes[:2], own=(boxes[2:5], boxes[5:]), tests=(tiny.all, tiny.all)
+        )
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     first = attack.run(BlackBox(model, Access.WEIGHTS), data, seed=1)
     assert torch.equal(torch.get_rng_state(), state)
@@ -120,6 +170,7 @@ def test_a_defense_has_the_methods_of_the_parts_it_acts_on() -> None:
         Part.INPUTS: (ChangesInputs, ChangesLoss),
         Part.LOSS: (ChangesLoss, Fits),
         Part.GRADIENTS: Fits,
+        Part.SCHEDULE: Fits,
         Part.MODEL: Edits,
         Part.OUTPUT: Guards,
         Part.INSPECTION: (InspectsModels, FiltersInputs),

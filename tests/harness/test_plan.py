@@ -24,6 +24,10 @@ PUBLISHED = replace(
 )  # fmt: skip
 
 
+OF_ATTRIBUTES = (Risk.ATTRIBUTE_INFERENCE, Risk.DISTRIBUTION_INFERENCE)
+"""Risks that digits, having no sensitive attribute, do not have."""
+
+
 @pytest.fixture
 def make(digits, tiny):
     def run(models=(SCRATCH,), stacks="none", risks="all", *, done=(), trained=(), **other):
@@ -50,8 +54,13 @@ def test_the_standard_attacks_on_all_risks_for_every_seed(make) -> None:
     seen = {(i.cell.defense, i.cell.attack.name, i.cell.seed) for i in found.wanted}
     attacks = [name for names in registry.STANDARD.values() for name in names]
     assert seen == {(d, a, s) for d in ("none", "dpsgd") for a in attacks for s in (0, 1)}
-    assert len(found.wanted) == len(seen)
-    assert len(found.jobs) == 8  # with and without the defense, clean and poisoned
+    naive = [i for i in found.wanted if not i.cell.threat.adaptive]
+    assert len(found.wanted) == len(seen) + len(naive)
+    assert all(i.refused for i in found.wanted if i.cell.risk in OF_ATTRIBUTES)
+    # With and without the defense, clean and poisoned; for each seed a classifier that judges
+    # reconstructions; and for all seeds the shadow models.
+    shadows = registry.get("attack", "rmia")().shadows
+    assert len(found.jobs) == 8 + 2 + 2 * shadows
 
 
 def test_all_is_every_attack_on_the_risk(make) -> None:
@@ -66,6 +75,41 @@ def test_every_standard_attack_is_known_and_on_its_risk() -> None:
     for risk, names in registry.STANDARD.items():
         for name in names:
             assert registry.get("attack", name).risk is risk
+
+
+def test_a_risk_of_attributes_is_refused_where_there_are_none(make) -> None:
+    found = make(risks="attribute-inference", seeds=1)
+    assert {i.refused for i in found.wanted} == {
+        "digits has no sensitive attributes. Choose a model of a dataset that has some, such as "
+        "digits-tinted or adult."
+    }
+    assert not found.jobs
+
+
+def test_shadow_models_are_shared_by_seeds_and_know_the_defense_or_not(make) -> None:
+    found = make(stacks="dpsgd", risks="membership-inference", attacks=("rmia",))
+    shadows = {
+        (i.cell.defense, i.cell.threat.adaptive): {job.key for job in i.others["shadows"]}
+        for i in found.wanted
+    }
+    assert len(found.wanted) == 8  # two seeds, with and without the defense, both adversaries
+    assert shadows[("dpsgd", False)] == shadows[("none", True)] == shadows[("none", False)]
+    assert shadows[("dpsgd", True)].isdisjoint(shadows[("none", True)])
+    assert len(found.jobs) == 4 + 2 * len(shadows[("dpsgd", True)])
+    naive = make(
+        stacks="dpsgd", risks="membership-inference", attacks=("rmia",), adversaries=(False,)
+    )
+    assert {str(i.cell.threat) for i in naive.wanted} == {"scores, shadow, naive"}
+
+
+def test_an_attack_without_shadow_models_has_one_adversary(make) -> None:
+    found = make(risks="membership-inference", attacks=("loss-threshold",), seeds=1)
+    assert [i.cell.threat.adaptive for i in found.wanted] == [True]
+
+
+def test_nobody_imitates_the_training_of_a_published_model(make) -> None:
+    found = make(models=(PUBLISHED,), risks="membership-inference", attacks=("rmia",), seeds=1)
+    assert all("Shadow models imitate" in i.refused for i in found.wanted)
 
 
 def test_poison_is_trained_for_and_its_clean_twin_is_the_same_without_it(make) -> None:
@@ -240,8 +284,8 @@ def test_an_attack_on_another_risk_is_refused(make) -> None:
 
 
 def test_a_risk_without_attacks_is_refused(make) -> None:
-    with pytest.raises(ZooError, match="No attack on attribute-inference is available"):
-        make(risks="attribute-inference")
+    with pytest.raises(ZooError, match="No attack on discriminatory-behavior is available"):
+        make(risks="discriminatory-behavior")
 
 
 def test_bare_settings_find_their_method(make) -> None:

@@ -20,9 +20,17 @@ from harness.plan import Request, plan
 from harness.stack import Cleaned, NotApplicableError, Stack
 from harness.training import train_alone
 from harness.types import Part, Risk, Split
+from harness.workshop import Workshop
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
+
+NOTHING = Split(torch.zeros(0, 1), torch.zeros(0).long())
+SHOP = Workshop(
+    data=NOTHING, trusted=NOTHING, num_classes=10, train=lambda data: nn.Identity(), recipe=None,
+    seed=0,
+)  # fmt: skip
+"""These guards look at none of it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Constant:
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
     reference: ClassVar[str] = ""
 
-    def guard(self, model: nn.Module) -> nn.Module:
+    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         class Same(nn.Module):
             def forward(self, x):
                 return torch.zeros(len(x), 10)
@@ -84,7 +92,7 @@ def test_each_defense_acts_at_its_place(registered, job_for, digits) -> None:
 
 
 def test_an_output_defense_is_put_over_the_model() -> None:
-    guarded = Stack.of([Constant()]).guard(nn.Identity())
+    guarded = Stack.of([Constant()]).guard(nn.Identity(), SHOP)
     assert guarded(torch.ones(3)).tolist() == [[0.0] * 10] * 3
 
 
@@ -124,10 +132,10 @@ def test_what_is_hidden_stays_hidden_behind_every_vote() -> None:
     """By name, label-only would come first: the votes over it would be scores again."""
     model = nn.Linear(2, 3)
     for hides in (LabelOnly(), TopK(k=1)):
-        guarded = Stack.of([hides, RandomizedSmoothing(sigma=1.0)]).guard(model)
+        guarded = Stack.of([hides, RandomizedSmoothing(sigma=1.0)]).guard(model, SHOP)
         assert isinstance(guarded.model, Smoothed)
         assert guarded.model.model is model
-    certain = Stack.of([RandomizedSmoothing(sigma=1.0), LabelOnly()]).guard(model)
+    certain = Stack.of([RandomizedSmoothing(sigma=1.0), LabelOnly()]).guard(model, SHOP)
     assert certain(torch.rand(20, 2)).softmax(1).amax(1).tolist() == [1.0] * 20
 
 
@@ -179,3 +187,31 @@ def test_only_output_defenses_leave_the_training_alone() -> None:
     assert Stack.of([]).makes_model == ()
     assert Stack.of([Constant()]).makes_model == ()
     assert Stack.of([Constant(), Double()]).makes_model == (Double(),)
+
+
+def test_a_privacy_budget_names_what_it_does_not_cover(digits, job_for) -> None:
+    outlier_removal, watermark = (
+        registry.make("defense", name, {}) for name in ("outlier-removal", "watermark")
+    )
+    methods = tuple(registry.describe(d) for d in (DPSGD(), outlier_removal, watermark))
+    job = job_for(stack=methods)
+    evidence = train_alone(job, digits.all.take(job.index), None).evidence
+    assert evidence["dp_epsilon"] > 0
+    # Marks are added whatever the examples are; who is removed depends on all of them.
+    assert evidence["dp_epsilon_without"] == ["outlier-removal"]
+    alone = train_alone(job_for(stack=methods[:1]), digits.all.take(job.index), None)
+    assert "dp_epsilon_without" not in alone.evidence
+
+
+def test_nobody_is_sent_the_steps_of_a_training_loop_that_is_its_own() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    x, y = torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])
+    for name in ("abl", "relaxloss", "knowledge-distillation"):
+        stack = Stack.of([registry.make("defense", name, {})])
+        with pytest.raises(NotApplicableError, match=f"{name} has a training loop of its own"):
+            stack.release(model, x, y, seed=0)
+    released = Stack.of([registry.make("defense", "early-stopping", {})]).release(
+        model, x, y, seed=0
+    )
+    plain = Stack(()).release(model, x, y, seed=0)
+    assert all(map(torch.equal, released, plain))

@@ -8,7 +8,7 @@ from leaderboard.model_page import model_page
 def test_each_regime_is_a_section_of_its_own(interaction, evaluation):
     found = findings([interaction(), interaction(regime=Regime.FINE_TUNED)], [])
 
-    page = model_page("digits-cnn", {}, found, [evaluation(regime=Regime.PUBLISHED)])
+    page = model_page("digits-cnn", {}, found, [evaluation(regime=Regime.PUBLISHED)], {})
 
     assert page.path == "models/digits-cnn.html"
     assert [(s.regime, len(s.findings), len(s.seed_tables)) for s in page.sections] == [
@@ -28,7 +28,7 @@ def test_evaluations_of_one_attacker_stand_in_one_table(evaluation):
         ]
     )
 
-    (section,) = model_page("digits-cnn", {}, [], measured).sections
+    (section,) = model_page("digits-cnn", {}, [], measured, {}).sections
 
     assert [
         (table.risk, [(e.cell.defense, e.cell.seed) for e in table.evaluations])
@@ -49,7 +49,7 @@ def test_provenance_that_all_seeds_share_is_said_once(evaluation):
         evaluation(seed=2, provenance=made_on("cpu") | {"split": "s"}),
     ]
 
-    (section,) = model_page("digits-cnn", {}, [], measured).sections
+    (section,) = model_page("digits-cnn", {}, [], measured, {}).sections
     (table,) = section.seed_tables
 
     assert table.shared == {"versions torch": "2.15"}
@@ -67,7 +67,7 @@ def test_the_primary_metric_comes_first(evaluation):
         evaluation(seed=1, metrics={"a": 1.0, "z": 2.0, "b": None}, primary="z"),
     ]
 
-    (section,) = model_page("digits-cnn", {}, [], measured).sections
+    (section,) = model_page("digits-cnn", {}, [], measured, {}).sections
 
     assert section.seed_tables[0].metrics == ("z", "a", "b")
 
@@ -82,6 +82,21 @@ def test_findings_are_grouped_by_defense(interaction):
         [],
     )
 
-    (section,) = model_page("digits-cnn", {}, found, []).sections
+    (section,) = model_page("digits-cnn", {}, found, [], {}).sections
 
     assert [(name, len(group)) for name, group in section.defenses] == [("a", 2), ("b", 1)]
+
+
+def test_each_defense_shows_the_pictures_of_its_first_seed_that_has_some(evaluation):
+    measured = in_order(evaluation(seed=seed, stack=stack) for seed in (0, 1, 2) for stack in
+                        ((), evaluation().cell.stack))  # fmt: skip
+    pictures = {e.cell.key: {"grid": f"{e.cell.seed}".encode()} for e in measured if e.cell.seed}
+
+    (section,) = model_page("digits-cnn", {}, [], measured, pictures).sections
+    (table,) = section.seed_tables
+
+    assert [(p.evaluation.cell.defense, p.png) for p in table.pictures] == [
+        ("none", b"1"),
+        ("dpsgd", b"1"),
+    ]
+    assert len({p.path for p in table.pictures}) == 2

@@ -97,7 +97,7 @@ def test_four_stages_halve_an_image_three_times(name: str) -> None:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", SURROGATES)
 def test_stacked_models_in_train_mode_have_the_gradients_of_each(
-    name: str, shape: tuple[int, int, int]
+    name: str, shape: tuple[int, ...]
 ) -> None:
     models = [nets.build(name, shape, 10).train() for _ in range(2)]
     x, y = torch.rand(2, 3, *shape), torch.randint(0, 10, (2, 3))
@@ -117,7 +117,7 @@ def test_stacked_models_in_train_mode_have_the_gradients_of_each(
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)], ids=str)
 @pytest.mark.parametrize("name", [name for name in SURROGATES if name != "resnet8"])
 def test_opacus_gives_every_parameter_the_gradient_of_each_sample(
-    name: str, shape: tuple[int, int, int]
+    name: str, shape: tuple[int, ...]
 ) -> None:
     net = nets.build(name, shape, 10)
     x, y = torch.rand(3, *shape), torch.randint(0, 10, (3,))

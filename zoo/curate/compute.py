@@ -13,7 +13,7 @@ from zoo.curate.files import write_rows
 from zoo.errors import ZooError
 from zoo.nets import LIBRARIES, names
 
-Network = tuple[str, tuple[int, int, int], int]
+Network = tuple[str, tuple[int, ...], int]
 """Architecture, input shape and number of classes."""
 
 _SAVE_EVERY = 50  # networks: what an interrupted run loses at most

@@ -10,7 +10,7 @@ from zoo.nets.sequential import num_features
 class LeNet5Wide(nn.Module):
     """LeNet-5 with 32 and 64 channels of 3x3 convolutions and 200 hidden units (advertorch)."""
 
-    def __init__(self, input_shape: tuple[int, int, int], num_classes: int) -> None:
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(input_shape[0], 32, 3, padding=1)
         self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
@@ -33,7 +33,7 @@ class SpatialTransformerCNN(nn.Module):
         Jaderberg et al. (2015). Spatial Transformer Networks. NeurIPS.
     """
 
-    def __init__(self, input_shape: tuple[int, int, int], num_classes: int) -> None:
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(input_shape[0], 100, 5)
         self.bn1 = nn.BatchNorm2d(100)

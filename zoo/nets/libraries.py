@@ -11,7 +11,7 @@ from torch import nn
 
 from zoo.errors import ZooError, unknown
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 
 
 def _timm(name: str, input_shape: Shape, num_classes: int) -> nn.Module:

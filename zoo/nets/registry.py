@@ -13,7 +13,7 @@ from zoo.nets.sequential import cnn_small, mlp, strided_cnn
 from zoo.nets.small_images import BasicBlock, Bottleneck, PreactivationBlock, StemResNet
 from zoo.nets.vit import VisionTransformer
 
-ARCHITECTURES: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
+ARCHITECTURES: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
     "cifar-resnet20": partial(CifarResNet, blocks=3),
     "cifar-resnet32": partial(CifarResNet, blocks=5),
     "cifar-resnet44": partial(CifarResNet, blocks=7),
@@ -28,6 +28,7 @@ ARCHITECTURES: dict[str, Callable[[tuple[int, int, int], int], nn.Module]] = {
     "gtsrb-stn": SpatialTransformerCNN,
     "lenet5-wide": LeNet5Wide,
     "mlp-128": partial(mlp, hidden=(128,)),
+    "mlp-32": partial(mlp, hidden=(32,)),
     "mlp-6x100": partial(mlp, hidden=(100,) * 5),
     "resnet2b": partial(PlainResNet, channels=8, stages=1),
     "resnet4b": partial(PlainResNet, channels=16, stages=2),
@@ -60,13 +61,13 @@ def names() -> list[str]:
     return sorted(ARCHITECTURES)
 
 
-def build(architecture: str, input_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+def build(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """A network with fresh weights from torch's global random numbers.
 
     Args:
         architecture: One of `names`, or ``library/name`` of an installed library: ``timm``,
             ``torchvision`` or ``pytorchcv``.
-        input_shape: (channels, height, width) of the scaled input.
+        input_shape: (channels, height, width) of the scaled input, or (features,).
         num_classes: Number of logits.
 
     Raises:

@@ -34,7 +34,7 @@ class CifarResNet(nn.Module):
         He et al. (2016). Deep Residual Learning for Image Recognition. CVPR. Section 4.2.
     """
 
-    def __init__(self, input_shape: tuple[int, int, int], num_classes: int, *, blocks: int) -> None:
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int, *, blocks: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(input_shape[0], 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
@@ -96,7 +96,7 @@ class WideResNet(nn.Module):
     """
 
     def __init__(
-        self, input_shape: tuple[int, int, int], num_classes: int, *, blocks: int, widen: int
+        self, input_shape: tuple[int, ...], num_classes: int, *, blocks: int, widen: int
     ) -> None:
         super().__init__()
         narrow, middle, wide = 16 * widen, 32 * widen, 64 * widen
@@ -138,7 +138,7 @@ class PlainResNet(nn.Module):
 
     def __init__(
         self,
-        input_shape: tuple[int, int, int],
+        input_shape: tuple[int, ...],
         num_classes: int,
         *,
         channels: int,

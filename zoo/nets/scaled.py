@@ -1,4 +1,4 @@
-"""The input scaling that belongs to a model, so that every model takes pixels in [0, 1]."""
+"""The input scaling that belongs to a model, so that every model takes numbers in [0, 1]."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ class Scaled(nn.Module):
     The scaling is fixed, so it is not part of the state dict.
 
     Args:
-        net: Takes scaled inputs (n, channels, height, width), gives logits (n, num_classes).
-        mean: Per channel.
-        std: Per channel.
-        input_shape: (channels, height, width) that ``net`` takes.
+        net: Takes scaled inputs (n, *input_shape), gives logits (n, num_classes).
+        mean: Per channel; one for all features of a table.
+        std: Likewise.
+        input_shape: (channels, height, width) or (features,) that ``net`` takes.
     """
 
     mean: Tensor
@@ -27,17 +27,18 @@ class Scaled(nn.Module):
         net: nn.Module,
         mean: Sequence[float],
         std: Sequence[float],
-        input_shape: tuple[int, int, int],
+        input_shape: tuple[int, ...],
     ) -> None:
         super().__init__()
         self.net = net
         self.size = input_shape[1:]
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        shape = (-1, *(1 for _ in self.size))
+        self.register_buffer("mean", torch.tensor(mean).view(shape), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(shape), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, num_classes) for pixels ``x`` (n, channels, height, width) in [0, 1]."""
-        if x.shape[-2:] != self.size:
+        """Logits (n, num_classes) for ``x`` (n, ...) in [0, 1]."""
+        if self.size and x.shape[-2:] != self.size:
             # Antialiased, as the image libraries resize that published models were trained with.
             x = F.interpolate(x, self.size, mode="bilinear", antialias=True)
         return self.net((x - self.mean) / self.std)

@@ -7,7 +7,7 @@ from torch import nn
 
 
 def mlp(
-    input_shape: tuple[int, int, int], num_classes: int, *, hidden: Sequence[int]
+    input_shape: tuple[int, ...], num_classes: int, *, hidden: Sequence[int]
 ) -> nn.Sequential:
     """A perceptron with ReLU after each hidden layer; layer 0 flattens the input."""
     layers: list[nn.Module] = [nn.Flatten()]
@@ -18,7 +18,7 @@ def mlp(
     return nn.Sequential(*layers, nn.Linear(width, num_classes))
 
 
-def cnn_small(input_shape: tuple[int, int, int], num_classes: int) -> nn.Sequential:
+def cnn_small(input_shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
     """Two 3x3 convolutions (16 and 32 channels), each with 2x2 pooling, then 64 hidden units."""
     features = [
         nn.Conv2d(input_shape[0], 16, 3, padding=1),
@@ -34,7 +34,7 @@ def cnn_small(input_shape: tuple[int, int, int], num_classes: int) -> nn.Sequent
 
 
 def strided_cnn(
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     num_classes: int,
     *,
     channels: tuple[int, int],
@@ -62,7 +62,7 @@ def strided_cnn(
     return nn.Sequential(*layers, nn.Linear(width, num_classes))
 
 
-def num_features(layers: Sequence[nn.Module], input_shape: tuple[int, int, int]) -> int:
+def num_features(layers: Sequence[nn.Module], input_shape: tuple[int, ...]) -> int:
     """How many numbers come out of ``layers`` for one input.
 
     Raises:

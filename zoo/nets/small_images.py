@@ -94,7 +94,7 @@ class StemResNet(nn.Module):
 
     def __init__(
         self,
-        input_shape: tuple[int, int, int],
+        input_shape: tuple[int, ...],
         num_classes: int,
         *,
         block: _Block,

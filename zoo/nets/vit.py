@@ -52,7 +52,7 @@ class VisionTransformer(nn.Module):
 
     def __init__(
         self,
-        input_shape: tuple[int, int, int],
+        input_shape: tuple[int, ...],
         num_classes: int,
         *,
         patch: int,

@@ -1,5 +1,7 @@
 """The Square attack: its moves by hand, its budget, and that it needs no gradients."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -104,10 +106,13 @@ def test_needs_scores_and_two_queries_about_each_example(tiny, digits, trained, 
         Square(p_init=2)
     with pytest.raises(ZooError, match=r"pixel range \[0, 1\], found 8"):
         Square(epsilon=8).resolve(tiny)
-    quarters = table_for(digits, trained).quarters
+    setting = table_for(digits, trained).setting
+    few, enough = (
+        replace(setting, threat=ThreatModel(access=Access.SCORES, queries=n)) for n in (800, 898)
+    )
     with pytest.raises(ZooError, match="at least twice each, but the query budget is 800"):
-        evasion.check(Square(), ThreatModel(access=Access.SCORES, queries=800), quarters, 0)
-    evasion.check(Square(), ThreatModel(access=Access.SCORES, queries=898), quarters, 0)
+        evasion.check(Square(), few)
+    evasion.check(Square(), enough)
 
 
 def test_scores_tell_as_much_as_logits(trained, points, robust) -> None:

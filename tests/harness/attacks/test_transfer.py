@@ -118,4 +118,6 @@ def test_an_attacker_without_data_is_told_what_to_do(trained, data, digits, tabl
     split = quarters(replace(digits, n_train=0), 0, Regime.PUBLISHED)
     threat = ThreatModel(access=Access.LABELS, aux=Aux.PARTIAL)
     with pytest.raises(ZooError, match="partial data holds no examples"):
-        evasion.check(QUICK, threat, split, 0)
+        evasion.check(
+            QUICK, replace(table_for(digits, trained).setting, quarters=split, threat=threat)
+        )

@@ -16,9 +16,18 @@ from harness.defenses.score_noise import ScoreNoise
 from harness.defenses.top_k import TopK
 from harness.target import BlackBox
 from harness.training import train_alone
-from harness.types import Access
+from harness.types import Access, Split
+from harness.workshop import Workshop
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
+
+NOTHING = Split(torch.zeros(0, 1), torch.zeros(0).long())
+SHOP = Workshop(
+    data=NOTHING, trusted=NOTHING, num_classes=10, train=lambda data: nn.Identity(), recipe=None,
+    seed=0,
+)  # fmt: skip
+"""These guards look at none of it."""
+
 
 GUARDS = [
     Rounding(decimals=0), Rounding(decimals=1), Rounding(), TopK(k=1), TopK(k=3), LabelOnly(),
@@ -29,7 +38,7 @@ GUARDS = [
 def _seen(defense, *rows: tuple[float, ...]) -> torch.Tensor:
     """What an attacker sees of a model with these scores."""
     logits = torch.tensor(rows).log()
-    return BlackBox(defense.guard(nn.Identity()), Access.SCORES).scores(logits)
+    return BlackBox(defense.guard(nn.Identity(), SHOP), Access.SCORES).scores(logits)
 
 
 def _near(*rows: tuple[float, ...]):
@@ -80,7 +89,7 @@ def test_rounding_equals_art() -> None:
 
 
 def test_noise_has_its_scale_and_is_the_same_for_the_same_query() -> None:
-    guarded = BlackBox(ScoreNoise(scale=0.01).guard(nn.Identity()), Access.SCORES)
+    guarded = BlackBox(ScoreNoise(scale=0.01).guard(nn.Identity(), SHOP), Access.SCORES)
     # Scores of .4, .3 and .3 that differ as inputs, by a shift that the softmax does not see.
     x = torch.tensor([0.4, 0.3, 0.3]).log() + torch.arange(4000)[:, None] / 1000
     seen = guarded.scores(x)
@@ -112,7 +121,7 @@ def test_no_decision_changes_and_every_answer_is_a_distribution(defense) -> None
             for scale in (0.0, 1e-4, 0.1, 1.0, 10.0, 100.0)
         ]
     )
-    guarded = defense.guard(nn.Identity())
+    guarded = defense.guard(nn.Identity(), SHOP)
     state = torch.get_rng_state()
     found = guarded(logits)
     assert torch.equal(torch.get_rng_state(), state)
@@ -136,7 +145,7 @@ def test_an_attacker_with_the_weights_is_not_fooled(defense, model, digits) -> N
     data = AttackerData(points=points, num_classes=10, architecture="", input_shape=(1, 8, 8))
     attack = PGD(steps=5).resolve(digits)
     bare = attack.run(BlackBox(model, Access.WEIGHTS), data, seed=0)
-    guarded = defense.guard(model)
+    guarded = defense.guard(model, SHOP)
     found = attack.run(BlackBox(guarded, Access.WEIGHTS), data, seed=0)
     assert torch.equal(found, bare)
     assert (guarded(found).argmax(1) != points.y).sum() > 10
@@ -144,7 +153,7 @@ def test_an_attacker_with_the_weights_is_not_fooled(defense, model, digits) -> N
 
 def test_scores_stay_hidden_from_an_attacker_who_asks_with_a_gradient(model, digits) -> None:
     x = digits.x[:5].clone().requires_grad_()
-    seen = BlackBox(LabelOnly().guard(model), Access.SCORES).scores(x)
+    seen = BlackBox(LabelOnly().guard(model, SHOP), Access.SCORES).scores(x)
     assert seen.amax(1).tolist() == [1.0] * 5
 
 
@@ -152,7 +161,7 @@ def test_scores_of_labels_only_teach_a_thief_what_labels_teach(model, digits) ->
     aux = digits.all.take(torch.arange(200))
     data = AttackerData(aux=aux, num_classes=10, architecture="mlp-128", input_shape=(1, 8, 8))
     attack = Distillation(epochs=3)
-    of_scores = attack.run(BlackBox(LabelOnly().guard(model), Access.SCORES), data, seed=0)
+    of_scores = attack.run(BlackBox(LabelOnly().guard(model, SHOP), Access.SCORES), data, seed=0)
     of_labels = attack.run(BlackBox(model, Access.LABELS), data, seed=0)
     for one, two in zip(of_scores.parameters(), of_labels.parameters(), strict=True):
         torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)

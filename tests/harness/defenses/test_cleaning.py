@@ -57,8 +57,9 @@ def _clusters(*, poisoned: int) -> tuple[Split, torch.Tensor, Workshop]:
     data = Split(torch.cat([x, odd]), torch.cat([y, torch.zeros(poisoned, dtype=torch.int64)]))
     model = _Passing(centres).eval()
     shop = Workshop(
-        trusted=Split(x[:10], y[:10]), num_classes=2, train=lambda data: model, recipe=None, seed=0
-    )
+        data=data, trusted=Split(x[:10], y[:10]), num_classes=2, train=lambda data: model,
+        recipe=None, seed=0,
+    )  # fmt: skip
     return data, truth, shop
 
 
@@ -167,7 +168,7 @@ def test_outliers_are_judged_by_the_owners_data_alone(job_for, digits) -> None:
     job = job_for(recipe=Recipe(epochs=1))
     data = digits.all.take(job.index)
     trusted = trusted_index(len(data), job.seed)
-    shop = workshop(job, data.take(trusted), None)
+    shop = workshop(job, data, data.take(trusted), None)
     assert set(job.index.tolist()).isdisjoint(split.target_test.tolist())
     assert torch.equal(shop.trusted.x, digits.x[split.target_train[trusted]])
 
@@ -180,7 +181,7 @@ def test_the_model_is_trained_anew_on_the_cleaned_data(job_for, digits) -> None:
     job = job_for(stack=(registry.describe(defense),))
     data = digits.all.take(job.index)
     defended = train_alone(job, data, None).model
-    shop = workshop(job, data.take(trusted_index(len(data), job.seed)), None)
+    shop = workshop(job, data, data.take(trusted_index(len(data), job.seed)), None)
     plain = shop.train(defense.clean(data, shop).data)
     torch.testing.assert_close(
         dict(defended.state_dict()), dict(plain.state_dict()), rtol=0, atol=0

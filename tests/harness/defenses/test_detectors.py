@@ -70,8 +70,9 @@ def _no_training(data: Split) -> nn.Module:
 
 
 SHOP = Workshop(
-    trusted=_images(80, 0), num_classes=CLASSES, train=_no_training, recipe=None, seed=0
-)
+    data=_images(80, 0), trusted=_images(80, 0), num_classes=CLASSES, train=_no_training,
+    recipe=None, seed=0,
+)  # fmt: skip
 TEST = _images(60, 1)
 
 

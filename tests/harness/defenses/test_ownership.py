@@ -53,7 +53,9 @@ def _shop(seed=0, classes=3, shape=(1, 4, 4), recipe=Recipe(lr=0.01, epochs=3, b
         with seeded("net", 0):
             return fit(nets.build("mlp-128", shape, classes), data, recipe, seed=0)
 
-    return Workshop(trusted=trusted, num_classes=classes, train=train, recipe=recipe, seed=seed)
+    return Workshop(
+        data=trusted, trusted=trusted, num_classes=classes, train=train, recipe=recipe, seed=seed
+    )
 
 
 def _owner(shop: Workshop, model: nn.Module, n=40, m=31, shape=(1, 4, 4)) -> Owner:
@@ -295,7 +297,7 @@ def test_settings_that_do_not_fit_are_named(make, message) -> None:
 def test_the_workshop_of_a_job_gives_the_owner_the_same_marks(digits, job_for) -> None:
     job = job_for(recipe=Recipe(epochs=1))
     held = digits.all.take(quarters(digits, 0, Regime.FROM_SCRATCH).target_train)
-    shops = [workshop(job, held.take(torch.arange(20)), None) for _ in range(2)]
+    shops = [workshop(job, held, held.take(torch.arange(20)), None) for _ in range(2)]
     for defense in (Watermark(), RadioactiveData()):
         first, again = (defense.clean(held, shop).data for shop in shops)
         assert torch.equal(first.x, again.x)

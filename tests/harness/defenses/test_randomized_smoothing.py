@@ -16,9 +16,18 @@ from harness.defenses.randomized_smoothing import RandomizedSmoothing, lower_bou
 from harness.registry import describe
 from harness.target import BlackBox
 from harness.training import train_alone
-from harness.types import Access
+from harness.types import Access, Split
+from harness.workshop import Workshop
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
+
+NOTHING = Split(torch.zeros(0, 1), torch.zeros(0).long())
+SHOP = Workshop(
+    data=NOTHING, trusted=NOTHING, num_classes=10, train=lambda data: nn.Identity(), recipe=None,
+    seed=0,
+)  # fmt: skip
+"""These guards look at none of it."""
+
 
 SMOOTHING = RandomizedSmoothing(sigma=0.25)
 
@@ -92,24 +101,24 @@ def test_a_certificate_depends_on_the_seed_and_nothing_else() -> None:
 def test_answers_are_the_shares_of_the_votes() -> None:
     x = _points((0.5, 0.4), (0.45, 0.4), (0.2, 0.2))
     many = RandomizedSmoothing(sigma=0.25, votes=20_000)
-    seen = BlackBox(many.guard(Plane()), Access.SCORES).scores(x)
+    seen = BlackBox(many.guard(Plane(), SHOP), Access.SCORES).scores(x)
     expected = norm.cdf(_distance(x).numpy() / 0.25)
     assert seen[:, 1].numpy() == pytest.approx(expected, abs=0.012)
     assert seen.sum(1).numpy() == pytest.approx(1)
     # A class without votes has a logit, too.
-    assert torch.isfinite(many.guard(Plane())(_points((0.9, 0.1)))).all()
+    assert torch.isfinite(many.guard(Plane(), SHOP)(_points((0.9, 0.1)))).all()
 
 
 def test_the_same_query_gets_the_same_answer_in_any_batch() -> None:
     x = torch.rand(30, 1, 1, 2, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.3
-    guarded = SMOOTHING.guard(Plane())
+    guarded = SMOOTHING.guard(Plane(), SHOP)
     state = torch.get_rng_state()
     found = guarded(x)
     assert torch.equal(torch.get_rng_state(), state)
     assert len(found.unique(dim=0)) > 10
     assert torch.equal(torch.cat([guarded(row[None]) for row in x]), found)
     assert torch.equal(guarded(x.flip(0)).flip(0), found)
-    at_once = RandomizedSmoothing(sigma=0.25, batch_size=10_000).guard(Plane())
+    at_once = RandomizedSmoothing(sigma=0.25, batch_size=10_000).guard(Plane(), SHOP)
     assert torch.equal(at_once(x), found)
 
 
@@ -122,7 +131,7 @@ def test_no_more_copies_are_on_the_device_than_said() -> None:
             return super().forward(x)
 
     few = RandomizedSmoothing(sigma=0.25, votes=40, n0=30, n=500, batch_size=100)
-    few.guard(Counting())(torch.rand(5, 1, 1, 2))
+    few.guard(Counting(), SHOP)(torch.rand(5, 1, 1, 2))
     assert sizes == [80, 80, 40]
     sizes.clear()
     few.certify(Counting(), torch.rand(1, 1, 1, 2), seed=0)
@@ -136,7 +145,7 @@ def test_who_differentiates_gets_the_gradient_of_the_mean_score() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 3))
     x = torch.rand(5, 1, 1, 2).requires_grad_()
-    found = SMOOTHING.guard(model)(x)
+    found = SMOOTHING.guard(model, SHOP)(x)
     shift = 0.25 * noise("randomized-smoothing", x, 100, 1, 1, 2)
     copies = [model(x + shift[:, i]).softmax(1) for i in range(100)]
     expected = torch.stack(copies).mean(0).log()
@@ -161,7 +170,7 @@ def test_no_attack_within_the_certified_radius_breaks_it(digits, noisy) -> None:
     points = digits.all.take(torch.arange(1500, 1700))
     smoothing = RandomizedSmoothing().resolve(digits)
     label, radius = smoothing.certify(noisy.model, points.x, seed=0)
-    guarded = smoothing.guard(noisy.model)
+    guarded = smoothing.guard(noisy.model, SHOP)
     data = AttackerData(points=points, num_classes=10, architecture="", input_shape=(1, 8, 8))
     attack = PGD(norm="l2", epsilon=0.45, steps=10).resolve(digits)
     moved = attack.run(BlackBox(guarded, Access.WEIGHTS), data, seed=0)
@@ -210,13 +219,13 @@ def test_a_published_robust_model_is_certified_and_its_guards_mask_nothing(
     assert sure.double().mean() > 0.7
     held = AttackerData(points=points, num_classes=10, architecture="", input_shape=(1, 28, 28))
     attack = PGD(norm="l2", epsilon=0.5, steps=3).resolve(data)
-    guarded = SMOOTHING.guard(model)
+    guarded = SMOOTHING.guard(model, SHOP)
     moved = attack.run(BlackBox(guarded, Access.WEIGHTS), held, seed=0)
     assert torch.equal(BlackBox(guarded, Access.LABELS).labels(moved)[sure], label[sure])
     hard = PGD(epsilon=0.4, steps=5).resolve(data)
     bare = hard.run(BlackBox(model, Access.WEIGHTS), held, seed=0)
     assert (model(bare).argmax(1) != points.y).any()
-    hidden = LabelOnly().guard(model)
+    hidden = LabelOnly().guard(model, SHOP)
     assert torch.equal(hard.run(BlackBox(hidden, Access.WEIGHTS), held, seed=0), bare)
 
 

@@ -31,7 +31,9 @@ def _never(data: Split) -> nn.Module:
 
 
 def _shop(trusted: Split) -> Workshop:
-    return Workshop(trusted=trusted, num_classes=10, train=_never, recipe=None, seed=0)
+    return Workshop(
+        data=trusted, trusted=trusted, num_classes=10, train=_never, recipe=None, seed=0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def backdoored(digits, job_for):
             data = BadNets().poison(
                 clean, trusted=trusted, num_classes=10, seed=derive("poison", seed)
             )
-            shop = workshop(job, clean.take(trusted), None)
+            shop = workshop(job, clean, clean.take(trusted), None)
             test = digits.all.take(quarters(digits, seed, Regime.FROM_SCRATCH).target_test)
             made[architecture, seed] = shop.train(data.data), shop, data.data, test, job
         return made[architecture, seed]

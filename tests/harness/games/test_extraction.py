@@ -66,11 +66,14 @@ def test_a_share_that_is_not_the_customary_one_is_seen_and_stored(digits) -> Non
     assert [Cell.from_dict(c.to_dict()) for c in (cell, other)] == [cell, other]
 
 
-def test_an_attacker_who_holds_nothing_is_refused(digits) -> None:
+def test_an_attacker_who_holds_nothing_is_refused(digits, table) -> None:
     split = quarters(digits, 0, Regime.PUBLISHED)  # no official split: nobody knows the members
     with pytest.raises(ZooError, match="partial data holds no inputs: nobody knows"):
-        extraction.check(Distillation(), PARTIAL, split, 0)
-    extraction.check(DataFree(), replace(NONE, queries=10**6), split, 0)
+        extraction.check(
+            Distillation(), replace(table.setting, quarters=split, threat=PARTIAL, ood_size=0)
+        )
+    free = replace(NONE, queries=10**6)
+    extraction.check(DataFree(), replace(table.setting, quarters=split, threat=free, ood_size=0))
 
 
 def test_an_attack_that_needs_no_data_is_handed_none(table) -> None:

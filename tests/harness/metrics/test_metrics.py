@@ -116,11 +116,12 @@ def test_every_primary_metric_has_a_formula() -> None:
     everything = {
         "robust_accuracy": 0.4, "clean_accuracy": 0.8, "fidelity": 0.9, "majority_agreement": 0.1,
             "attack_success_rate": 0.7, "clean_model_success_rate": 0.1,
-        "auc": 0.6,
+        "auc": 0.6, "imputation_auc": 0.55, "centred_correlation": 0.3,
+        "distinguishing_accuracy": 0.8,
     }  # fmt: skip
     assert PRIMARY.keys() == FORMULAS.keys()
     assert set(PRIMARY.values()) == DIRECTIONS.keys()
     for risk in PRIMARY:
         assert susceptibility(risk, everything) is not None
-    with pytest.raises(ValueError, match="no formula for attribute-inference"):
-        susceptibility(Risk.ATTRIBUTE_INFERENCE, everything)
+    with pytest.raises(ValueError, match="no formula for discriminatory-behavior"):
+        susceptibility(Risk.DISCRIMINATORY_BEHAVIOR, everything)

@@ -1,0 +1,143 @@
+"""What membership attacks by a trained network share: what they learn from, and how.
+
+References:
+    Shokri et al. (2017). Membership Inference Attacks Against Machine Learning Models. IEEE S&P.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from harness.attacks.knowledge import Candidates
+from harness.seeds import derive, generator, seeded
+from harness.target import BlackBox
+from harness.training import fit
+from harness.types import Risk, Split
+from zoo.errors import ZooError
+from zoo.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackNetwork:
+    """An attack that learns from answers about examples whose membership it knows.
+
+    These are the attacker's own examples: the shadow models' members and non-members among them
+    or, without shadow models, the target's.
+
+    Attributes:
+        lr: Learning rate of Adam.
+        epochs: Passes over the known examples.
+        batch_size: Known examples per step.
+    """
+
+    name: ClassVar[str]
+    risk: ClassVar[Risk] = Risk.MEMBERSHIP_INFERENCE
+
+    lr: float = 1e-3
+    epochs: int = 20
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        _ = self.recipe
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the network is trained."""
+        return Recipe(lr=self.lr, epochs=self.epochs, batch_size=self.batch_size)
+
+    def see(self, box: BlackBox, examples: Split) -> Tensor:
+        """What the network is shown of a model's answers to ``examples``, (n, width)."""
+        raise NotImplementedError
+
+    def build(self, width: int, num_classes: int) -> nn.Module:
+        """A fresh network from features (n, width) to two logits, non-member and member."""
+        raise NotImplementedError
+
+    def run(self, target: BlackBox, data: Candidates, *, seed: int) -> Tensor:
+        """The network's log-odds of membership, (n,).
+
+        Raises:
+            ZooError: The attacker knows no member, or no non-member.
+        """
+        known = data.aux
+        assert known is not None
+        assert data.points is not None
+        if data.shadows:
+            teachers = [(shadow.box, shadow.aux_members) for shadow in data.shadows]
+        else:
+            row = affordable(target, data, seed=seed)
+            known, teachers = known.take(row), [(target, data.aux_member[row])]
+        member = torch.cat([members for _, members in teachers]).long()
+        counts = torch.bincount(member, minlength=2)
+        if not counts.all():
+            raise ZooError(
+                f"{self.name} learns from known members and non-members, but knows {counts[1]} and "
+                f"{counts[0]}. Give the attacker more data, or raise --queries."
+            )
+        seen = torch.cat([self.see(box, known) for box, _ in teachers])
+        with seeded("attack network", seed):
+            network = self.build(seen.shape[1], data.num_classes).to(seen.device)
+        weight = len(member) / (2 * counts)  # a shadow has three non-members for each member
+        fit(
+            network,
+            Split(seen, member),
+            self.recipe,
+            seed=derive("attack network", seed),
+            loss=lambda net, x, y, _: F.cross_entropy(net(x), y, weight, reduction="none"),
+        )
+        logits = answers(network, self.see(target, data.points))
+        return logits[:, 1] - logits[:, 0]
+
+
+def affordable(target: BlackBox, data: Candidates, *, seed: int) -> Tensor:
+    """The attacker's examples that the budget has room for, once all candidates were asked about.
+
+    Returns:
+        Indices (m,) int64 into ``data.aux``: all of them without a budget, else a random choice.
+    """
+    assert data.aux is not None
+    assert data.points is not None
+    order = torch.arange(len(data.aux))
+    if target.budget is not None:
+        order = torch.randperm(len(data.aux), generator=generator("known", seed))
+        order = order[: max(0, target.budget - len(data.points))]
+    return order.to(data.aux.y.device)
+
+
+@torch.no_grad()
+def answers(network: nn.Module, x: Tensor, *, batch_size: int = 1024) -> Tensor:
+    """What a network in eval mode gives for inputs (n, ...) on its device."""
+    return torch.cat([network(part) for part in x.split(batch_size)])
+
+
+def perceptron(*widths: int) -> nn.Sequential:
+    """Linear layers from the first of ``widths`` to the last, with ReLU between them."""
+    layers: list[nn.Module] = []
+    for into, out in itertools.pairwise(widths):
+        layers += [nn.Linear(into, out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class Branches(nn.Module):
+    """A 2-layer perceptron for each kind of feature, and a 4-layer one for what they find.
+
+    The numbers of layers are those of Liu et al. (2022), ML-Doctor, which leaves the widths open.
+    """
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        self.widths = widths
+        self.branches = nn.ModuleList(perceptron(width, 128, 64) for width in widths)
+        self.head = perceptron(64 * len(widths), 256, 128, 64, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (n, 2) of features (n, sum of the widths)."""
+        parts = x.split(self.widths, 1)
+        found = [branch(part) for branch, part in zip(self.branches, parts, strict=True)]
+        return self.head(torch.cat(found, 1))

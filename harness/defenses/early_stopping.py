@@ -1,0 +1,122 @@
+"""Early stopping: end the training before the training examples are learned by heart.
+
+References:
+    Prechelt (1998). Early Stopping - But When? Neural Networks: Tricks of the Trade.
+    Song and Mittal (2021). Systematic Evaluation of Privacy Risks of Machine Learning Models.
+    USENIX Security.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from harness.features import evaluating
+from harness.seeds import generator
+from harness.training import fit
+from harness.types import Part, Risk, Split
+from zoo.errors import ZooError
+from zoo.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.stack import InputsOf, LossOf
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """Hold out some training examples and keep the epoch that answers them best.
+
+    The measure is the mean cross-entropy of the held-out examples as they are. They are in the
+    owner's training data, so the membership game counts them as members, though the model was not
+    fitted to them.
+
+    Attributes:
+        held_out: Share of the training data that is held out.
+        patience: Epochs without a better one after which the training ends.
+    """
+
+    name: ClassVar[str] = "early-stopping"
+    guards: ClassVar[Risk] = Risk.MEMBERSHIP_INFERENCE
+    acts_on: ClassVar[frozenset[Part]] = frozenset({Part.SCHEDULE})
+    reference: ClassVar[str] = "Song and Mittal (2021), https://arxiv.org/abs/2003.10595"
+
+    held_out: float = 0.1
+    patience: int = 5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.held_out < 1:
+            raise ZooError(f"early-stopping wants held_out between 0 and 1, found {self.held_out}.")
+        if self.patience < 1:
+            raise ZooError(f"early-stopping wants patience of at least 1, found {self.patience}.")
+
+    def check(self, n: int, recipe: Recipe) -> None:
+        """Refuse a share that leaves nothing to hold out or nothing to train on.
+
+        Raises:
+            ZooError: With what is wanted.
+        """
+        if not 0 < round(self.held_out * n) < n:
+            raise ZooError(
+                f"early-stopping wants examples to hold out and others to train on, but its "
+                f"held_out of {self.held_out} takes {round(self.held_out * n)} of {n}."
+            )
+
+    def fit(
+        self,
+        model: nn.Module,
+        data: Split,
+        recipe: Recipe,
+        *,
+        seed: int,
+        inputs: InputsOf | None = None,
+        loss: LossOf | None = None,
+    ) -> dict[str, Any]:
+        """Train ``model`` in place; return which epoch was kept and how many examples held out.
+
+        Args:
+            model: On the device of ``data``.
+            data: The training data.
+            recipe: How to train; its epochs are the most there can be.
+            seed: Of all randomness.
+            inputs: Another defense's change to the inputs of each step.
+            loss: Another defense's loss of each example.
+        """
+        order = torch.randperm(len(data), generator=generator(self.name, seed))
+        held, used = (
+            data.take(rows.to(data.x.device))
+            for rows in order.tensor_split([round(self.held_out * len(data))])
+        )
+        best, kept, lowest, last = {}, 0, math.inf, 0
+
+        def watch(epoch: int) -> bool:
+            nonlocal best, kept, lowest, last
+            last, found = epoch, _mean_loss(model, held)
+            # The first epoch is kept whatever it is: there has to be one.
+            if found < lowest or not best:
+                best = {name: value.clone() for name, value in model.state_dict().items()}
+                kept, lowest = epoch, found
+            return epoch - kept >= self.patience
+
+        fit(model, used, recipe, seed=seed, inputs=inputs, loss=loss, after_epoch=watch)
+        model.load_state_dict(best)
+        return {
+            "epochs": kept,
+            "epochs_tried": last,
+            "held_out": len(held),
+            "held_out_loss": lowest if math.isfinite(lowest) else None,
+        }
+
+
+@torch.no_grad()
+def _mean_loss(model: nn.Module, data: Split) -> float:
+    with evaluating(model):
+        losses: list[Tensor] = [
+            F.cross_entropy(model(x), y, reduction="sum")
+            for x, y in zip(data.x.split(1024), data.y.split(1024), strict=True)
+        ]
+    return float(torch.stack(losses).sum()) / len(data)

@@ -1,0 +1,202 @@
+"""Data reconstruction: show what the target was trained on, a class or single examples."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.attacks.protocol import Attack
+from harness.attacks.released import InvertsGradients, Released
+from harness.games.extraction import pool_index
+from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.images import rows
+from harness.metrics.classification import accuracy
+from harness.metrics.reconstruction import class_means, psnr, reconstruction
+from harness.seeds import derive, generator
+from harness.target import BlackBox
+from harness.types import Access, Aux, Regime, Split
+from zoo.errors import ZooError
+
+SHOWN = 16
+"""How many reconstructions a picture shows side by side."""
+
+SHOWN_SAMPLES = 4
+"""How many of each it shows, one below the other."""
+
+
+def check(attack: Attack, setting: Setting) -> None:
+    """Refuse a target whose training data nobody knows, and an attacker without data.
+
+    Raises:
+        ZooError: There is nothing to judge by, nothing that the attacker holds, or fewer training
+            examples than the attacker is to see.
+    """
+    members, threat = len(setting.quarters.target_train), setting.threat
+    if not members:
+        raise ZooError(
+            "Data reconstruction is judged by what the model was trained on; its dataset has no "
+            "official split that would tell. Choose other risks with --risk."
+        )
+    if isinstance(attack, InvertsGradients) and attack.batch * attack.observed > members:
+        raise ZooError(
+            f"{attack.name} looks at {attack.observed} steps of {attack.batch} training examples, "
+            f"but there are {members}. Lower observed or batch."
+        )
+    held = setting.ood_size if threat.aux is Aux.OOD else len(pool_index(setting.quarters, threat))
+    if threat.aux is not Aux.NONE and not held:
+        raise ZooError(
+            f"The attacker's {threat.ood or threat.aux} data holds no inputs. Choose other data "
+            f"with --aux."
+        )
+
+
+def needs(attack: Attack, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+    """The evaluation classifier: undefended, of data that neither target nor attacker has.
+
+    A published model comes without a recipe to train one by.
+    """
+    if setting.regime is Regime.PUBLISHED:
+        return {}
+    wanted = Wanted(
+        index=setting.quarters.target_test,
+        defended=False,
+        seed=derive("evaluator", setting.seed),
+    )
+    return {"evaluator": (wanted,)}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Found:
+    """What an attack came back with.
+
+    Attributes:
+        x: (k, samples, *shape), of each truth one or more.
+        truth: (k, *shape), a class's mean or an example.
+        label: (k,) int64, their classes.
+        index: (k,) int64, rows of the dataset where the truths are examples.
+    """
+
+    x: Tensor
+    truth: Tensor
+    label: Tensor
+    index: Tensor | None = None
+
+
+def play(attack: Attack, table: Table) -> Outcome:
+    """Have the attack reconstruct classes, or the examples of training steps, and compare.
+
+    An attack on classes gives (num_classes, samples, *input_shape); one on gradients is handed
+    `Released` and gives (observed, batch, *input_shape). The mean image is that of the test
+    quarter, which neither the target nor the attacker has.
+
+    Raises:
+        RuntimeError: The attack gives something that is no input: a defect of the attack.
+    """
+    data = table.hold(table.quarters.target_train)
+    if isinstance(attack, InvertsGradients):
+        found = _examples(attack, table)
+    else:
+        found = _classes(attack, table, data)
+    samples = found.x.shape[1]
+    x = found.x.flatten(0, 1)
+    truth, label = (each.repeat_interleave(samples, 0) for each in (found.truth, found.label))
+    test = table.hold(table.quarters.target_test)
+    columns = reconstruction(x, truth, label, test.x.mean(0), data)
+    if found.index is not None:
+        columns["psnr"] = psnr(x, truth)
+    metrics: dict[str, float | None] = {k: c.double().mean().item() for k, c in columns.items()}
+    columns["label"] = label
+    for evaluator in table.others.get("evaluator", ()):
+        judge = BlackBox(evaluator, Access.LABELS)
+        columns["evaluated"] = judge.labels(x)
+        columns["mean_image_evaluated"] = judge.labels(test.x.mean(0).expand_as(x))
+        metrics |= {
+            "evaluation_accuracy": accuracy(columns["evaluated"], label),
+            "mean_image_evaluation_accuracy": accuracy(columns["mean_image_evaluated"], label),
+            "evaluator_accuracy": accuracy(judge.labels(data.x), data.y),
+        }
+    if found.index is not None:
+        columns["index"] = found.index
+    return Outcome(
+        metrics=metrics,
+        samples={name: column.cpu().numpy() for name, column in columns.items()},
+        notes={"n": len(found.truth), "samples": samples},
+        images=_pictures(found),
+    )
+
+
+def _classes(attack: Attack, table: Table, data: Split) -> _Found:
+    """Each class that the target has seen, to be compared with its mean."""
+    aux = None
+    if table.threat.aux is Aux.OOD:
+        assert table.ood is not None
+        aux = table.ood.to(table.device)
+    elif table.threat.aux is not Aux.NONE:
+        aux = table.hold(pool_index(table.quarters, table.threat))
+    x = attack.run(_target(table), table.attacker(aux=aux), seed=table.seed)
+    num_classes = table.dataset.num_classes
+    _check_inputs(attack, x, (num_classes, x.shape[1], *table.dataset.input_shape))
+    present = data.y.unique()
+    return _Found(x=x[present], truth=class_means(data, num_classes)[present], label=present)
+
+
+def _examples(attack: InvertsGradients, table: Table) -> _Found:
+    """Training examples in steps, the gradients of which the attacker sees."""
+    shape = (attack.observed, attack.batch)
+    order = torch.randperm(
+        len(table.quarters.target_train), generator=generator("observed", table.seed)
+    )
+    index = table.quarters.target_train[order[: attack.observed * attack.batch]]
+    held = table.hold(index)
+    x, y = held.x.unflatten(0, shape), held.y.unflatten(0, shape)
+    model = copy.deepcopy(table.unguarded).requires_grad_()
+    steps = [
+        table.stack.release(
+            model, x[i], y[i], seed=derive("release", table.seed, i), evidence=table.evidence
+        )
+        for i in range(attack.observed)
+    ]
+    released = Released(
+        **vars(table.attacker()),
+        gradients=tuple(torch.stack(each) for each in zip(*steps, strict=True)),
+        labels=y if attack.labels == "given" else None,
+    )
+    found = attack.run(_target(table), released, seed=table.seed)
+    _check_inputs(attack, found, (*shape, *table.dataset.input_shape))
+    matched = torch.stack([one[_matching(one, other)] for one, other in zip(found, x, strict=True)])
+    return _Found(x=matched.flatten(0, 1)[:, None], truth=held.x, label=held.y, index=index)
+
+
+def _target(table: Table) -> BlackBox:
+    if table.threat.access is Access.WEIGHTS:
+        return BlackBox(table.unguarded, Access.WEIGHTS)  # the guard is left behind
+    return table.target()
+
+
+def _matching(found: Tensor, truth: Tensor) -> Tensor:
+    """Which of ``found`` (b, ...) is compared with each of ``truth``, (b,): a step has no order."""
+    from scipy.optimize import linear_sum_assignment
+
+    error = torch.cdist(truth.flatten(1), found.flatten(1)).square()
+    return torch.from_numpy(linear_sum_assignment(error.cpu().numpy())[1]).to(found.device)
+
+
+def _check_inputs(attack: Attack, x: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(x.shape) != shape or not bool(((x >= 0) & (x <= 1)).all()):
+        raise RuntimeError(
+            f"{attack.name} has to give inputs {shape} in [0, 1], found {tuple(x.shape)} from "
+            f"{x.min():.3g} to {x.max():.3g}"
+        )
+
+
+def _pictures(found: _Found) -> dict[str, np.ndarray]:
+    """The truths, and below each its reconstructions."""
+    if found.truth.dim() != 4 or found.truth.shape[1] not in (1, 3):
+        return {}
+    below = found.x[:SHOWN, :SHOWN_SAMPLES].movedim(1, 0)
+    return {"reconstructed": rows([found.truth[:SHOWN], *below])}

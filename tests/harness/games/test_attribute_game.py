@@ -1,0 +1,235 @@
+"""Who is handed which records, what is refused before any work, and the numbers made again."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from harness.attacks.attribute_embeddings import AttributeEmbeddings
+from harness.attacks.attribute_scores import AttributeScores
+from harness.datasets import Source, load, quarters
+from harness.defenses.label_only import LabelOnly
+from harness.games import attribute
+from harness.plan import Request, plan
+from harness.seeds import seeded
+from harness.stack import NotApplicableError
+from harness.susceptibility import susceptibility
+from harness.training import fit
+from harness.types import Access, Attribute, Aux, Regime, Risk, ThreatModel
+from zoo import nets
+from zoo.entry import ModelEntry
+from zoo.errors import ZooError
+from zoo.recipe import Recipe
+
+OWN = ModelEntry(
+    name="own", source="selftrained", purpose="benchmark", dataset="digits-tinted",
+    architecture="mlp-128", input_shape=(3, 8, 8), num_classes=10, mean=(0.0,) * 3,
+    std=(1.0,) * 3, licence=None, backdoored=False, artifact=None, recipe=Recipe(epochs=1),
+)  # fmt: skip
+SHADOW = ThreatModel(access=Access.SCORES, aux=Aux.SHADOW)
+QUICK = AttributeScores(epochs=2, samples=200)
+
+
+@pytest.fixture(scope="module")
+def tinted():
+    return load("digits-tinted", Source())
+
+
+@pytest.fixture
+def table(tinted, table_for):
+    torch.manual_seed(0)
+    return table_for(tinted, nets.build("mlp-128", (3, 8, 8), 10).eval(), threat=SHADOW)
+
+
+def _planned(data, attack="attribute-scores", **wanted):
+    entry = replace(
+        OWN,
+        dataset=data.name,
+        input_shape=data.input_shape,
+        mean=(0.0,) * data.input_shape[0],
+        std=(1.0,) * data.input_shape[0],
+    )
+    asked = Request(
+        models=(entry,), stacks=((),), risks=(Risk.ATTRIBUTE_INFERENCE,), attacks=(attack,),
+        seeds=1, **wanted,
+    )  # fmt: skip
+    never = plan(asked, {data.name: data}, {}, is_done=lambda _: False, is_trained=lambda _: False)
+    return never.wanted
+
+
+@pytest.mark.parametrize("aux", [Aux.SHADOW, Aux.PARTIAL])
+def test_attributes_are_told_of_the_attackers_records_only(aux, table, tinted, monkeypatch) -> None:
+    seen, real = [], AttributeScores.run
+
+    def run(self, target, data, *, seed):
+        seen.append(data)
+        return real(self, target, data, seed=seed)
+
+    monkeypatch.setattr(AttributeScores, "run", run)
+    outcome = attribute.play(QUICK, replace(table, threat=replace(SHADOW, aux=aux)))
+    split, [data] = table.quarters, seen
+    own = torch.cat([split.shadow_train, split.shadow_test])
+    if aux is Aux.PARTIAL:
+        own = split.target_train[:224]
+    assert torch.equal(data.aux.x, tinted.x[own])
+    assert torch.equal(data.aux_z, tinted.z["tint"].values[own])
+    assert torch.equal(data.points.x, tinted.x[split.target_test])
+    assert not torch.isin(own, split.target_test).any()
+    assert outcome.samples["index"].tolist() == split.target_test.tolist()
+    assert np.array_equal(outcome.samples["z"], tinted.z["tint"].values[split.target_test])
+    assert outcome.metrics["queries"] == 449 + 200
+
+
+def test_a_model_of_the_attribute_itself_leaks_it_all(tinted, table_for) -> None:
+    """Its classes are the tints. Nobody knows a label; that would be the tint."""
+    tints = replace(tinted, y=tinted.z["tint"].values, num_classes=2)
+    split = quarters(tints, 0, Regime.FROM_SCRATCH)
+    with seeded("tints"):
+        model = nets.build("mlp-128", (3, 8, 8), 2)
+    fit(model, tints.all.take(split.target_train), Recipe(lr=3e-3, epochs=10), seed=0)
+    for attack in (AttributeScores, AttributeEmbeddings):
+        table = table_for(tints, model, threat=replace(SHADOW, access=attack.access[0]))
+        found = attribute.play(attack(knows="nothing", epochs=20), table).metrics
+        assert found["auc"] > 0.98
+        assert found["balanced_accuracy"] > 0.95
+        assert found["imputation_auc"] == 0.5
+        assert susceptibility(Risk.ATTRIBUTE_INFERENCE, found) > 0.96
+
+
+@pytest.mark.parametrize("knows", ["nothing", "label", "features"])
+def test_a_model_with_one_answer_adds_exactly_nothing(knows, table) -> None:
+    class Silent(nn.Module):
+        def forward(self, x):
+            return torch.ones(len(x), 10)
+
+    found = attribute.play(replace(QUICK, knows=knows), replace(table, model=Silent()))
+    assert found.metrics["advantage"] == 0
+    for value in (0, 1):
+        score, imputed = (found.samples[f"{name}_{value}"] for name in ("score", "imputation"))
+        assert np.array_equal(score, imputed)
+    if knows == "features":
+        assert found.metrics["features_imputation_auc"] == found.metrics["imputation_auc"]
+
+
+def test_who_has_the_weights_leaves_the_guard_behind(table) -> None:
+    class Guard(nn.Module):
+        def forward(self, x):
+            return torch.ones(len(x), 10)
+
+    weights = replace(table, threat=replace(SHADOW, access=Access.WEIGHTS))
+    attack = AttributeEmbeddings(epochs=2)
+    with_guard, without = (
+        attribute.play(attack, given).metrics
+        for given in (replace(weights, model=Guard()), weights)
+    )
+    assert with_guard == without
+    assert with_guard["queries"] == 0
+
+
+def test_who_asks_meets_the_guard_with_the_same_luck(table) -> None:
+    guarded = replace(table, model=LabelOnly().guard(table.model, table.shop))
+    with_guard, without = (attribute.play(QUICK, given).metrics for given in (guarded, table))
+    assert with_guard["auc"] != without["auc"]
+    assert with_guard["imputation_auc"] == without["imputation_auc"]
+
+
+def test_numbers_are_made_again_from_the_stored_samples(table, tinted) -> None:
+    """With three values, by scikit-learn, from nothing but the columns."""
+    third = Attribute(tinted.y % 3, ("no rest", "one", "two"))
+    made = replace(tinted, z={"rest": third})
+    found = attribute.play(AttributeScores(epochs=15), replace(table, dataset=made))
+    z = found.samples["z"]
+    assert np.array_equal(z, (tinted.y % 3)[found.samples["index"]])
+    scores, imputed, features = (
+        np.stack([found.samples[f"{name}_{value}"] for value in range(3)], 1)
+        for name in ("score", "imputation", "features_imputation")
+    )
+    again = {
+        "auc": roc_auc_score(z, scores, multi_class="ovr"),
+        "imputation_auc": roc_auc_score(z, imputed, multi_class="ovr"),
+        "features_imputation_auc": roc_auc_score(z, features, multi_class="ovr"),
+        "advantage": roc_auc_score(z, scores, multi_class="ovr")
+        - roc_auc_score(z, imputed, multi_class="ovr"),
+        "rarest_share": np.bincount(z).min() / len(z),
+    }
+    for name, value in again.items():
+        assert found.metrics[name] == pytest.approx(value, abs=1e-9), name
+    assert found.metrics["imputation_auc"] > 0.99  # the label says it
+    assert found.notes["values"] == dict(zip(third.names, np.bincount(z).tolist(), strict=True))
+
+
+def test_the_result_of_a_cell_has_it_all(tinted, measure, table) -> None:
+    evaluation, outcome = measure(tinted, table.model, 0, QUICK, threat=SHADOW)
+    assert evaluation.status == "ok"
+    assert evaluation.primary == "auc"
+    assert evaluation.susceptibility == pytest.approx(2 * evaluation.metrics["advantage"])
+    assert evaluation.evidence["held"] == 200
+    assert dict(evaluation.cell.attack.params)["attribute"] == "tint"
+    assert {len(column) for column in outcome.samples.values()} == {449}
+
+
+def test_the_attribute_that_is_meant_is_recorded(tinted) -> None:
+    [item] = _planned(tinted)
+    assert dict(item.cell.attack.params)["attribute"] == "tint"
+    assert item.cell.attack.label == "attribute-scores"
+    assert item.refused is None
+    assert not item.others
+    [white] = _planned(tinted, "attribute-embeddings", aux=Aux.PARTIAL)
+    assert str(white.cell.threat) == "weights, partial"
+
+
+def test_a_dataset_without_attributes_is_a_result_with_its_reason(digits) -> None:
+    [item] = _planned(digits)
+    assert "digits has no sensitive attributes" in item.refused
+
+
+def test_records_that_are_all_alike_are_a_result_with_its_reason(tinted) -> None:
+    alike = replace(tinted, z={"tint": Attribute(torch.ones_like(tinted.y), ("cold", "warm"))})
+    [item] = _planned(alike)
+    assert "have the same tint: there is nothing to infer" in item.refused
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"settings": {"attribute": "hue"}}, "No sensitive attribute of digits-tinted 'hue'"),
+        ({"settings": {"samples": "899"}}, "wants 899 records .* shadow data holds 898. Lower"),
+        (
+            {"settings": {"samples": "225"}, "aux": Aux.PARTIAL},
+            "wants 225 records .* partial data holds 224. Lower",
+        ),
+        ({"queries": (1346,)}, "budget is 1346, .* 449 records in question and 898 of the"),
+        ({"queries": (500,), "settings": {"samples": "52"}}, "budget is 500, .* and 52 of the"),
+    ],
+)
+def test_what_the_data_or_the_budget_cannot_give_is_refused(tinted, wanted, message) -> None:
+    with pytest.raises(ZooError, match=message) as found:
+        _planned(tinted, **wanted)
+    assert not isinstance(found.value, NotApplicableError)
+
+
+def test_the_smallest_budgets_that_reach_are_not_refused(tinted) -> None:
+    for wanted in (
+        {"queries": (1347,), "settings": {"samples": "898"}},
+        {"queries": (500,), "settings": {"samples": "51"}},
+    ):
+        assert [item.refused for item in _planned(tinted, **wanted)] == [None]
+
+
+def test_an_attacker_without_records_is_refused(table) -> None:
+    nobody = replace(table.quarters, target_train=table.quarters.target_train[:0])
+    setting = replace(table, quarters=nobody, threat=replace(SHADOW, aux=Aux.PARTIAL)).setting
+    with pytest.raises(ZooError, match="wants some records .* partial data holds 0"):
+        attribute.check(AttributeScores(), setting)
+
+
+def test_a_public_model_is_judged_on_data_it_has_not_seen(tinted, table) -> None:
+    official = replace(tinted, n_train=1000)
+    split = quarters(official, 0, Regime.PUBLISHED)
+    found = attribute.play(
+        QUICK, replace(table, dataset=official, quarters=split, regime=Regime.PUBLISHED)
+    )
+    assert found.samples["index"].min() >= 1000

@@ -1,0 +1,88 @@
+"""Who is in question, what the attacker knows, and that the two never overlap."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from harness.attacks.loss_threshold import LossThreshold
+from harness.games import membership
+from harness.target import BlackBox
+from harness.types import Access, Aux, Regime, ThreatModel
+from zoo import nets
+from zoo.errors import ZooError
+
+
+@dataclass(frozen=True)
+class Patient(LossThreshold):
+    """An attack that asks so much about each candidate that it takes few."""
+
+    candidates: int | None = 20
+
+
+@pytest.fixture
+def table(digits, table_for):
+    torch.manual_seed(0)
+    return table_for(digits, nets.build("mlp-128", (1, 8, 8), 10).eval())
+
+
+def _with(table, aux: Aux, partial: float | None = None):
+    threat = ThreatModel(access=Access.SCORES, aux=aux, partial=partial)
+    return replace(table, threat=threat)
+
+
+def _rows(tensor: torch.Tensor) -> set[int]:
+    return set(tensor.tolist())
+
+
+@pytest.mark.parametrize("aux", [Aux.NONE, Aux.SHADOW, Aux.PARTIAL])
+def test_what_the_attacker_knows_is_never_a_candidate(table, aux) -> None:
+    dealt = membership.deal(LossThreshold(), _with(table, aux).setting)
+    quarters = table.quarters
+    assert len(dealt.members) == len(dealt.others) > 0
+    assert _rows(dealt.members) <= _rows(quarters.target_train)
+    assert _rows(dealt.others) <= _rows(quarters.target_test)
+    assert _rows(dealt.aux).isdisjoint(_rows(dealt.members) | _rows(dealt.others))
+    trained_on = torch.isin(dealt.aux, quarters.target_train)
+    assert torch.equal(dealt.aux_member, trained_on)
+    known = {Aux.NONE: (0, 0), Aux.SHADOW: (0, 898), Aux.PARTIAL: (224, 448)}[aux]
+    assert (int(dealt.aux_member.sum()), len(dealt.aux)) == known
+
+
+def test_a_larger_share_leaves_fewer_candidates(table) -> None:
+    dealt = membership.deal(LossThreshold(), _with(table, Aux.PARTIAL, 0.7).setting)
+    assert int(dealt.aux_member.sum()) == 314
+    assert len(dealt.members) == 449 - 314
+
+
+def test_an_attack_may_take_fewer_candidates_but_not_more_than_there_are(table) -> None:
+    dealt = membership.deal(Patient(), table.setting)
+    assert (len(dealt.members), len(dealt.others)) == (10, 10)
+    membership.check(Patient(candidates=898), table.setting)
+    with pytest.raises(ZooError, match="wants 900 candidates, but digits has 898"):
+        membership.check(Patient(candidates=900), table.setting)
+
+
+def test_members_that_nobody_knows_are_refused(table, digits) -> None:
+    from harness.datasets import quarters
+
+    split = quarters(replace(digits, n_train=0), 0, Regime.PUBLISHED)
+    with pytest.raises(ZooError, match="needs to know what the model was trained on"):
+        membership.check(LossThreshold(), replace(table.setting, quarters=split))
+
+
+def test_an_attacker_with_the_weights_leaves_the_guard_behind(table, monkeypatch) -> None:
+    torch.manual_seed(1)
+    guarded = nets.build("mlp-128", (1, 8, 8), 10).eval()
+    seen = []
+    monkeypatch.setattr(
+        LossThreshold, "run",
+        lambda self, target, data, *, seed: seen.append(target) or torch.zeros(len(data.points)),
+    )  # fmt: skip
+    for access in (Access.SCORES, Access.WEIGHTS):
+        threat = ThreatModel(access=access)
+        membership.play(LossThreshold(), replace(table, model=guarded, threat=threat))
+    x = table.dataset.x[:4]
+    expected = [BlackBox(m, Access.SCORES).scores(x) for m in (guarded, table.unguarded)]
+    assert torch.equal(seen[0].scores(x), expected[0])
+    assert torch.equal(seen[1].scores(x), expected[1])

@@ -1,0 +1,88 @@
+"""True-positive rates at low false-positive rates, and how sure they are."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from harness.metrics.membership import LEVELS, clopper_pearson, membership, threshold, tpr_at_fpr
+
+MEMBER = np.array([True] * 4 + [False] * 4)
+SCORES = np.array([0.9, 0.8, 0.3, 0.2, 0.7, 0.25, 0.1, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("fpr", "found"), [(0.0, 0.7), (0.24, 0.7), (0.25, 0.25), (0.75, 0.05), (1.0, -np.inf)]
+)
+def test_the_threshold_is_the_first_non_member_that_may_not_be_accused(fpr, found) -> None:
+    assert threshold(SCORES, MEMBER, fpr) == found
+
+
+def test_the_threshold_does_not_depend_on_the_members() -> None:
+    other = np.where(MEMBER, -SCORES, SCORES)
+    for fpr in np.linspace(0, 1, 21):
+        assert threshold(other, MEMBER, fpr) == threshold(SCORES, MEMBER, fpr)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_rates_are_those_of_scikit_learns_curve(ties) -> None:
+    rng = np.random.default_rng(1)
+    member = rng.random(999) < 0.3
+    scores = rng.normal(size=999) + member
+    scores = scores.round(1) if ties else scores
+    false, true, _ = roc_curve(member, scores, drop_intermediate=False)
+    for fpr in [*LEVELS.values(), *np.linspace(0, 1, 101), 29 / (~member).sum()]:
+        assert tpr_at_fpr(scores, member, fpr) == pytest.approx(true[false <= fpr].max())
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 10), (3, 10), (10, 10), (7, 449), (1, 1)])
+def test_bounds_are_scipys_exact_ones(successes, trials) -> None:
+    exact = binomtest(successes, trials).proportion_ci(0.95, method="exact")
+    assert clopper_pearson(successes, trials) == pytest.approx((exact.low, exact.high))
+
+
+def test_bounds_by_hand() -> None:
+    # None of ten: the largest rate that still gives that in one of forty times.
+    assert clopper_pearson(0, 10) == (0.0, pytest.approx(1 - 0.025 ** (1 / 10)))
+    assert clopper_pearson(10, 10) == (pytest.approx(0.025 ** (1 / 10)), 1.0)
+
+
+def test_bounds_hold_the_true_rate_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    for rate in (0.02, 0.3):
+        held = [low <= rate <= high for low, high in
+                (clopper_pearson(k, 200) for k in rng.binomial(200, rate, size=400))]  # fmt: skip
+        assert np.mean(held) >= 0.95 - 2 * 0.011
+
+
+def test_every_level_has_a_rate_between_its_bounds() -> None:
+    rng = np.random.default_rng(2)
+    member = np.arange(40_000) < 20_000
+    scores = rng.normal(size=40_000) + 2 * member
+    found = membership(scores, member)
+    rates = []
+    for level in ("1pct", "0.1pct", "0.01pct"):
+        name = f"tpr_at_{level}_fpr"
+        assert 0 <= found[f"{name}_low"] < found[name] < found[f"{name}_high"] <= 1
+        assert found[f"{name}_high"] - found[f"{name}_low"] < 0.02
+        rates.append(found[name])
+    # Of two unit normals 2 apart, at the quantiles of 1, 0.1 and 0.01 %.
+    assert rates == pytest.approx([0.372, 0.138, 0.043], abs=0.035)
+
+
+def test_a_level_below_one_non_member_means_no_false_positive() -> None:
+    found = membership(SCORES, MEMBER)
+    for level in LEVELS:
+        assert found[f"tpr_at_{level}_fpr"] == 0.5  # 0.9 and 0.8 exceed every non-member
+
+
+def test_all_metrics_are_made_again_from_scores_and_membership() -> None:
+    """What a cell stores per candidate gives the whole curve, in any order."""
+    rng = np.random.default_rng(3)
+    member = rng.random(500) < 0.5
+    scores = rng.normal(size=500) + member
+    found, order = membership(scores, member), rng.permutation(500)
+    again = membership(scores[order], member[order])
+    del found["balanced_accuracy"], again["balanced_accuracy"]  # deals candidates in their order
+    assert again == found
+    assert found["auc"] == pytest.approx(roc_auc_score(member, scores))
