@@ -11,8 +11,8 @@ from harness import presets, registry
 from harness.attacks.protocol import Plants, Resolves, UsesShadows
 from harness.datasets import OOD_DEFAULT, Dataset, Quarters, quarters
 from harness.evaluate import GAMES
-from harness.games import extraction
 from harness.games.game import Setting, Wanted
+from harness.games.holdings import num_held
 from harness.results import Cell, Method
 from harness.seeds import derive
 from harness.stack import Checks, Defense, NotApplicableError, Stack
@@ -431,7 +431,7 @@ def _with_share(wanted: _Wanted, split: Quarters, ood_size: int) -> ThreatModel:
     """The threat model with a budget that was given as a share of the attacker's data."""
     if wanted.share is None:
         return wanted.threat
-    held = extraction.num_held(wanted.threat, split, ood_size)
+    held = num_held(wanted.threat, split, ood_size)
     return replace(wanted.threat, queries=max(1, round(wanted.share * held)))
 
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.attacks.records import InfersAttribute, Records
-from harness.games.extraction import num_held, pool_index
 from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.games.holdings import num_held, pool_index
 from harness.metrics.attribute import attribute
 from harness.stack import NotApplicableError
-from harness.target import BlackBox
-from harness.types import Access
 from zoo.errors import ZooError
 
 
@@ -58,10 +56,7 @@ def play(attack: InfersAttribute, table: Table) -> Outcome:
     """Hand out records with and without their attribute, and judge the latter beside imputation."""
     z = table.dataset.attribute(attack.attribute)
     held, asked = pool_index(table.quarters, table.threat), table.quarters.target_test
-    if table.threat.access is Access.WEIGHTS:
-        target = BlackBox(table.unguarded, Access.WEIGHTS)  # whose weights are had, has no guard
-    else:
-        target = table.target()
+    target = table.bare_target()
     known = table.attacker(points=table.hold(asked), aux=table.hold(held))
     data = Records(**vars(known), aux_z=z.values[held].to(table.device), num_values=len(z.names))
     found = {

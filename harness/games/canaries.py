@@ -40,7 +40,7 @@ def check(attack: PlantsCanaries, setting: Setting) -> None:
 def play(attack: PlantsCanaries, table: Table) -> Outcome:
     """Have the canaries scored, and bound the budget that the training spent from below."""
     planted = _planted(attack, table.dataset, table.quarters, table.replicate, table.poison_seed)
-    target = table.target()
+    target = table.bare_target()
     points = planted.points.to(table.device)
     scores = attack.run(target, table.attacker(points=points), seed=table.seed)
     values = np.asarray(scores.double().cpu())

@@ -149,10 +149,7 @@ def play(attack: Any, table: Table) -> Outcome:
         own=(own[:half], own[half:]),
         tests=_tests(table, populations),
     )
-    if table.threat.access is Access.WEIGHTS:
-        target = BlackBox(table.unguarded, Access.WEIGHTS)  # whose weights are had, has no guard
-    else:
-        target = table.target()
+    target = table.bare_target()
     scores = np.asarray(attack.run(target, data, seed=table.seed).double().cpu())
     world = np.repeat(np.arange(WORLDS), len(victims) // WORLDS)
     first = float(scores[0])

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from harness.attacks.perturbation import sizes
 from harness.attacks.protocol import Attack, Evaded
-from harness.games.extraction import pool_index
 from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.games.holdings import pool_index
 from harness.metrics.robustness import certified, robustness
 from harness.seeds import seeded
 from harness.stack import Certifies
@@ -52,10 +52,7 @@ def play(attack: Attack, table: Table) -> Outcome:
         RuntimeError: The attack left the pixel range or its ball: a defect of the attack.
     """
     points = table.dataset.all.take(table.quarters.target_test)  # attacks take it batch by batch
-    aux = None
-    if table.threat.aux is not Aux.NONE:
-        aux = table.hold(pool_index(table.quarters, table.threat))
-    target = table.target()
+    target, aux = table.target(), table.aux()
     judge = BlackBox(table.model, Access.LABELS)
     with seeded("answers", table.seed):  # of a target that is random
         found = attack.run(target, table.attacker(points=points, aux=aux), seed=table.seed)

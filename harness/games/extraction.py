@@ -5,37 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
 from harness.attacks.protocol import Attack
-from harness.datasets import Quarters
 from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.games.holdings import num_held
 from harness.metrics.extraction import extraction
 from harness.metrics.ownership import ownership
 from harness.ownership import Owner
 from harness.seeds import derive
 from harness.stack import Proves, Stack
 from harness.target import BlackBox
-from harness.types import Access, Aux, ThreatModel
+from harness.types import Access, Aux
 from zoo.errors import ZooError
-
-PARTIAL = 0.5  # of the target's training data, as in SecurityNet (Zhang et al. 2024)
-
-
-def pool_index(quarters: Quarters, threat: ThreatModel) -> torch.Tensor:
-    """Which examples of the target's dataset the attacker holds; empty if it holds none."""
-    if threat.aux is Aux.SHADOW:
-        return torch.cat([quarters.shadow_train, quarters.shadow_test])
-    if threat.aux is Aux.PARTIAL:
-        share = PARTIAL if threat.partial is None else threat.partial
-        return quarters.target_train[: int(share * len(quarters.target_train))]
-    return quarters.target_train[:0]
-
-
-def num_held(threat: ThreatModel, quarters: Quarters, ood_size: int) -> int:
-    """How many inputs the attacker holds."""
-    return ood_size if threat.aux is Aux.OOD else len(pool_index(quarters, threat))
 
 
 def check(attack: Attack, setting: Setting) -> None:
@@ -84,21 +66,8 @@ def _proofs(stack: Stack) -> list[Any]:
 
 def play(attack: Attack, table: Table) -> Outcome:
     """Steal the target, and compare the copy with it on data that neither has seen."""
-    aux = None
-    if table.threat.aux is Aux.OOD:
-        assert table.ood is not None
-        aux = table.ood.to(table.device)
-    elif table.threat.aux is not Aux.NONE:
-        aux = table.hold(pool_index(table.quarters, table.threat))
-    if table.threat.access is Access.WEIGHTS:
-        target = BlackBox(table.unguarded, Access.WEIGHTS)  # a thief leaves the guard behind
-    else:
-        target = table.target()
-    surrogate = attack.run(
-        target,
-        table.attacker(aux=aux),
-        seed=table.seed,
-    )
+    target, aux = table.bare_target(), table.aux()
+    surrogate = attack.run(target, table.attacker(aux=aux), seed=table.seed)
     test = table.hold(table.quarters.target_test)
     answers = BlackBox(table.model, Access.LABELS).labels(test.x)
     copied = BlackBox(surrogate, Access.LABELS).labels(test.x)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset, Quarters
+from harness.games.holdings import pool_index
 from harness.stack import Stack
 from harness.target import BlackBox
-from harness.types import Regime, Split, ThreatModel
+from harness.types import Access, Aux, Regime, Split, ThreatModel
 from harness.workshop import Workshop
 
 
@@ -126,9 +127,24 @@ class Table:
             source=self.source,
         )
 
+    def aux(self) -> Split | None:
+        """What the attacker holds besides, on the device; None if the threat model grants none."""
+        if self.threat.aux is Aux.OOD:
+            assert self.ood is not None
+            return self.ood.to(self.device)
+        if self.threat.aux is Aux.NONE:
+            return None
+        return self.hold(pool_index(self.quarters, self.threat))
+
     def target(self) -> BlackBox:
         """The target as this threat model shows it."""
         return BlackBox(self.model, self.threat.access, budget=self.threat.queries)
+
+    def bare_target(self) -> BlackBox:
+        """The same, but an attacker with the weights leaves the output defenses behind."""
+        if self.threat.access is Access.WEIGHTS:
+            return BlackBox(self.unguarded, Access.WEIGHTS)
+        return self.target()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -13,13 +13,12 @@ from harness import shadows
 from harness.attacks.knowledge import Candidates, PlantsCanaries
 from harness.attacks.protocol import Attack, UsesShadows
 from harness.games import canaries
-from harness.games.extraction import PARTIAL
 from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.games.holdings import PARTIAL
 from harness.metrics.membership import membership
 from harness.roc_picture import log_roc
 from harness.seeds import generator
-from harness.target import BlackBox
-from harness.types import Access, Aux
+from harness.types import Aux
 from zoo.errors import ZooError
 
 
@@ -123,10 +122,7 @@ def play(attack: Attack, table: Table) -> Outcome:
     truth = torch.arange(len(index)) < len(dealt.members)
     order = torch.randperm(len(index), generator=generator("candidates", table.seed))
     index, truth = index[order], truth[order]
-    if table.threat.access is Access.WEIGHTS:
-        target = BlackBox(table.unguarded, Access.WEIGHTS)  # whose weights are had, has no guard
-    else:
-        target = table.target()
+    target = table.bare_target()
     aux = table.hold(dealt.aux) if len(dealt.aux) else None
     data = Candidates(
         **vars(table.attacker(points=table.hold(index), aux=aux)),

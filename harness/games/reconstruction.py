@@ -12,8 +12,8 @@ from torch import Tensor
 
 from harness.attacks.protocol import Attack
 from harness.attacks.released import InvertsGradients, Released
-from harness.games.extraction import pool_index
 from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.games.holdings import num_held
 from harness.images import rows
 from harness.metrics.classification import accuracy
 from harness.metrics.reconstruction import class_means, psnr, reconstruction
@@ -47,7 +47,7 @@ def check(attack: Attack, setting: Setting) -> None:
             f"{attack.name} looks at {attack.observed} steps of {attack.batch} training examples, "
             f"but there are {members}. Lower observed or batch."
         )
-    held = setting.ood_size if threat.aux is Aux.OOD else len(pool_index(setting.quarters, threat))
+    held = num_held(threat, setting.quarters, setting.ood_size)
     if threat.aux is not Aux.NONE and not held:
         raise ZooError(
             f"The attacker's {threat.ood or threat.aux} data holds no inputs. Choose other data "
@@ -132,13 +132,7 @@ def play(attack: Attack, table: Table) -> Outcome:
 
 def _classes(attack: Attack, table: Table, data: Split) -> _Found:
     """Each class that the target has seen, to be compared with its mean."""
-    aux = None
-    if table.threat.aux is Aux.OOD:
-        assert table.ood is not None
-        aux = table.ood.to(table.device)
-    elif table.threat.aux is not Aux.NONE:
-        aux = table.hold(pool_index(table.quarters, table.threat))
-    x = attack.run(_target(table), table.attacker(aux=aux), seed=table.seed)
+    x = attack.run(table.bare_target(), table.attacker(aux=table.aux()), seed=table.seed)
     num_classes = table.dataset.num_classes
     _check_inputs(attack, x, (num_classes, x.shape[1], *table.dataset.input_shape))
     present = data.y.unique()
@@ -166,16 +160,10 @@ def _examples(attack: InvertsGradients, table: Table) -> _Found:
         gradients=tuple(torch.stack(each) for each in zip(*steps, strict=True)),
         labels=y if attack.labels == "given" else None,
     )
-    found = attack.run(_target(table), released, seed=table.seed)
+    found = attack.run(table.bare_target(), released, seed=table.seed)
     _check_inputs(attack, found, (*shape, *table.dataset.input_shape))
     matched = torch.stack([one[_matching(one, other)] for one, other in zip(found, x, strict=True)])
     return _Found(x=matched.flatten(0, 1)[:, None], truth=held.x, label=held.y, index=index)
-
-
-def _target(table: Table) -> BlackBox:
-    if table.threat.access is Access.WEIGHTS:
-        return BlackBox(table.unguarded, Access.WEIGHTS)  # the guard is left behind
-    return table.target()
 
 
 def _matching(found: Tensor, truth: Tensor) -> Tensor:

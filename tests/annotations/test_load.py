@@ -121,7 +121,12 @@ PROBLEMS = [
     ("datasets.csv", "39209", "0", "datasets.csv:3: train_size: 0 is below 1"),
     ("datasets.csv", "39209", " 39209", "datasets.csv:3: train_size: ' 39209' has spaces"),
     ("datasets.csv", "SIGNS", "", "datasets.csv:3: name: is required, but empty"),
-    ("datasets.csv", "3;35;35", "3;35", "datasets.csv:3: input_shape: has 2 numbers instead of 1 or 3"),
+    (
+        "datasets.csv",
+        "3;35;35",
+        "3;35",
+        "datasets.csv:3: input_shape: has 2 numbers instead of 1 or 3",
+    ),
     ("datasets.csv", "topic", "subject", "datasets.csv:1: unknown column 'subject'"),
     ("datasets.csv", "topic", "subject", "datasets.csv:1: no column 'topic'"),
     ("datasets.csv", "topic", "name", "datasets.csv:1: column 'name' twice"),

@@ -11,7 +11,7 @@ from harness.attacks.data_free import DataFree
 from harness.attacks.distillation import Distillation
 from harness.attacks.fine_tuning import FineTuning
 from harness.datasets import OOD_DEFAULT, Source, load, quarters
-from harness.games import extraction
+from harness.games import extraction, holdings
 from harness.metrics.extraction import extraction as metrics
 from harness.plan import Request, plan
 from harness.results import Cell
@@ -49,7 +49,7 @@ def _planned(digits, **wanted):
 def test_the_share_of_the_training_data_is_the_threat_models(digits) -> None:
     split = quarters(digits, 0, Regime.FROM_SCRATCH)
     held = {
-        share: extraction.pool_index(split, replace(PARTIAL, partial=share)).tolist()
+        share: holdings.pool_index(split, replace(PARTIAL, partial=share)).tolist()
         for share in (None, 0.5, 0.7, 1.0)
     }
     assert [len(index) for index in held.values()] == [224, 224, 314, 449]
