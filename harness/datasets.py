@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -203,6 +203,20 @@ def _digits(source: Source) -> Dataset:
     return Dataset(name="digits", num_classes=10, x=x, y=y, epsilon={"linf": 0.1, "l2": 0.5})
 
 
+WRONG_LABELS = 0.3
+"""Share of the labels of `digits-noisy` that are wrong."""
+
+
+def _digits_noisy(source: Source) -> Dataset:
+    """Digits with wrong labels, which a model can only learn by heart: what leaks for sure."""
+    plain = _digits(source)
+    rng = np.random.default_rng(derive("digits-noisy"))
+    wrong = torch.from_numpy(rng.random(len(plain)) < WRONG_LABELS)
+    shift = torch.from_numpy(rng.integers(1, 10, len(plain)))
+    y = torch.where(wrong, (plain.y + shift) % 10, plain.y)
+    return replace(plain, name="digits-noisy", y=y)
+
+
 TINT_STRENGTH = 0.8
 """How often the tint of `digits-tinted` is the one that goes with the label."""
 
@@ -360,6 +374,7 @@ def _public(name: str) -> Callable[[Source], Dataset]:
 DATASETS: dict[str, Callable[[Source], Dataset]] = {
     "adult": _adult,
     "digits": _digits,
+    "digits-noisy": _digits_noisy,
     "digits-tinted": _digits_tinted,
     "photo-patches": _photo_patches,
     **{name: _public(name) for name in _MIRROR},

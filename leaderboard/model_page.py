@@ -1,5 +1,6 @@
 """Everything about one model: what the catalog says, every interaction and every evaluation."""
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -25,6 +26,12 @@ class Picture:
     name: str
     evaluation: Evaluation
     png: bytes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, so that a page keeps room for it: they begin at byte 16."""
+        width, height = struct.unpack(">II", self.png[16:24])
+        return width, height
 
     @property
     def path(self) -> str:

@@ -34,7 +34,7 @@ SUCCEEDS = {
     Risk.EVASION: ["--set", "epsilon=0.5"],
     Risk.POISONING: ["--set", "rate=0.3"],
     Risk.EXTRACTION: [],
-    Risk.MEMBERSHIP_INFERENCE: ["--set", "recipe.epochs=300"],  # knows its training data by heart
+    Risk.MEMBERSHIP_INFERENCE: ["--model", "digits-noisy-mlp"],  # knows wrong labels by heart
     Risk.ATTRIBUTE_INFERENCE: ["--set", "knows=features"],
     Risk.DATA_RECONSTRUCTION: [],
     Risk.DISTRIBUTION_INFERENCE: ["--set", "ratio0=0.02", "--set", "ratio1=0.98"],
@@ -65,7 +65,9 @@ def evaluate(
     model: str, risk: Risk, attack: str, seeds: int, options: Sequence[str]
 ) -> list[Evaluation] | str:
     """The evaluations of one attack, or why there are none."""
-    words = ["--model", model, "--risk", str(risk), "--attack", attack, "--seeds", str(seeds)]
+    if "--model" not in options:
+        options = ["--model", model, *options]
+    words = ["--risk", str(risk), "--attack", attack, "--seeds", str(seeds)]
     before = set(_keys())
     done = subprocess.run(
         [HARNESS, "eval", *words, *options, "--workers", "1", "--format", "json"],

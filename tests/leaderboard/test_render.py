@@ -239,3 +239,22 @@ def _unbalanced(html: str) -> list[str]:
 
     Parser().feed(html)
     return wrong + open_tags
+
+
+def test_pictures_of_an_evaluation_are_files_that_its_page_shows(evaluation):
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("L", (7, 5)).save(file, "png")
+    measured = evaluation(seed=0)
+    pictures = {measured.cell.key: {"reconstructed": file.getvalue()}}
+
+    files = render(tables([], [measured], {}, pictures))
+
+    (path,) = [name for name in files if name.endswith(".png")]
+    assert files[path] == file.getvalue()
+    page = files["models/digits-cnn.html"].decode()
+    assert f'<img src="../{path}" width="7" height="5"' in page
+    assert "Reconstructed: dpsgd, seed 0" in text(page.encode())
