@@ -80,6 +80,16 @@ class Dataset:
             raise unknown(f"sensitive attribute of {self.name}", name, self.z)
         return self.z[name]
 
+    @cached_property
+    def content(self) -> Tensor:
+        """(n,) int64, equal where two examples are the same, label and all."""
+        flat = np.ascontiguousarray(self.x.numpy()).reshape(len(self), -1)
+        rows = [
+            hashlib.sha256(row.tobytes() + label.tobytes()).digest()
+            for row, label in zip(flat, self.y.numpy(), strict=True)
+        ]
+        return torch.from_numpy(np.unique(np.array(rows, dtype="S32"), return_inverse=True)[1])
+
     @property
     def all(self) -> Split:
         """Every example."""

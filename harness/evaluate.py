@@ -125,6 +125,9 @@ def evaluate(
     if utility is None:
         test = table.hold(table.quarters.target_test)
         utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
+    evidence = {**trained.evidence, **outcome.notes}
+    if "dp_epsilon" in evidence and stack.looks_at_data:
+        evidence["dp_epsilon_without"] = list(stack.looks_at_data)
     metrics = {name: _known(value) for name, value in outcome.metrics.items()}
     evaluation = Evaluation(
         cell=cell,
@@ -133,7 +136,7 @@ def evaluate(
         primary=PRIMARY[cell.risk],
         susceptibility=susceptibility(cell.risk, metrics),
         utility=utility,
-        evidence={**trained.evidence, **outcome.notes},
+        evidence=evidence,
         provenance={**environment(device), "split": _split(table.quarters), **provenance},
         seconds=time.perf_counter() - begin,
         peak_memory_mb=peak_memory_mb(device),

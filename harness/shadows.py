@@ -82,16 +82,17 @@ def of(table: Table, *, points: Tensor, aux: Tensor) -> tuple[Shadow, ...]:
         aux: Rows of the dataset (m,) that the attacker holds besides.
     """
     models: Sequence[nn.Module] = table.others.get(PURPOSE, ())
+    content = table.dataset.content
     found = []
-    for k, model in enumerate(models):
-        held = index(table.dataset, table.regime, k)
+    for model, made in zip(models, wanted(len(models), table.setting), strict=True):
         if table.threat.adaptive and table.threat.access is not Access.WEIGHTS:
-            model = table.stack.guard(model, table.shop).to(table.device).eval()
+            model = table.guarded(model, made)
+        held = content[made.index]
         found.append(
             Shadow(
                 box=BlackBox(model, table.threat.access),
-                members=torch.isin(points, held).to(table.device),
-                aux_members=torch.isin(aux, held).to(table.device),
+                members=torch.isin(content[points], held).to(table.device),
+                aux_members=torch.isin(content[aux], held).to(table.device),
             )
         )
     return tuple(found)

@@ -303,7 +303,9 @@ class Stack:
         return tuple(
             d.name
             for d in self.defenses
-            if isinstance(d, Edits) or (isinstance(d, Cleans) and Part.EVIDENCE not in d.acts_on)
+            if isinstance(d, Edits)
+            or (isinstance(d, Cleans) and Part.EVIDENCE not in d.acts_on)
+            or getattr(d, "guards_by_data", False)
         )
 
     def clean(

@@ -37,7 +37,7 @@ FORMULAS = {
     Risk.POISONING: "attack success rate, from that of a clean model (0) to 1",
     Risk.EXTRACTION: "fidelity, from agreement with the majority class (0) to 1",
     Risk.MEMBERSHIP_INFERENCE: "2 AUC - 1",
-    Risk.ATTRIBUTE_INFERENCE: "2 (AUC - AUC of an imputation that has no model)",
+    Risk.ATTRIBUTE_INFERENCE: "2 (AUC - AUC of what the attacker knows without the model)",
     Risk.DATA_RECONSTRUCTION: "correlation with the truth, the mean of all classes taken from both",
     Risk.DISTRIBUTION_INFERENCE: "2 distinguishing accuracy - 1",
 }

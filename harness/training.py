@@ -310,6 +310,4 @@ def train_alone(
             loss=stack.loss,
             progress=progress,
         )
-    if "dp_epsilon" in evidence and (others := stack.looks_at_data):
-        evidence["dp_epsilon_without"] = list(others)
     return Trained(stack.edit(model.eval(), data, shop).eval(), evidence)

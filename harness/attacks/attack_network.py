@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,6 +23,12 @@ from harness.types import Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
+ATTEMPTS = 3
+"""Networks that are tried before the attack is called off."""
+
+SMALLEST_DEVIATION = 1e-6
+"""Of a feature; what differs by less is the same everywhere."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttackNetwork:
@@ -33,23 +40,26 @@ class AttackNetwork:
     Attributes:
         lr: Learning rate of Adam.
         epochs: Passes over the known examples.
-        batch_size: Known examples per step.
+        batch_size: Known examples per step. If not given it is 64, or a hundredth of them where
+            that is more.
     """
 
     name: ClassVar[str]
     risk: ClassVar[Risk] = Risk.MEMBERSHIP_INFERENCE
+    standardised: ClassVar[bool] = True
+    """Whether what is seen is scaled to mean 0 and deviation 1, feature by feature."""
 
     lr: float = 1e-3
     epochs: int = 20
-    batch_size: int = 64
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        _ = self.recipe
+        self.recipe(1)
 
-    @property
-    def recipe(self) -> Recipe:
-        """How the network is trained."""
-        return Recipe(lr=self.lr, epochs=self.epochs, batch_size=self.batch_size)
+    def recipe(self, examples: int) -> Recipe:
+        """How the network is trained on so many examples."""
+        size = self.batch_size or max(64, math.ceil(examples / 100))
+        return Recipe(lr=self.lr, epochs=self.epochs, batch_size=size)
 
     def see(self, box: BlackBox, examples: Split) -> Tensor:
         """What the network is shown of a model's answers to ``examples``, (n, width)."""
@@ -64,6 +74,7 @@ class AttackNetwork:
 
         Raises:
             ZooError: The attacker knows no member, or no non-member.
+            RuntimeError: Every network that was tried has lost all its units.
         """
         known = data.aux
         assert known is not None
@@ -81,18 +92,26 @@ class AttackNetwork:
                 f"{counts[0]}. Give the attacker more data, or raise --queries."
             )
         seen = torch.cat([self.see(box, known) for box, _ in teachers])
-        with seeded("attack network", seed):
-            network = self.build(seen.shape[1], data.num_classes).to(seen.device)
+        asked = self.see(target, data.points)
+        if self.standardised:
+            mean, deviation = seen.mean(0), seen.std(0).clamp_min(SMALLEST_DEVIATION)
+            seen, asked = (seen - mean) / deviation, (asked - mean) / deviation
         weight = len(member) / (2 * counts)  # a shadow has three non-members for each member
-        fit(
-            network,
-            Split(seen, member),
-            self.recipe,
-            seed=derive("attack network", seed),
-            loss=lambda net, x, y, _: F.cross_entropy(net(x), y, weight, reduction="none"),
-        )
-        logits = answers(network, self.see(target, data.points))
-        return logits[:, 1] - logits[:, 0]
+        for attempt in range(ATTEMPTS):
+            with seeded("attack network", seed, attempt):
+                network = self.build(seen.shape[1], data.num_classes).to(seen.device)
+            fit(
+                network,
+                Split(seen, member),
+                self.recipe(len(seen)),
+                seed=derive("attack network", seed),
+                loss=lambda net, x, y, _: F.cross_entropy(net(x), y, weight, reduction="none"),
+            )
+            logits = answers(network, asked)
+            # Where there is little to learn, a network may lose its units one by one.
+            if (logits != logits[0]).any() or not (asked != asked[0]).any():
+                return logits[:, 1] - logits[:, 0]
+        raise RuntimeError(f"{self.name}: {ATTEMPTS} networks give every candidate the same answer")
 
 
 def affordable(target: BlackBox, data: Candidates, *, seed: int) -> Tensor:

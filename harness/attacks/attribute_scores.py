@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.attacks.attribute_classifier import AttributeClassifier
+from harness.attacks.records import Knowledge
 from harness.target import BlackBox
 from harness.types import Access
 
@@ -32,6 +33,8 @@ class AttributeScores(AttributeClassifier):
         batch_size: Records per step. If not given it is 64, or a hundredth of the records where
             that is more.
     """
+
+    knows: Knowledge = "features"  # whoever asks about a record has it
 
     name: ClassVar[str] = "attribute-scores"
     access: ClassVar[tuple[Access, ...]] = (Access.SCORES,)

@@ -31,7 +31,8 @@ class MLPBlackBox(AttackNetwork):
         shadows: Shadow models to learn from, with shadow data.
         lr: Learning rate of Adam. The paper has 1e-5, and many more examples.
         epochs: Passes over the known examples.
-        batch_size: Known examples per step.
+        batch_size: Known examples per step. If not given it is 64, or a hundredth of them where
+            that is more.
     """
 
     name: ClassVar[str] = "mlp-black-box"

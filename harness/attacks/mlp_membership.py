@@ -35,7 +35,8 @@ class MLP(AttackNetwork):
         top: How many of the largest scores are looked at; all of them if not given.
         lr: Learning rate of Adam.
         epochs: Passes over the known examples.
-        batch_size: Known examples per step.
+        batch_size: Known examples per step. If not given it is 64, or a hundredth of them where
+            that is more.
     """
 
     name: ClassVar[str] = "mlp"

@@ -35,10 +35,12 @@ class MLPWhiteBox(AttackNetwork):
         shadows: Shadow models to learn from, with shadow data.
         lr: Learning rate of Adam. The paper has 1e-5, and many more examples.
         epochs: Passes over the known examples.
-        batch_size: Known examples per step.
+        batch_size: Known examples per step. If not given it is 64, or a hundredth of them where
+            that is more.
     """
 
     name: ClassVar[str] = "mlp-white-box"
+    standardised: ClassVar[bool] = False  # the hidden units of a shadow come in another order
     access: ClassVar[tuple[Access, ...]] = (Access.WEIGHTS,)
     aux: ClassVar[tuple[Aux, ...]] = (Aux.SHADOW, Aux.PARTIAL)
     reference: ClassVar[str] = "Liu et al. (2022), https://arxiv.org/abs/2102.02551"

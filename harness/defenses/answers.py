@@ -7,12 +7,15 @@ References:
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from harness.seeds import generator
+from harness.workshop import Workshop
 
 FLOOR = 1e-12
 """Stands for a score of 0, whose logarithm no loss could take."""
@@ -59,17 +62,39 @@ def to_logits(scores: Tensor) -> Tensor:
     return (scores / scores.sum(1, keepdim=True)).log()
 
 
-def noise(name: str, x: Tensor, *shape: int) -> Tensor:
+def secret(name: str, shop: Workshop) -> str:
+    """The key of an owner's noise. Whoever makes models like the owner's has another."""
+    return f"{name} {shop.seed}"
+
+
+def noise(key: str, x: Tensor, *shape: int) -> Tensor:
     """Standard Gaussian noise (b, *shape) for inputs (b, ...), on their device.
 
-    It depends on ``name`` and the input alone: the same input gets the same noise, in any batch.
+    It depends on ``key`` and the input alone: the same input gets the same noise, in any batch.
     """
     found = torch.empty(len(x), *shape)
     for row, example in zip(found, x.detach().cpu().numpy(), strict=True):
-        row.normal_(generator=generator(name, hashlib.sha256(example.tobytes()).hexdigest()))
+        row.normal_(generator=generator(key, hashlib.sha256(example.tobytes()).hexdigest()))
     return found.to(x.device)
 
 
-def uniform(name: str, x: Tensor, *shape: int) -> Tensor:
-    """Uniform noise in [0, 1], otherwise like `noise`."""
-    return torch.special.ndtr(noise(name, x, *shape))
+def uniform(key: str, x: Tensor, *shape: int) -> Tensor:
+    """Uniform noise in [0, 1), otherwise like `noise`, and quicker where there is much of it.
+
+    References:
+        Steele, Lea and Flood (2014). Fast Splittable Pseudorandom Number Generators. OOPSLA.
+    """
+    start = hashlib.sha256(key.encode())
+    seeds = []
+    for example in x.detach().cpu().numpy():
+        one = start.copy()
+        one.update(example.tobytes())
+        seeds.append(int.from_bytes(one.digest()[:8]))
+    steps = np.arange(1, math.prod(shape) + 1, dtype=np.uint64)
+    with np.errstate(over="ignore"):  # arithmetic modulo 2 ** 64
+        mixed = np.array(seeds, dtype=np.uint64)[:, None] + steps * np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+        mixed ^= mixed >> np.uint64(31)
+    found = (mixed >> np.uint64(40)).astype(np.float32) / np.float32(2**24)
+    return torch.from_numpy(found).view(len(x), *shape).to(x.device)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.defenses.answers import Rewritten, uniform
+from harness.defenses.answers import Rewritten, secret, uniform
 from harness.types import Part, Risk
 from harness.workshop import Workshop
 from zoo.errors import ZooError
@@ -62,9 +62,10 @@ class HAMP:
 
     def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         """``model`` with the scores of random inputs."""
+        key = secret(self.name, shop)
 
         def rewrite(x: Tensor, scores: Tensor) -> Tensor:
-            random = model(uniform(self.name, x, *x.shape[1:])).softmax(1)
+            random = model(uniform(key, x, *x.shape[1:])).softmax(1)
             order = scores.argsort(dim=1, stable=True)
             return torch.empty_like(scores).scatter(1, order, random.sort(dim=1).values)
 

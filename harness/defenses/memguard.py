@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.defenses.answers import FLOOR, Rewritten, uniform
+from harness.defenses.answers import FLOOR, Rewritten, secret, uniform
 from harness.seeds import derive, generator, seeded
 from harness.training import fit
 from harness.types import Part, Risk, Split
@@ -69,6 +69,7 @@ class MemGuard:
     guards: ClassVar[Risk] = Risk.MEMBERSHIP_INFERENCE
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
     reference: ClassVar[str] = "Jia et al. (2019), https://arxiv.org/abs/1909.10594"
+    guards_by_data: ClassVar[bool] = True
 
     budget: float = 1.0
     steps: int = 300
@@ -91,18 +92,20 @@ class MemGuard:
         Raises:
             NotApplicableError: The model is not trained here, so no second one can be.
         """
-        return Rewritten(model, partial(self._rewrite, _classifier(self, shop)))
+        return Rewritten(
+            model, partial(self._rewrite, _classifier(self, shop), secret(self.name, shop))
+        )
 
-    def _rewrite(self, member: Classifier, x: Tensor, scores: Tensor) -> Tensor:
+    def _rewrite(self, member: Classifier, key: str, x: Tensor, scores: Tensor) -> Tensor:
         exact = scores.double()
         noisy = representative(member, exact, steps=self.steps)
         helps = member(noisy).abs() < member(exact).abs()
         size = (noisy - exact).abs().sum(1)
-        drawn = uniform(self.name, x, 1)[:, 0] * size < self.budget
+        drawn = uniform(key, x, 1)[:, 0] * size < self.budget
         return torch.where((helps & drawn)[:, None], noisy, exact).to(scores.dtype)
 
 
-# Shadow models are guarded like the target, and making the classifier trains a model.
+# Making the classifier trains a model, and several cells ask about the same owner.
 @lru_cache(maxsize=2)
 def _classifier(defense: MemGuard, shop: Workshop) -> Classifier:
     """The owner's attack: from scores (b, k) float64 to the log-odds of membership (b,)."""

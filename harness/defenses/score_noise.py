@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.defenses.answers import Rewritten, noise
+from harness.defenses.answers import Rewritten, noise, secret
 from harness.types import Part, Risk
 from harness.workshop import Workshop
 from zoo.errors import ZooError
@@ -44,7 +44,9 @@ class ScoreNoise:
 
     def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         """``model`` with noisy scores."""
-        return Rewritten(model, self._rewrite)
+        key = secret(self.name, shop)
 
-    def _rewrite(self, x: Tensor, scores: Tensor) -> Tensor:
-        return scores + self.scale * noise(self.name, x, scores.shape[1])
+        def rewrite(x: Tensor, scores: Tensor) -> Tensor:
+            return scores + self.scale * noise(key, x, scores.shape[1])
+
+        return Rewritten(model, rewrite)

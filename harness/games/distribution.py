@@ -140,8 +140,8 @@ def play(attack: Any, table: Table) -> Outcome:
     """Let the attacker judge the victims of both worlds, and the target besides."""
     setting = table.setting
     populations = _populations(attack, setting)
-    victims = tuple(_boxes(VICTIMS, table, guarded=True, budget=table.threat.queries))
-    own = tuple(_boxes(OWN, table, guarded=table.threat.adaptive, budget=None))
+    victims = tuple(_boxes(VICTIMS, attack, table, guarded=True, budget=table.threat.queries))
+    own = tuple(_boxes(OWN, attack, table, guarded=table.threat.adaptive, budget=None))
     half = len(own) // WORLDS
     data = Suspects(
         **vars(table.attacker()),
@@ -172,11 +172,14 @@ def play(attack: Any, table: Table) -> Outcome:
     )
 
 
-def _boxes(purpose: str, table: Table, *, guarded: bool, budget: int | None) -> Iterator[BlackBox]:
+def _boxes(
+    purpose: str, attack: Any, table: Table, *, guarded: bool, budget: int | None
+) -> Iterator[BlackBox]:
     """The models of one purpose as this threat model shows them; world 0 first."""
-    for model in table.others.get(purpose, ()):
+    models = table.others.get(purpose, ())
+    for model, made in zip(models, needs(attack, table.setting)[purpose], strict=True):
         if guarded and table.threat.access is not Access.WEIGHTS:
-            model = table.stack.guard(model, table.shop).to(table.device).eval()
+            model = table.guarded(model, made)
         yield BlackBox(model, table.threat.access, budget=budget)
 
 

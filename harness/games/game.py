@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset, Quarters
 from harness.games.holdings import pool_index
+from harness.seeds import derive
 from harness.stack import Stack
 from harness.target import BlackBox
 from harness.types import Access, Aux, Regime, Split, ThreatModel
-from harness.workshop import Workshop
+from harness.workshop import Workshop, trusted_index
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -135,6 +136,16 @@ class Table:
         if self.threat.aux is Aux.NONE:
             return None
         return self.hold(pool_index(self.quarters, self.threat))
+
+    def guarded(self, model: nn.Module, wanted: Wanted) -> nn.Module:
+        """A model that was made like the target, with output defenses that are its own.
+
+        They are made from its training data and its seed: they know nothing of the target's.
+        """
+        held = self.hold(wanted.index)
+        trusted = held.take(trusted_index(len(held), wanted.seed).to(self.device))
+        shop = replace(self.shop, data=held, trusted=trusted, seed=derive("train", wanted.seed))
+        return self.stack.guard(model, shop).to(self.device).eval()
 
     def target(self) -> BlackBox:
         """The target as this threat model shows it."""

@@ -31,16 +31,21 @@ class Deal:
         others: As many that it was not.
         aux: The attacker's other examples.
         aux_member: (len(aux),) bool, which of those the target was trained on.
+        ambiguous: How many examples were left out for being on both sides.
     """
 
     members: Tensor
     others: Tensor
     aux: Tensor
     aux_member: Tensor
+    ambiguous: int
 
 
 def deal(attack: Attack, setting: Setting) -> Deal:
     """Share out the quarters; what the attacker knows is never a candidate.
+
+    Nor is an example of which there is another on the other side, or among what is known: it is
+    member and non-member at once, as people are who look alike in a table.
 
     An attacker with partial data knows a share of the members, and as many non-members. An attacker
     with shadow data has examples that neither are candidates nor were trained on.
@@ -55,19 +60,40 @@ def deal(attack: Attack, setting: Setting) -> Deal:
         start = round(share * size)
         known = torch.cat([members[:start], others[:start]])
         members, others = members[start:], others[start:]
-        return _limited(attack, members, others, known, torch.arange(len(known)) < start)
+        return _dealt(attack, setting, members, others, known, torch.arange(len(known)) < start)
     if threat.aux is Aux.SHADOW:
         known = torch.cat([quarters.shadow_train, quarters.shadow_test])
-    return _limited(attack, members, others, known, torch.zeros(len(known), dtype=torch.bool))
+    nobody = torch.zeros(len(known), dtype=torch.bool)
+    return _dealt(attack, setting, members, others, known, nobody)
 
 
-def _limited(
-    attack: Attack, members: Tensor, others: Tensor, aux: Tensor, aux_member: Tensor
+def _dealt(
+    attack: Attack,
+    setting: Setting,
+    members: Tensor,
+    others: Tensor,
+    aux: Tensor,
+    aux_member: Tensor,
 ) -> Deal:
-    """No more candidates of either kind than the attack has the patience for."""
+    """As many of either kind, and no more than the attack has the patience for."""
+    content, quarters = setting.dataset.content, setting.quarters
+    trained_on, known = content[quarters.target_train], content[aux]
+    rest = content[quarters.target_test]
+    inside = torch.cat([rest, known[~aux_member]])
+    outside = torch.cat([trained_on, known[aux_member]])
+    kept = [
+        rows[~torch.isin(content[rows], other)]
+        for rows, other in ((members, inside), (others, outside))
+    ]
     most = getattr(attack, "candidates", None)
-    half = len(members) if most is None else most // 2
-    return Deal(members=members[:half], others=others[:half], aux=aux, aux_member=aux_member)
+    half = min(*map(len, kept), *(() if most is None else (most // 2,)))
+    return Deal(
+        members=kept[0][:half],
+        others=kept[1][:half],
+        aux=aux,
+        aux_member=aux_member,
+        ambiguous=len(members) + len(others) - sum(map(len, kept)),
+    )
 
 
 def check(attack: Attack, setting: Setting) -> None:
@@ -89,6 +115,11 @@ def check(attack: Attack, setting: Setting) -> None:
     dealt, threat = deal(attack, setting), setting.threat
     candidates = 2 * len(dealt.members)
     wanted = getattr(attack, "candidates", None)
+    if not candidates and dealt.ambiguous:
+        raise ZooError(
+            f"Members and non-members of {setting.dataset.name} are the same examples "
+            f"({dealt.ambiguous} are on both sides); nobody can tell them apart. Choose other data."
+        )
     if not candidates or (wanted is not None and candidates < wanted - 1):
         raise ZooError(
             f"{attack.name} wants {wanted or 'some'} candidates, but {setting.dataset.name} has "
@@ -134,6 +165,10 @@ def play(attack: Attack, table: Table) -> Outcome:
     return Outcome(
         metrics={**membership(values, truth.numpy()), "queries": float(target.queries)},
         samples={"index": index.numpy(), "member": truth.numpy(), "score": values},
-        notes={"members": len(dealt.members), "non_members": len(dealt.others)},
+        notes={
+            "members": len(dealt.members),
+            "non_members": len(dealt.others),
+            "on_both_sides": dealt.ambiguous,
+        },
         images={"roc": log_roc(values, truth.numpy())},
     )

@@ -16,7 +16,7 @@ from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.games.holdings import num_held
 from harness.images import rows
 from harness.metrics.classification import accuracy
-from harness.metrics.reconstruction import class_means, psnr, reconstruction
+from harness.metrics.reconstruction import class_means, correlation, psnr, reconstruction
 from harness.seeds import derive, generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Regime, Split
@@ -79,12 +79,15 @@ class _Found:
         truth: (k, *shape), a class's mean or an example.
         label: (k,) int64, their classes.
         index: (k,) int64, rows of the dataset where the truths are examples.
+        sorted_aux: (k, *shape), for each class the mean of those of the attacker's own inputs that
+            the target gives it; None if it has none.
     """
 
     x: Tensor
     truth: Tensor
     label: Tensor
     index: Tensor | None = None
+    sorted_aux: Tensor | None = None
 
 
 def play(attack: Attack, table: Table) -> Outcome:
@@ -92,7 +95,9 @@ def play(attack: Attack, table: Table) -> Outcome:
 
     An attack on classes gives (num_classes, samples, *input_shape); one on gradients is handed
     `Released` and gives (observed, batch, *input_shape). The mean image is that of the test
-    quarter, which neither the target nor the attacker has.
+    quarter, which neither the target nor the attacker has. An attacker with data of its own need
+    not invert anything to have an idea of a class: ``sorted_aux_centred_correlation`` is what it
+    gets by sorting them by the target's answers.
 
     Raises:
         RuntimeError: The attack gives something that is no input: a defect of the attack.
@@ -109,6 +114,9 @@ def play(attack: Attack, table: Table) -> Outcome:
     columns = reconstruction(x, truth, label, test.x.mean(0), data)
     if found.index is not None:
         columns["psnr"] = psnr(x, truth)
+    if found.sorted_aux is not None:
+        mean, sorted_aux = test.x.mean(0), found.sorted_aux.repeat_interleave(samples, 0)
+        columns["sorted_aux_centred_correlation"] = correlation(sorted_aux - mean, truth - mean)
     metrics: dict[str, float | None] = {k: c.double().mean().item() for k, c in columns.items()}
     columns["label"] = label
     for evaluator in table.others.get("evaluator", ()):
@@ -132,11 +140,22 @@ def play(attack: Attack, table: Table) -> Outcome:
 
 def _classes(attack: Attack, table: Table, data: Split) -> _Found:
     """Each class that the target has seen, to be compared with its mean."""
-    x = attack.run(table.bare_target(), table.attacker(aux=table.aux()), seed=table.seed)
+    aux = table.aux()
+    x = attack.run(table.bare_target(), table.attacker(aux=aux), seed=table.seed)
     num_classes = table.dataset.num_classes
     _check_inputs(attack, x, (num_classes, x.shape[1], *table.dataset.input_shape))
     present = data.y.unique()
-    return _Found(x=x[present], truth=class_means(data, num_classes)[present], label=present)
+    sorted_aux = None
+    if aux is not None:
+        answers = BlackBox(table.model, Access.LABELS).labels(aux.x)
+        means = class_means(Split(aux.x, answers), num_classes)[present]
+        sorted_aux = torch.where(means.isnan(), aux.x.mean(0), means)  # some are given to no input
+    return _Found(
+        x=x[present],
+        truth=class_means(data, num_classes)[present],
+        label=present,
+        sorted_aux=sorted_aux,
+    )
 
 
 def _examples(attack: InvertsGradients, table: Table) -> _Found:

@@ -189,18 +189,17 @@ def test_only_output_defenses_leave_the_training_alone() -> None:
     assert Stack.of([Constant(), Double()]).makes_model == (Double(),)
 
 
-def test_a_privacy_budget_names_what_it_does_not_cover(digits, job_for) -> None:
-    outlier_removal, watermark = (
-        registry.make("defense", name, {}) for name in ("outlier-removal", "watermark")
-    )
-    methods = tuple(registry.describe(d) for d in (DPSGD(), outlier_removal, watermark))
-    job = job_for(stack=methods)
-    evidence = train_alone(job, digits.all.take(job.index), None).evidence
-    assert evidence["dp_epsilon"] > 0
+def test_a_privacy_budget_names_what_it_does_not_cover(digits, measure, job_for) -> None:
+    names = ("dpsgd", "memguard", "outlier-removal", "watermark", "rounding")
+    defenses = [registry.make("defense", name, {}) for name in names]
     # Marks are added whatever the examples are; who is removed depends on all of them.
-    assert evidence["dp_epsilon_without"] == ["outlier-removal"]
-    alone = train_alone(job_for(stack=methods[:1]), digits.all.take(job.index), None)
-    assert "dp_epsilon_without" not in alone.evidence
+    assert Stack.of(defenses).looks_at_data == ("memguard", "outlier-removal")
+    job = job_for(stack=(registry.describe(defenses[0]),))
+    trained = train_alone(job, digits.all.take(job.index), None)
+    for stack, uncovered in ((defenses[:1], None), (defenses[:2], ["memguard"])):
+        found, _ = measure(digits, trained, 0, "correctness", stack=stack)
+        assert found.evidence["dp_epsilon"] > 0
+        assert found.evidence.get("dp_epsilon_without") == uncovered
 
 
 def test_nobody_is_sent_the_steps_of_a_training_loop_that_is_its_own() -> None:
