@@ -6,6 +6,8 @@
     python tests/benchmarks/attacks.py membership-inference --model digits-cnn --seeds 12
     python tests/benchmarks/attacks.py attribute-inference --model adult-mlp --seeds 12
 
+Further options go to `harness eval`: --adversary adaptive.
+
 Each attack runs in a process of its own, so that the peak memory is its own. Seconds are wall time
 of one cell, without training the target.
 """
@@ -114,8 +116,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--control-seeds", type=int, default=1)
     parser.add_argument("--attack", help="names with commas between; all if not given")
-    parser.add_argument("options", nargs="*", help="after --: more options of `harness eval`")
-    given = parser.parse_args()
+    # Whatever else is given are options of `harness eval`.
+    given, options = parser.parse_known_args()
     names = given.attack.split(",") if given.attack else [
         name for name, kind in registry.known("attack").items() if kind.risk is given.risk
     ]  # fmt: skip
@@ -126,7 +128,7 @@ def main() -> None:
                 given.risk,
                 name,
                 given.control_seeds if more else given.seeds,
-                [*given.options, *more],
+                [*options, *more],
             )
             for word, more in (
                 ("attack", []), ("succeeds", SUCCEEDS[given.risk]), ("fails", FAILS[given.risk]),
