@@ -43,3 +43,18 @@ def test_the_readme_counts_the_models_that_there_are(home_dir: Path) -> None:
 def test_the_linked_files_exist() -> None:
     for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / link).exists(), link
+
+
+def test_the_readme_names_every_method_and_the_standard_attacks_first() -> None:
+    from harness import registry
+
+    text = (ROOT / "README.md").read_text()
+    for risk, standard in registry.STANDARD.items():
+        row = re.search(rf"^\| {risk.replace('-', ' ')} \| (.*?) \|", text, re.MULTILINE)
+        assert row is not None, risk
+        assert tuple(row[1].partition(";")[0].split(", ")) == standard
+        known = registry.known("attack").items()
+        for name in (name for name, kind in known if kind.risk is risk):
+            assert re.search(rf"\b{name}\b", row[1]), name
+    for name in registry.known("defense"):
+        assert re.search(rf"\b{name}\b", text), name

@@ -146,7 +146,7 @@ def test_embeddings_show_what_the_last_layer_leaves_out(independent) -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
     model[0].weight.data, model[1].weight.data[:, 3] = torch.eye(4), torch.zeros(2)
     data, found = _records(x, y, z), {}
-    for attack in (AttributeScores(epochs=20), AttributeEmbeddings(epochs=20)):
+    for attack in (AttributeScores(epochs=20, knows="label"), AttributeEmbeddings(epochs=20)):
         scores = attack.run(BlackBox(model, attack.access[0]), data, seed=0)
         found[attack.name] = auc(scores.numpy(), z[N:].numpy())
     assert found["attribute-embeddings"] > 0.99

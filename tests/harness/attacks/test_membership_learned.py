@@ -112,10 +112,12 @@ def test_training_is_adam_on_the_weighted_cross_entropy_of_each_step_alone() -> 
     target = BlackBox(Written(), Access.SCORES)
     found = attack.run(target, _data(POINTS, aux, member), seed=5)
 
-    with seeded("attack network", 5):
+    with seeded("attack network", 5, 0):
         network = attack.build(5, 4)
     params: dict[str, torch.Tensor] = dict(network.named_parameters())
     x, y = attack.see(target, aux), member.long()
+    mean, deviation = x.mean(0), x.std(0).clamp_min(1e-6)
+    x = (x - mean) / deviation
 
     def loss(params):
         odds = functional_call(network, params, (x,)).softmax(1)
@@ -131,7 +133,8 @@ def test_training_is_adam_on_the_weighted_cross_entropy_of_each_step_alone() -> 
             second[k] = 0.999 * second[k] + 0.001 * g**2
             move = first[k] / (1 - 0.9**step) / ((second[k] / (1 - 0.999**step)).sqrt() + 1e-8)
             params[k] = params[k] - 0.01 * move
-    odds = functional_call(network, params, (attack.see(target, POINTS),)).softmax(1)
+    asked = (attack.see(target, POINTS) - mean) / deviation
+    odds = functional_call(network, params, (asked,)).softmax(1)
     expected = odds[:, 1].log() - odds[:, 0].log()
     torch.testing.assert_close(found, expected.detach(), atol=1e-3, rtol=1e-3)
     assert expected.std() > 0.1
@@ -240,3 +243,27 @@ def test_settings_that_make_no_sense_are_refused(tiny: Dataset) -> None:
         MLPWhiteBox(shadows=0)
     with pytest.raises(ZooError, match="wants lr above 0"):
         MLP(lr=0)
+
+
+def test_networks_that_are_dead_are_tried_again_and_then_called_off(monkeypatch) -> None:
+    aux, member = _people(200, 1)
+    target = BlackBox(Written(), Access.SCORES)
+    real, tried = MLPBlackBox.build, []
+
+    def build(self, width, num_classes):
+        network = real(self, width, num_classes)
+        tried.append(network)
+        if len(tried) <= dead:
+            for p in network.head[-1].parameters():
+                p.data.zero_()
+                p.requires_grad_(False)
+        return network
+
+    monkeypatch.setattr(MLPBlackBox, "build", build)
+    dead = 2
+    found = MLPBlackBox(epochs=1).run(target, _data(POINTS, aux, member), seed=5)
+    assert len(tried) == 3
+    assert found.std() > 0
+    dead, tried[:] = 9, []
+    with pytest.raises(RuntimeError, match="3 networks give every candidate the same answer"):
+        MLPBlackBox(epochs=1).run(target, _data(POINTS, aux, member), seed=5)

@@ -1,15 +1,19 @@
 """Output defenses: what is seen is what they say, no decision changes, nothing is masked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from art.defences.postprocessor import Rounded
+from scipy.stats import kstest
 from torch import nn
 
 from harness.attacks.distillation import Distillation
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
-from harness.defenses.answers import noise
+from harness.defenses.answers import noise, uniform
+from harness.defenses.hamp import HAMP
 from harness.defenses.label_only import LabelOnly
 from harness.defenses.rounding import Rounding
 from harness.defenses.score_noise import ScoreNoise
@@ -179,3 +183,25 @@ def test_scores_of_labels_only_teach_a_thief_what_labels_teach(model, digits) ->
 def test_settings_that_make_no_sense_are_refused(make, message, tiny) -> None:
     with pytest.raises(ZooError, match=message):
         make(tiny)
+
+
+def test_another_owner_draws_other_noise() -> None:
+    """Whoever trains models like the target cannot find out the target's noise from them."""
+    x, other = torch.rand(6, 3), replace(SHOP, seed=1)
+    model = nn.Linear(3, 4).requires_grad_(False)
+    for defense in (ScoreNoise(scale=0.1), HAMP()):
+        first, again, foreign = (
+            BlackBox(defense.guard(model, shop), Access.SCORES).scores(x)
+            for shop in (SHOP, SHOP, other)
+        )
+        assert torch.equal(first, again)
+        assert not torch.equal(first, foreign)
+
+
+def test_uniform_noise_is_uniform_and_each_input_has_its_own() -> None:
+    x = torch.rand(400, 5, generator=torch.Generator().manual_seed(0))
+    found = uniform("key", x, 50)
+    assert kstest(found.flatten().numpy(), "uniform").pvalue > 0.01
+    assert abs(np.corrcoef(found.numpy()) - np.eye(400)).max() < 0.75
+    assert torch.equal(uniform("key", x[7:9], 50), found[7:9])
+    assert not (uniform("other", x, 50) == found).any()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
 from harness.defenses import hamp, memguard
-from harness.defenses.answers import uniform
+from harness.defenses.answers import secret, uniform
 from harness.defenses.hamp import HAMP
 from harness.defenses.memguard import MemGuard, representative
 from harness.stack import NotApplicableError
@@ -87,9 +87,10 @@ def test_what_is_seen_are_the_scores_of_a_random_input_in_the_order_of_the_true_
     logits = torch.tensor([[9.0, -3.0, 1.0, 2.0], [-5.0, 0.0, 7.0, 1.0]])
     model = nn.Linear(4, 4, bias=False)
     model.weight.data = torch.eye(4)
-    guarded = BlackBox(HAMP().guard(model, _shop(_people(6, 0))), Access.SCORES)
+    shop = _shop(_people(6, 0))
+    guarded = BlackBox(HAMP().guard(model, shop), Access.SCORES)
     seen = guarded.scores(logits)
-    random = uniform("hamp", logits, 4).softmax(1)
+    random = uniform(secret("hamp", shop), logits, 4).softmax(1)
     assert torch.equal(seen.argsort(1), logits.argsort(1))
     torch.testing.assert_close(seen.sort(1).values, random.sort(1).values)
     # Nothing of how sure the model is gets through: scores from uniform inputs stay moderate.
