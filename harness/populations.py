@@ -121,7 +121,8 @@ class Populations:
         held = np.min([self._count(pool.numpy()) for pool in pools], axis=0)
         wanted = self._labels[:, None] * np.stack([1 - self.shares, self.shares], axis=2)
         with np.errstate(divide="ignore", invalid="ignore"):
-            most = int(np.nanmin(np.where(wanted > 1e-9, held / wanted, np.inf)))
+            # A kind that there is nothing of may be one that a small sample rounds to nothing.
+            most = int(np.nanmin(np.where(wanted > 1e-9, (held + 0.5) / wanted, np.inf)))
         # Rounding to whole examples may ask for one more of a kind than there is.
         return next((n for n in range(most, 0, -1) if (self.sizes(n) <= held).all()), 0)
 

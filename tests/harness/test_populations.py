@@ -99,3 +99,16 @@ def test_a_class_may_bend_as_far_as_the_others_let_it() -> None:
     """Half of the examples are of a class that always has it; so 0.6 is in reach, and .5 too."""
     tables = _populations(0.6, 0.5, counts=np.array([[0, 50], [25, 25]])).sizes(100)
     assert tables.tolist() == [[[0, 50], [40, 10]], [[0, 50], [50, 0]]]
+
+
+def test_a_pool_without_some_rare_kind_still_gives_a_small_sample() -> None:
+    worlds = _populations(0.2, 0.6)
+    cell = 2 * worlds.dataset.y.numpy() + worlds.has
+    pool = torch.from_numpy(np.flatnonzero(cell != 5))  # nobody of class 2 has a hat
+    most = worlds.largest((pool,))
+    assert 0 < most < 10
+    for world in (0, 1):
+        rows = worlds.draw(pool, world, most, seed=0)
+        assert len(rows) == most
+        assert not (cell[rows.numpy()] == 5).any()
+    assert worlds.sizes(most + 1)[:, 2, 1].max() > 0
