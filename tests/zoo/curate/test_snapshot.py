@@ -181,7 +181,7 @@ def test_counting_adds_what_is_missing_and_touches_nothing_else(folder: Path) ->
     path = folder / "computed" / "nets.csv"
     before = path.read_bytes()
     lines = before.decode().splitlines(keepends=True)
-    path.write_text("".join(line for line in lines if not line.startswith("mlp-128,")))
+    path.write_text("".join(line for line in lines if not line.startswith("mlp-6x100,")))
     seen: list[tuple[int, int]] = []
     assert compute(folder, progress=lambda done, total: seen.append((done, total))) == (1, [])
     assert path.read_bytes() == before
