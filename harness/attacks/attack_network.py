@@ -6,8 +6,8 @@ References:
 
 from __future__ import annotations
 
-import itertools
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +21,7 @@ from harness.target import BlackBox
 from harness.training import fit
 from harness.types import Risk, Split
 from zoo.errors import ZooError
+from zoo.nets.sequential import mlp
 from zoo.recipe import Recipe
 
 ATTEMPTS = 3
@@ -31,7 +32,7 @@ SMALLEST_DEVIATION = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackNetwork:
+class AttackNetwork(ABC):
     """An attack that learns from answers about examples whose membership it knows.
 
     These are the attacker's own examples: the shadow models' members and non-members among them
@@ -61,13 +62,13 @@ class AttackNetwork:
         size = self.batch_size or max(64, math.ceil(examples / 100))
         return Recipe(lr=self.lr, epochs=self.epochs, batch_size=size)
 
+    @abstractmethod
     def see(self, box: BlackBox, examples: Split) -> Tensor:
         """What the network is shown of a model's answers to ``examples``, (n, width)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build(self, width: int, num_classes: int) -> nn.Module:
         """A fresh network from features (n, width) to two logits, non-member and member."""
-        raise NotImplementedError
 
     def run(self, target: BlackBox, data: Candidates, *, seed: int) -> Tensor:
         """The network's log-odds of membership, (n,).
@@ -135,14 +136,6 @@ def answers(network: nn.Module, x: Tensor, *, batch_size: int = 1024) -> Tensor:
     return torch.cat([network(part) for part in x.split(batch_size)])
 
 
-def perceptron(*widths: int) -> nn.Sequential:
-    """Linear layers from the first of ``widths`` to the last, with ReLU between them."""
-    layers: list[nn.Module] = []
-    for into, out in itertools.pairwise(widths):
-        layers += [nn.Linear(into, out), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
-
-
 class Branches(nn.Module):
     """A 2-layer perceptron for each kind of feature, and a 4-layer one for what they find.
 
@@ -152,8 +145,8 @@ class Branches(nn.Module):
     def __init__(self, *widths: int) -> None:
         super().__init__()
         self.widths = widths
-        self.branches = nn.ModuleList(perceptron(width, 128, 64) for width in widths)
-        self.head = perceptron(64 * len(widths), 256, 128, 64, 2)
+        self.branches = nn.ModuleList(mlp((width,), 64, hidden=(128,)) for width in widths)
+        self.head = mlp((64 * len(widths),), 2, hidden=(256, 128, 64))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, 2) of features (n, sum of the widths)."""

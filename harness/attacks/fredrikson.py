@@ -14,6 +14,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from harness.attacks import perturbation
+from harness.attacks.perturbation import per_example
 from harness.attacks.protocol import AttackerData
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
@@ -58,11 +60,7 @@ class Fredrikson:
             )
         if not self.lr > 0:
             raise ZooError(f"fredrikson wants lr above 0, found {self.lr}.")
-        for name in ("iterations", "patience"):
-            if getattr(self, name) < 1:
-                raise ZooError(
-                    f"fredrikson wants {name} of at least 1, found {getattr(self, name)}."
-                )
+        perturbation.check_counts(self, "iterations", "patience")
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
         """One input of each class, (num_classes, 1, *input_shape) in [0, 1].
@@ -79,16 +77,11 @@ class Fredrikson:
             probability = model(leaf).softmax(1)[classes, classes]
             (rise,) = torch.autograd.grad(probability.sum(), leaf)
             better = running & (probability.detach() > highest)
-            best = torch.where(_along(better, x), x, best)
+            best = torch.where(per_example(better, x), x, best)
             highest = torch.where(better, probability.detach(), highest)
             idle = torch.where(better, 0, idle + 1)
             running = running & (highest < self.threshold) & (idle < self.patience)
             if step % LOOK_EVERY == 0 and not running.any():
                 break
-            x = torch.where(_along(running, x), (x + self.lr * rise).clamp(0, 1), x)
+            x = torch.where(per_example(running, x), (x + self.lr * rise).clamp(0, 1), x)
         return best[:, None]
-
-
-def _along(flags: Tensor, x: Tensor) -> Tensor:
-    """Flags (n,) in a shape that goes with ``x`` (n, ...)."""
-    return flags.view(-1, *(1 for _ in x.shape[1:]))

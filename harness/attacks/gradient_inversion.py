@@ -19,6 +19,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call, grad, replace_all_batch_norm_modules_, vmap
 
+from harness.attacks import perturbation
 from harness.attacks.protocol import AttackerData
 from harness.attacks.released import Released
 from harness.seeds import generator
@@ -67,11 +68,7 @@ class GradientInversion:
     lr: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("batch", "observed", "restarts", "steps"):
-            if getattr(self, name) < 1:
-                raise ZooError(
-                    f"gradient-inversion wants {name} of at least 1, found {getattr(self, name)}."
-                )
+        perturbation.check_counts(self, "batch", "observed", "restarts", "steps")
         if not self.lr > 0:
             raise ZooError(f"gradient-inversion wants lr above 0, found {self.lr}.")
         if self.total_variation < 0:

@@ -15,11 +15,12 @@ from typing import ClassVar, Self
 from torch import Tensor, nn
 
 from harness.attacks import perturbation
-from harness.attacks.attack_network import AttackNetwork, perceptron
+from harness.attacks.attack_network import AttackNetwork
 from harness.datasets import Dataset
 from harness.target import BlackBox
 from harness.types import Access, Aux, Split
 from zoo.errors import ZooError
+from zoo.nets.sequential import mlp
 
 HIDDEN = (64, 32)  # Zhang et al. 2024
 
@@ -72,4 +73,4 @@ class MLP(AttackNetwork):
 
     def build(self, width: int, num_classes: int) -> nn.Module:
         """Two hidden layers."""
-        return perceptron(width, *HIDDEN, 2)
+        return mlp((width,), 2, hidden=HIDDEN)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from harness.attacks import perturbation
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.seeds import generator
@@ -52,11 +53,7 @@ class TabularInversion:
     lr: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("samples", "steps"):
-            if getattr(self, name) < 1:
-                raise ZooError(
-                    f"tabular-inversion wants {name} of at least 1, found {getattr(self, name)}."
-                )
+        perturbation.check_counts(self, "samples", "steps")
         if not self.lr > 0:
             raise ZooError(f"tabular-inversion wants lr above 0, found {self.lr}.")
         if not 0 < self.threshold <= 1:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -23,6 +22,7 @@ from harness.training import fit
 from harness.types import Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.errors import ZooError
+from zoo.nets.sequential import mlp
 from zoo.recipe import Recipe
 
 WIDTHS = (256, 128, 64)
@@ -120,11 +120,7 @@ def _classifier(defense: MemGuard, shop: Workshop) -> Classifier:
         )
     truth = (torch.arange(len(scores), device=scores.device) < len(inside)).long()
     with seeded(defense.name, shop.seed):
-        widths = (scores.shape[1], *WIDTHS)
-        layers = [
-            layer for ins, outs in pairwise(widths) for layer in (nn.Linear(ins, outs), nn.ReLU())
-        ]
-        net = nn.Sequential(*layers, nn.Linear(widths[-1], 2)).to(scores.device)
+        net = mlp((scores.shape[1],), 2, hidden=WIDTHS).to(scores.device)
     fit(
         net,
         Split(scores.sort(dim=1).values, truth),

@@ -86,3 +86,47 @@ def test_an_attacker_with_the_weights_leaves_the_guard_behind(table, monkeypatch
     expected = [BlackBox(m, Access.SCORES).scores(x) for m in (guarded, table.unguarded)]
     assert torch.equal(seen[0].scores(x), expected[0])
     assert torch.equal(seen[1].scores(x), expected[1])
+
+
+def _twins(table, rows: torch.Tensor, of: torch.Tensor):
+    """The table with the examples ``rows`` made equal to ``of``, label and all."""
+    x, y = table.dataset.x.clone(), table.dataset.y.clone()
+    x[rows], y[rows] = x[of], y[of]
+    return replace(table, dataset=replace(table.dataset, x=x, y=y))
+
+
+def test_who_is_on_both_sides_is_no_candidate_and_is_counted(table) -> None:
+    quarters = table.quarters
+    before = membership.deal(LossThreshold(), table.setting)
+    assert before.ambiguous == 0
+    twins = _twins(table, quarters.target_test[:10], quarters.target_train[:10])
+    dealt = membership.deal(LossThreshold(), twins.setting)
+    assert dealt.ambiguous == 20
+    assert _rows(dealt.members).isdisjoint(_rows(quarters.target_train[:10]))
+    assert _rows(dealt.others).isdisjoint(_rows(quarters.target_test[:10]))
+    assert len(dealt.members) == len(dealt.others) == len(before.members) - 10
+    # Another label makes it another example: only the target's memory of the pair is in question.
+    twins.dataset.y[quarters.target_test[:10]] = (
+        twins.dataset.y[quarters.target_test[:10]] + 1
+    ) % 10
+    other = replace(twins, dataset=replace(twins.dataset))
+    assert membership.deal(LossThreshold(), other.setting).ambiguous == 0
+    outcome = membership.play(LossThreshold(), _twins(table, quarters.target_test[:10],
+                                                      quarters.target_train[:10]))  # fmt: skip
+    assert outcome.notes["on_both_sides"] == 20
+
+
+def test_what_the_attacker_knows_to_be_outside_is_no_member_in_question(table) -> None:
+    table = _with(table, Aux.SHADOW)
+    quarters = table.quarters
+    twins = _twins(table, quarters.shadow_train[:5], quarters.target_train[:5])
+    dealt = membership.deal(LossThreshold(), twins.setting)
+    assert _rows(dealt.members).isdisjoint(_rows(quarters.target_train[:5]))
+
+
+def test_members_that_are_all_non_members_too_are_refused(table) -> None:
+    quarters = table.quarters
+    size = min(len(quarters.target_train), len(quarters.target_test))
+    same = _twins(table, quarters.target_test[:size], quarters.target_train[:size])
+    with pytest.raises(ZooError, match=r"are the same examples \(\d+ are on both sides\)"):
+        membership.check(LossThreshold(), same.setting)
