@@ -433,3 +433,11 @@ def test_words_become_a_request() -> None:
     assert request.auxiliary("ood") == (Aux.OOD, "photo-patches")
     assert request.auxiliary("ood:mnist") == (Aux.OOD, "mnist")
     assert request.settings(["a=1", "b.c = x=y"]) == {"a": "1", "b.c": "x=y"}
+
+
+def test_adversaries_are_read_from_texts() -> None:
+    assert request.adversaries(["adaptive,naive"]) == (True, False)
+    assert request.adversaries(["naive"]) == (False,)
+    for text in ("", "both"):
+        with pytest.raises(UnknownNameError, match="adversary"):
+            request.adversaries([text])

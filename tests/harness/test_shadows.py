@@ -168,3 +168,42 @@ def test_a_published_model_has_no_shadow_models(digits) -> None:
         shadows.check(4, setting)
     with pytest.raises(NotApplicableError, match="nobody can repeat for a published model"):
         membership.check(LiRA(), setting)
+
+
+def test_an_example_is_held_where_its_twin_is(digits, table_for) -> None:
+    """Rows of a table may be the same people: what counts is what a model has seen."""
+    held = shadows.index(digits, Regime.FROM_SCRATCH, 0)
+    outside = shadows.index(digits, Regime.FROM_SCRATCH, 1)[0]
+    x, y = digits.x.clone(), digits.y.clone()
+    x[held[0]], y[held[0]] = x[outside], y[outside]
+    table = table_for(replace(digits, x=x, y=y), Constant())
+    # The pool is drawn anew for other data: ask for the row that shadow 0 holds of the pair.
+    pair = torch.stack([held[0], outside])
+    for k, shadow in enumerate(
+        shadows.of(
+            replace(table, threat=SCORES, others={shadows.PURPOSE: [Constant()] * 4}),
+            points=pair,
+            aux=pair,
+        )
+    ):
+        own = set(shadows.index(table.dataset, Regime.FROM_SCRATCH, k).tolist())
+        expected = bool(own & set(pair.tolist()))
+        assert shadow.members.tolist() == [expected, expected]
+        assert shadow.aux_members.tolist() == [expected, expected]
+
+
+def test_a_shadow_has_output_defenses_of_its_own(digits, table_for, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(Rounding, "guard", lambda self, model, shop: seen.append(shop) or model)
+    table = table_for(
+        digits, Constant(), threat=SCORES, stack=Stack((Rounding(),)),
+        others={shadows.PURPOSE: [Constant() for _ in range(3)]},
+    )  # fmt: skip
+    shadows.of(table, points=torch.arange(9), aux=torch.arange(9, 12))
+    assert len({shop.seed for shop in [table.shop, *seen]}) == 4
+    for k, shop in enumerate(seen):
+        rows = shadows.index(digits, Regime.FROM_SCRATCH, k)
+        assert torch.equal(shop.data.x, digits.x[rows])
+        assert len(shop.trusted) == round(0.1 * len(rows))
+        distances = torch.cdist(shop.trusted.x.flatten(1), shop.data.x.flatten(1))
+        assert bool((distances.amin(1) < 1e-3).all())

@@ -160,6 +160,16 @@ def test_the_claim_stands_beside_the_bound_and_gives_delta(digits, by_heart, mea
     assert found.metrics["audited_epsilon"] > 1.5, "a claim as false as this is refuted"
 
 
+def test_a_claim_is_not_for_what_other_defenses_let_through(digits, by_heart, measure) -> None:
+    from harness import registry
+
+    claim = {"dp_epsilon": 1.5, "dp_delta": 1e-3}
+    stack = [registry.make("defense", "fine-pruning", {})]
+    found, _ = measure(digits, Trained(by_heart, claim), 0, CanaryAudit(), stack=stack)
+    assert found.metrics["dp_epsilon"] is None
+    assert found.evidence["dp_epsilon_without"] == ["fine-pruning"]
+
+
 def test_training_is_on_fewer_examples_and_says_how_many_canaries_a_defense_found(
     digits, job_for
 ) -> None:

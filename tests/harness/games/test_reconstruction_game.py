@@ -83,6 +83,33 @@ def test_the_mean_of_the_test_quarter_finds_nothing(table, digits) -> None:
     assert susceptibility(Risk.DATA_RECONSTRUCTION, outcome.metrics) == 0
 
 
+class Parity(torch.nn.Module):
+    """Calls every image 0 or 1, by whether its upper half is the brighter one."""
+
+    def forward(self, x):
+        above = x[:, 0, :4].mean((1, 2)) > x[:, 0, 4:].mean((1, 2))
+        return torch.nn.functional.one_hot(above.long(), 10).float()
+
+
+def test_an_attacker_with_images_is_measured_against_sorting_them(table, digits, members) -> None:
+    threat = ThreatModel(access=Access.WEIGHTS, aux=Aux.SHADOW)
+    game = replace(table, model=Parity(), unguarded=Parity(), threat=threat)
+    outcome = reconstruction.play(Gives(torch.zeros(10, 2, 1, 8, 8), []), game)
+    quarters = table.quarters
+    aux = digits.x[torch.cat([quarters.shadow_train, quarters.shadow_test])]
+    mean, called = digits.x[quarters.target_test].mean(0), Parity()(aux).argmax(1)
+    truth = class_means(members, 10)
+    expected = []
+    for label in range(10):  # what the target calls no image by is shown by all of them
+        sorted_aux = (aux[called == label] if label < 2 else aux).mean(0)
+        pair = np.stack([(sorted_aux - mean).flatten(), (truth[label] - mean).flatten()])
+        expected.append(np.corrcoef(pair)[0, 1])
+    found = outcome.metrics["sorted_aux_centred_correlation"]
+    assert found == pytest.approx(np.mean(expected), abs=1e-4)
+    without = reconstruction.play(Gives(torch.zeros(10, 2, 1, 8, 8), []), table)
+    assert "sorted_aux_centred_correlation" not in without.metrics
+
+
 def test_the_metrics_are_the_means_of_the_samples(table) -> None:
     x = torch.rand(10, 3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     judge = nets.build("mlp-128", (1, 8, 8), 10)
