@@ -349,8 +349,8 @@ def _plan(
     from harness import registry, request
     from harness.artifacts import Artifacts, check_device
     from harness.datasets import Source
-    from harness.plan import ALL, Request
     from harness.plan import plan as make_plan
+    from harness.request import ALL, Request
     from harness.run import Context, code_version
     from harness.store import Store
     from harness.types import Access

@@ -17,8 +17,7 @@ import torch
 
 from harness import tabular
 from harness.seeds import derive
-from harness.stack import NotApplicableError
-from harness.types import Attribute, Column, Regime, Split
+from harness.types import Attribute, Column, NotApplicableError, Regime, Split
 from zoo.errors import ZooError, unknown
 
 if TYPE_CHECKING:

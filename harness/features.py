@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from harness.stack import NotApplicableError
+from harness.types import NotApplicableError
 
 
 @torch.no_grad()

@@ -3,65 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, get_type_hints
 
 from harness import presets, registry
-from harness.attacks.protocol import Plants, Resolves, UsesShadows
-from harness.datasets import OOD_DEFAULT, Dataset, Quarters, quarters
+from harness.attackers import RECIPE, Attacker, attackers, route
+from harness.attacks.protocol import Plants, Resolves
+from harness.datasets import Dataset, Quarters, quarters
+from harness.defenses.protocol import Checks, Defense
 from harness.evaluate import GAMES
 from harness.games.game import Setting, Wanted
 from harness.games.holdings import num_held
+from harness.request import Request
 from harness.results import Cell, Method
 from harness.seeds import derive
-from harness.stack import Checks, Defense, NotApplicableError, Stack
+from harness.stack import Stack
 from harness.training import Job
-from harness.types import Access, Aux, Regime, Risk, ThreatModel
+from harness.types import NotApplicableError, Regime, Risk, ThreatModel
 from harness.workshop import trusted_index
 from zoo.entry import ModelEntry
-from zoo.errors import ZooError, unknown
 from zoo.files import digest
 from zoo.recipe import Recipe
 
 FINE_TUNING = Recipe(optimizer="sgd", lr=0.01, momentum=0.9, epochs=3, batch_size=128)
 """How a published model is trained further, unless the request changes it."""
-
-RECIPE = "recipe"
-"""Prefix of settings that change the training recipe: ``recipe.epochs=5``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the user asks for.
-
-    Attributes:
-        models: The targets.
-        stacks: Names of the defenses of each stack; an empty tuple is the undefended model.
-        risks: Which risks to measure.
-        attacks: Names, or ``all``; empty for the standard ones on those risks.
-        access: What is granted at most; None for all.
-        aux: Kind of auxiliary data; None for each attack's default.
-        ood: The attacker's dataset if ``aux`` is ``ood``.
-        queries: Query budgets, each measured by itself; empty for no limit.
-        adversaries: Whether shadow models have the target's defenses, each measured by itself.
-        preset: Name of a paper's settings; None for this project's own.
-        seeds: Number of seeds, from 0.
-        settings: ``field`` or ``method.field`` to its text.
-    """
-
-    models: tuple[ModelEntry, ...]
-    stacks: tuple[tuple[str, ...], ...]
-    risks: tuple[Risk, ...]
-    attacks: tuple[str, ...] = ()
-    access: Access | None = None
-    aux: Aux | None = None
-    ood: str | None = None
-    queries: tuple[int, ...] = ()
-    adversaries: tuple[bool, ...] = (True, False)
-    preset: str | None = None
-    seeds: int = 12
-    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -126,8 +92,8 @@ def plan(
     Raises:
         ZooError: The request cannot be carried out as a whole; nothing was started.
     """
-    settings = _route(request)
-    attacks = _attacks(request, settings)
+    settings = route(request)
+    faced = attackers(request, settings)
     preset = presets.get(request.preset)
     stacks = [
         tuple(
@@ -140,7 +106,7 @@ def plan(
     ]
     wanted: dict[str, Planned] = {}
     for entry in request.models:
-        for item in _for_model(request, entry, stacks, attacks, settings, datasets, bases):
+        for item in _for_model(request, entry, stacks, faced, settings, datasets, bases):
             wanted.setdefault(item.cell.key, item)
     missing = tuple(item for key, item in wanted.items() if not is_done(key))
     jobs = {job.key: job for item in missing if not item.refused for job in item.jobs}
@@ -151,163 +117,11 @@ def plan(
     )
 
 
-ALL = "all"
-"""In place of an attack's name: every one on the requested risks."""
-
-
-def _attack_names(request: Request) -> list[str]:
-    """The attacks that are named, else the preset's, else the standard ones; some for each risk."""
-    known = registry.known("attack")
-    preset = presets.get(request.preset)
-    names = [name for name in request.attacks if name != ALL]
-    if not request.attacks and preset.attacks is None:
-        names = [name for risk in request.risks for name in registry.STANDARD.get(risk, ())]
-    elif not request.attacks or ALL in request.attacks:
-        names += [
-            name for risk in request.risks for name, kind in known.items()
-            if kind.risk is risk and preset.rows(name) and name not in names
-        ]  # fmt: skip
-    for name in names:
-        if not preset.rows(name):
-            raise ZooError(
-                f"The preset {request.preset} has no attack {name!r}. It has: "
-                f"{', '.join(preset.attacks or ())}."
-            )
-        risk = registry.get("attack", name).risk
-        if risk not in request.risks:
-            raise ZooError(
-                f"Attack {name!r} is on {risk}, which is not among the requested risks "
-                f"({', '.join(request.risks)})."
-            )
-    for risk in request.risks:
-        if risk not in GAMES or not any(known[name].risk is risk for name in names):
-            raise ZooError(
-                f"No attack on {risk} is available. Risks with attacks: "
-                f"{', '.join(sorted({kind.risk for kind in known.values()}))}."
-            )
-    return names
-
-
-def _route(request: Request) -> dict[str, dict[str, str]]:
-    """Settings by method: a bare field goes to the one method that has it."""
-    methods: dict[str, set[str]] = {RECIPE: _settings(Recipe)}
-    for names in request.stacks:
-        methods |= {n: _settings(registry.get("defense", n)) for n in names}
-    for name in _attack_names(request):
-        methods[name] = _settings(registry.get("attack", name))
-    routed: dict[str, dict[str, str]] = {}
-    for key, value in request.settings.items():
-        method, dot, name = key.rpartition(".")
-        if dot and method not in methods:
-            raise unknown("method in this request with settings", method, methods)
-        # The recipe is never meant by a bare field: it would change the undefended model too.
-        owners = [method] if dot else [m for m in methods if m != RECIPE and name in methods[m]]
-        if not owners or name not in methods[owners[0]]:
-            fields = {f"{m}.{f}" for m in methods for f in methods[m]}
-            raise unknown("setting", key, fields)
-        families = {m for m in owners if m in registry.known("attack")} or set(owners)
-        if set(owners) != families:
-            raise ZooError(
-                f"Setting {key!r} is a field of {', '.join(owners)}. Write which: "
-                f"{owners[0]}.{name}={value}."
-            )
-        for owner in owners:
-            routed.setdefault(owner, {})[name] = value
-    return routed
-
-
-def _settings(method: type[Any]) -> set[str]:
-    return {field.name for field in fields(method)}
-
-
-@dataclass(frozen=True, eq=False)
-class _Wanted:
-    """An attack, what it is granted, and how people call it."""
-
-    attack: Any
-    threat: ThreatModel
-    label: str
-    share: float | None = None
-
-
-def _attacks(request: Request, settings: Mapping[str, Mapping[str, str]]) -> list[_Wanted]:
-    """The attacks that what is granted suffices for, each with its threat model.
-
-    Raises:
-        ZooError: It does not suffice for an attack that was named, or for any on some risk.
-    """
-    preset = presets.get(request.preset)
-    found: list[_Wanted] = []
-    refused: dict[Risk, ZooError] = {}
-    for name in _attack_names(request):
-        for row in preset.rows(name):
-            own = settings.get(name, {})
-            attack = registry.make("attack", name, {**row.settings, **own})
-            # What the preset sets is named by its row, and written out where rows of one name
-            # differ; what the user sets is written out.
-            shown = {key: row.settings[key] for key in preset.varied(name, row)}
-            label = registry.describe(registry.make("attack", name, {**shown, **own})).label
-            if row.id:
-                label = label.replace(name, f"{name}[{row.id}]", 1)
-            for queries in request.queries or (None,):
-                try:
-                    threat = _threat(attack, request, row, queries)
-                except ZooError as error:
-                    if request.attacks:
-                        raise
-                    refused[attack.risk] = error
-                else:
-                    share = None if queries is not None else row.share
-                    found += [
-                        _Wanted(attack, replace(threat, adaptive=adaptive), label, share)
-                        for adaptive in _adversaries(attack, threat, request)
-                    ]
-    for risk in request.risks:
-        if not any(wanted.attack.risk is risk for wanted in found):
-            raise refused[risk]
-    return found
-
-
-def _adversaries(attack: Any, threat: ThreatModel, request: Request) -> tuple[bool, ...]:
-    """Whether shadow models have the target's defenses; one answer where there are none."""
-    trains = isinstance(attack, UsesShadows) and threat.aux is Aux.SHADOW
-    return request.adversaries if trains else (True,)
-
-
-def _threat(attack: Any, request: Request, row: presets.Row, queries: int | None) -> ThreatModel:
-    """No more than is granted, and no more than the attack uses."""
-    granted = request.access or row.access or Access.WEIGHTS
-    usable = [level for level in attack.access if granted.grants(level)]
-    if not usable:
-        raise ZooError(
-            f"Attack {attack.name!r} wants access to {attack.access[0]}, but {granted} is granted. "
-            f"Grant more with --access, or choose another attack with --attack."
-        )
-    aux = request.aux or row.aux or attack.aux[0]
-    if getattr(attack, "source", None):  # whoever has another model trains none
-        aux = Aux.NONE
-    elif aux not in attack.aux:
-        if Aux.NONE not in attack.aux or request.attacks:
-            raise ZooError(
-                f"Attack {attack.name!r} uses auxiliary data of kind {' or '.join(attack.aux)}, "
-                f"but {aux} is granted with --aux."
-            )
-        aux = Aux.NONE
-    return ThreatModel(
-        access=usable[-1],
-        aux=aux,
-        ood=(request.ood or OOD_DEFAULT) if aux is Aux.OOD else None,
-        # Whoever has the weights asks nobody.
-        queries=None if usable[-1] is Access.WEIGHTS else queries,
-        partial=row.partial if aux is Aux.PARTIAL else None,
-    )
-
-
 def _for_model(
     request: Request,
     entry: ModelEntry,
     stacks: Sequence[tuple[Defense, ...]],
-    attacks: Sequence[_Wanted],
+    attacks: Sequence[Attacker],
     settings: Mapping[str, Mapping[str, str]],
     datasets: Mapping[str, Dataset],
     bases: Mapping[str, str],
@@ -427,7 +241,7 @@ def _try_poison(attack: Plants, dataset: Dataset, split: Quarters, seed: int) ->
     )
 
 
-def _with_share(wanted: _Wanted, split: Quarters, ood_size: int) -> ThreatModel:
+def _with_share(wanted: Attacker, split: Quarters, ood_size: int) -> ThreatModel:
     """The threat model with a budget that was given as a share of the attacker's data."""
     if wanted.share is None:
         return wanted.threat

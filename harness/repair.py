@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from harness.features import evaluating
 from harness.images import moved
-from harness.stack import NotApplicableError
 from harness.training import fit
-from harness.types import Split
+from harness.types import NotApplicableError, Split
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.stack import LossOf
+    from harness.defenses.protocol import LossOf
 
 
 def fine_tune(

@@ -3,20 +3,53 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import datasets, registry
 from harness.datasets import Dataset, Source
-from harness.plan import Request
-from harness.types import Aux, Risk
+from harness.types import Access, Aux, Risk
 from zoo.catalog import open_catalog
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError, unknown
 from zoo.home import Home
 
 ALL = "all"
+"""In place of a name: every risk, or every attack on the requested risks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asks for.
+
+    Attributes:
+        models: The targets.
+        stacks: Names of the defenses of each stack; an empty tuple is the undefended model.
+        risks: Which risks to measure.
+        attacks: Names, or ``all``; empty for the standard ones on those risks.
+        access: What is granted at most; None for all.
+        aux: Kind of auxiliary data; None for each attack's default.
+        ood: The attacker's dataset if ``aux`` is ``ood``.
+        queries: Query budgets, each measured by itself; empty for no limit.
+        adversaries: Whether shadow models have the target's defenses, each measured by itself.
+        preset: Name of a paper's settings; None for this project's own.
+        seeds: Number of seeds, from 0.
+        settings: ``field`` or ``method.field`` to its text.
+    """
+
+    models: tuple[ModelEntry, ...]
+    stacks: tuple[tuple[str, ...], ...]
+    risks: tuple[Risk, ...]
+    attacks: tuple[str, ...] = ()
+    access: Access | None = None
+    aux: Aux | None = None
+    ood: str | None = None
+    queries: tuple[int, ...] = ()
+    adversaries: tuple[bool, ...] = (True, False)
+    preset: str | None = None
+    seeds: int = 12
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def words(texts: Sequence[str]) -> list[str]:

@@ -24,10 +24,9 @@ from harness.evaluate import Loaded, evaluate
 from harness.games.game import Outcome
 from harness.plan import Plan, Planned
 from harness.results import Evaluation, Status
-from harness.stack import NotApplicableError
 from harness.store import Store
 from harness.training import Job, Trained
-from harness.types import Split
+from harness.types import NotApplicableError, Split
 from zoo.catalog import open_catalog
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError

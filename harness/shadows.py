@@ -23,9 +23,8 @@ from harness.attacks.knowledge import Shadow
 from harness.datasets import Dataset
 from harness.games.game import Setting, Table, Wanted
 from harness.seeds import derive
-from harness.stack import NotApplicableError
 from harness.target import BlackBox
-from harness.types import Access, Regime
+from harness.types import Access, NotApplicableError, Regime
 
 PURPOSE = "shadows"
 """What these models are called in `harness.games.game.Table.others`."""

@@ -19,8 +19,8 @@ from harness import registry
 from harness.datasets import Dataset
 from harness.results import Method
 from harness.seeds import derive, generator, seeded
-from harness.stack import NotApplicableError, Stack
-from harness.types import Split
+from harness.stack import Stack
+from harness.types import NotApplicableError, Split
 from harness.workshop import Workshop, trusted_index
 from zoo import nets
 from zoo.entry import ModelEntry
@@ -28,7 +28,7 @@ from zoo.files import digest
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.stack import InputsOf, LossOf
+    from harness.defenses.protocol import InputsOf, LossOf
 
 ARTIFACT_FORMAT = 2
 """Part of every job's key: raise it when training changes what a job gives."""

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from zoo.errors import ZooError
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+
+class NotApplicableError(ZooError):
+    """An attack, a defense or a combination that cannot be here; the reason is a result."""
 
 
 class Risk(StrEnum):

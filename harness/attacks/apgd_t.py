@@ -22,9 +22,8 @@ from harness.attacks.apgd import climb
 from harness.attacks.ball import WithinBall
 from harness.attacks.protocol import AttackerData
 from harness.seeds import generator
-from harness.stack import NotApplicableError
 from harness.target import BlackBox
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, NotApplicableError, Risk, Split
 
 CLASSES = 3
 """The fewest that the loss is defined for."""

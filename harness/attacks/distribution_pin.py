@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from harness.attacks.distribution import Suspects, TrainsModels, suspects
 from harness.seeds import seeded
-from harness.stack import NotApplicableError
 from harness.target import BlackBox
-from harness.types import Access
+from harness.types import Access, NotApplicableError
 from zoo.errors import ZooError
 from zoo.nets import Scaled
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from harness.datasets import Dataset
-from harness.stack import NotApplicableError
+from harness.types import NotApplicableError
 from zoo.errors import ZooError
 
 SMALLEST = 4

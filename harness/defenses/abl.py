@@ -19,14 +19,13 @@ from torch import Tensor, nn
 
 from harness.features import evaluating
 from harness.seeds import derive
-from harness.stack import NotApplicableError
 from harness.training import fit
-from harness.types import Part, Risk, Split
+from harness.types import NotApplicableError, Part, Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.stack import InputsOf
+    from harness.defenses.protocol import InputsOf
 
 
 @dataclass(frozen=True, kw_only=True)

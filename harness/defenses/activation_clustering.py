@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.defenses.protocol import Cleaned
 from harness.features import features
 from harness.seeds import derive
-from harness.stack import Cleaned
 from harness.target import BlackBox
 from harness.types import Access, Part, Risk, Split
 from harness.workshop import Workshop

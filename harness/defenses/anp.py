@@ -21,8 +21,7 @@ from torch.func import functional_call
 
 from harness.features import evaluating, head
 from harness.seeds import generator
-from harness.stack import NotApplicableError
-from harness.types import Part, Risk, Split
+from harness.types import NotApplicableError, Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 

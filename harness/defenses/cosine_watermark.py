@@ -32,14 +32,13 @@ from harness import training
 from harness.features import evaluating
 from harness.ownership import Owner, Verification
 from harness.seeds import generator
-from harness.stack import NotApplicableError
 from harness.target import BlackBox
-from harness.types import Part, Risk, Split
+from harness.types import NotApplicableError, Part, Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.stack import InputsOf
+    from harness.defenses.protocol import InputsOf
 
 SHARPNESS = 2.0
 """Of the distribution over the wrong classes: it is proportional to exp(SHARPNESS * cosine)."""

@@ -29,9 +29,8 @@ from torch import Tensor, nn
 
 from harness.ownership import Owner, Verification, margins
 from harness.seeds import generator
-from harness.stack import NotApplicableError
 from harness.target import BlackBox
-from harness.types import Access, Part, Risk, Split
+from harness.types import Access, NotApplicableError, Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 

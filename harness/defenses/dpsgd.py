@@ -30,15 +30,14 @@ from harness.defenses import dp_accounting
 from harness.defenses.dp_clipping import CLIPPERS, Clipper, Clipping
 from harness.defenses.dp_views import MIRRORS, random_views
 from harness.seeds import derive, generator, seeded
-from harness.stack import NotApplicableError
 from harness.training import make_optimizer, set_lr
-from harness.types import Part, Risk, Split
+from harness.types import NotApplicableError, Part, Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
     from harness.datasets import Dataset
-    from harness.stack import InputsOf
+    from harness.defenses.protocol import InputsOf
 
 # Opacus and torchvision are imported where they are used: a plan needs this class, not them.
 

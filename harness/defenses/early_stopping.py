@@ -24,7 +24,7 @@ from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.stack import InputsOf, LossOf
+    from harness.defenses.protocol import InputsOf, LossOf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 from harness.datasets import Dataset
 from harness.seeds import generator
-from harness.stack import NotApplicableError
 from harness.target import BlackBox
-from harness.types import Access, Part, Risk
+from harness.types import Access, NotApplicableError, Part, Risk
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 

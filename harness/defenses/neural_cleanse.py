@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from harness.images import side_by_side
 from harness.inspection import Inspection
 from harness.seeds import generator
-from harness.stack import NotApplicableError
-from harness.types import Part, Risk
+from harness.types import NotApplicableError, Part, Risk
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 

@@ -17,10 +17,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from harness.defenses.protocol import Cleaned
 from harness.features import features
 from harness.knn_shapley import knn_shapley
 from harness.seeds import generator
-from harness.stack import Cleaned
 from harness.types import Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.errors import ZooError

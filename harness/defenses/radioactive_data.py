@@ -26,12 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from harness.attacks import perturbation
+from harness.defenses.protocol import Cleaned
 from harness.features import features, head
 from harness.ownership import Owner, Verification, margins
 from harness.seeds import generator
-from harness.stack import Cleaned, NotApplicableError
 from harness.target import BlackBox
-from harness.types import Part, Risk, Split
+from harness.types import NotApplicableError, Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 

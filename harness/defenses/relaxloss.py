@@ -20,7 +20,7 @@ from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.stack import InputsOf
+    from harness.defenses.protocol import InputsOf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from harness.defenses.protocol import Cleaned
 from harness.features import features
-from harness.stack import Cleaned
 from harness.types import Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.errors import ZooError

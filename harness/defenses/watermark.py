@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from harness.defenses.protocol import Cleaned
 from harness.metrics.classification import accuracy
 from harness.ownership import Owner, Verification
 from harness.seeds import generator
-from harness.stack import Cleaned
 from harness.target import BlackBox
 from harness.types import Part, Risk, Split
 from harness.workshop import Workshop

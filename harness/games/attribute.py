@@ -12,7 +12,7 @@ from harness.attacks.records import InfersAttribute, Records
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.games.holdings import num_held, pool_index
 from harness.metrics.attribute import attribute
-from harness.stack import NotApplicableError
+from harness.types import NotApplicableError
 from zoo.errors import ZooError
 
 

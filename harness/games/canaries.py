@@ -10,8 +10,7 @@ from harness.games.game import Outcome, Setting, Table
 from harness.metrics.audit import audit
 from harness.metrics.membership import membership
 from harness.roc_picture import log_roc
-from harness.stack import NotApplicableError
-from harness.types import Regime
+from harness.types import NotApplicableError, Regime
 from harness.workshop import trusted_index
 from zoo.errors import ZooError
 

@@ -14,9 +14,8 @@ from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.metrics.distribution import distribution
 from harness.populations import Populations
 from harness.seeds import derive
-from harness.stack import NotApplicableError
 from harness.target import BlackBox
-from harness.types import Access, Regime, Split
+from harness.types import Access, NotApplicableError, Regime, Split
 from zoo.errors import ZooError
 
 VICTIMS = "victims"

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from harness.attacks.perturbation import sizes
 from harness.attacks.protocol import Attack, Evaded
+from harness.defenses.protocol import Certifies
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.games.holdings import pool_index
 from harness.metrics.robustness import certified, robustness
 from harness.seeds import seeded
-from harness.stack import Certifies
 from harness.target import BlackBox
 from harness.types import Access, Aux
 from zoo.errors import ZooError

@@ -8,13 +8,14 @@ from typing import Any
 from torch import nn
 
 from harness.attacks.protocol import Attack
+from harness.defenses.protocol import Proves
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.games.holdings import num_held
 from harness.metrics.extraction import extraction
 from harness.metrics.ownership import ownership
 from harness.ownership import Owner
 from harness.seeds import derive
-from harness.stack import Proves, Stack
+from harness.stack import Stack
 from harness.target import BlackBox
 from harness.types import Access, Aux
 from zoo.errors import ZooError

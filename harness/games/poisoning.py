@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from harness.attacks.protocol import Poison
+from harness.defenses.protocol import FiltersInputs, InspectsModels
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.images import grid, to_bytes
 from harness.metrics.classification import accuracy
 from harness.metrics.poisoning import poisoning
-from harness.stack import FiltersInputs, InspectsModels, NotApplicableError
 from harness.target import BlackBox
-from harness.types import Access, Split
+from harness.types import Access, NotApplicableError, Split
 
 SHOWN = 8
 """Triggered inputs that are kept as a picture."""

@@ -13,7 +13,7 @@ from harness.attacks.knowledge import Candidates, Shadow
 from harness.attacks.protocol import AttackerData, Evaded, Poison, Resolves
 from harness.attacks.records import InfersAttribute, Records
 from harness.attacks.released import InvertsGradients, Released
-from harness.stack import (
+from harness.defenses.protocol import (
     Adapts,
     ChangesInputs,
     ChangesLoss,

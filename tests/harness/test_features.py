@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from harness.features import evaluating, features, head
-from harness.stack import NotApplicableError
+from harness.types import NotApplicableError
 from zoo import nets
 
 X = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -6,7 +6,8 @@ import pytest
 
 from harness import datasets, registry, request
 from harness.datasets import quarters
-from harness.plan import FINE_TUNING, Request, plan
+from harness.plan import FINE_TUNING, plan
+from harness.request import Request
 from harness.types import Access, Aux, Regime, Risk
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import UnknownNameError, ZooError

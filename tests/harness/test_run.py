@@ -126,7 +126,8 @@ def test_a_failed_cell_is_shown_and_tried_again(tmp_path: Path, monkeypatch) -> 
     from harness.artifacts import Artifacts
     from harness.datasets import Source
     from harness.executors import local
-    from harness.plan import Request, plan
+    from harness.plan import plan
+    from harness.request import Request
     from harness.types import Risk
     from zoo.catalog import open_catalog
 

@@ -13,9 +13,10 @@ from harness.defenses.dpsgd import DPSGD
 from harness.defenses.rounding import Rounding
 from harness.games import membership
 from harness.games.game import Setting
-from harness.plan import Request, plan
-from harness.stack import NotApplicableError, Stack
-from harness.types import Access, Aux, Regime, Risk, ThreatModel
+from harness.plan import plan
+from harness.request import Request
+from harness.stack import Stack
+from harness.types import Access, Aux, NotApplicableError, Regime, Risk, ThreatModel
 from zoo.entry import ModelEntry
 from zoo.recipe import Recipe
 

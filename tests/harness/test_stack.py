@@ -13,13 +13,15 @@ from harness.defenses.dpsgd import DPSGD
 from harness.defenses.fast_adversarial_training import FastAdversarial
 from harness.defenses.gaussian_noise import GaussianNoise
 from harness.defenses.label_only import LabelOnly
+from harness.defenses.protocol import Cleaned
 from harness.defenses.randomized_smoothing import RandomizedSmoothing, Smoothed
 from harness.defenses.top_k import TopK
 from harness.defenses.trades import TRADES
-from harness.plan import Request, plan
-from harness.stack import Cleaned, NotApplicableError, Stack
+from harness.plan import plan
+from harness.request import Request
+from harness.stack import Stack
 from harness.training import train_alone
-from harness.types import Part, Risk, Split
+from harness.types import NotApplicableError, Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError

@@ -12,9 +12,8 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 
 from harness import datasets, tabular
 from harness.datasets import TINT_STRENGTH, Dataset, Quarters, Source, quarters
-from harness.stack import NotApplicableError
 from harness.tabular import ADULT, Description
-from harness.types import Attribute, Regime
+from harness.types import Attribute, NotApplicableError, Regime
 from zoo.errors import ZooError
 
 ROW = (

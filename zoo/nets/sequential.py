@@ -6,9 +6,7 @@ import torch
 from torch import nn
 
 
-def mlp(
-    input_shape: tuple[int, ...], num_classes: int, *, hidden: Sequence[int]
-) -> nn.Sequential:
+def mlp(input_shape: tuple[int, ...], num_classes: int, *, hidden: Sequence[int]) -> nn.Sequential:
     """A perceptron with ReLU after each hidden layer; layer 0 flattens the input."""
     layers: list[nn.Module] = [nn.Flatten()]
     width = torch.Size(input_shape).numel()

@@ -10,8 +10,7 @@ from harness.attacks.apgd_t import APGDT, ratio, targeted_ratio
 from harness.attacks.fgsm import FGSM
 from harness.attacks.perturbation import cross_entropy
 from harness.attacks.pgd import PGD
-from harness.stack import NotApplicableError
-from harness.types import Split
+from harness.types import NotApplicableError, Split
 from zoo.errors import ZooError
 
 LOGITS = torch.tensor([[4.0, 1.0, 3.0, 0.0, -1.0], [1.0, 5.0, 2.0, 4.0, 0.0]])

@@ -10,9 +10,8 @@ from harness.attacks.attribute_embeddings import AttributeEmbeddings
 from harness.attacks.attribute_scores import AttributeScores
 from harness.attacks.records import InfersAttribute, Records
 from harness.metrics.attribute import auc
-from harness.stack import NotApplicableError
 from harness.target import AccessDeniedError, BlackBox
-from harness.types import Access, Attribute, Split
+from harness.types import Access, Attribute, NotApplicableError, Split
 from zoo.errors import ZooError
 
 BOTH = [AttributeScores(epochs=5), AttributeEmbeddings(epochs=5)]

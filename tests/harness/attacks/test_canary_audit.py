@@ -12,10 +12,10 @@ from harness.defenses.dpsgd import DPSGD
 from harness.games import membership
 from harness.games.game import Setting
 from harness.seeds import derive
-from harness.stack import NotApplicableError, Stack
+from harness.stack import Stack
 from harness.target import AccessDeniedError, BlackBox
 from harness.training import Trained, train_alone
-from harness.types import Access, Regime, Split, ThreatModel
+from harness.types import Access, NotApplicableError, Regime, Split, ThreatModel
 from harness.workshop import trusted_index
 from zoo import nets
 from zoo.errors import ZooError

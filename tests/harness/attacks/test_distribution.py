@@ -20,9 +20,8 @@ from harness.attacks.distribution_pin import (
     layers,
 )
 from harness.attacks.distribution_threshold import ThresholdTest, best_rule
-from harness.stack import NotApplicableError
 from harness.target import BlackBox, BudgetError
-from harness.types import Access, Split
+from harness.types import Access, NotApplicableError, Split
 from zoo import nets
 from zoo.errors import ZooError
 

@@ -17,10 +17,9 @@ from harness.attacks.plg_mi import PLGMI, augmented, margin_loss, pseudo_labelle
 from harness.attacks.protocol import AttackerData
 from harness.metrics.reconstruction import class_means
 from harness.seeds import generator, seeded
-from harness.stack import NotApplicableError
 from harness.target import BlackBox
 from harness.training import fit
-from harness.types import Access, Regime, Split
+from harness.types import Access, NotApplicableError, Regime, Split
 from zoo import nets
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

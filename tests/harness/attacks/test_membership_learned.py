@@ -16,9 +16,8 @@ from harness.attacks.mlp_white_box import MLPWhiteBox, last_layer_gradient
 from harness.datasets import Dataset
 from harness.games import membership
 from harness.seeds import seeded
-from harness.stack import NotApplicableError
 from harness.target import BlackBox
-from harness.types import Access, Aux, Split, ThreatModel
+from harness.types import Access, Aux, NotApplicableError, Split, ThreatModel
 from zoo import nets
 from zoo.errors import ZooError
 

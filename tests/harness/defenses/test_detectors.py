@@ -18,9 +18,8 @@ from harness.defenses.neural_cleanse import NeuralCleanse, anomaly_indices
 from harness.defenses.strip import STRIP
 from harness.evaluate import Loaded, evaluate
 from harness.results import Cell
-from harness.stack import NotApplicableError
 from harness.training import train_alone
-from harness.types import Regime, Risk, Split, ThreatModel
+from harness.types import NotApplicableError, Regime, Risk, Split, ThreatModel
 from harness.workshop import Workshop
 from zoo.catalog import open_catalog
 from zoo.errors import ZooError

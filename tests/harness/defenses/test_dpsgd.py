@@ -14,10 +14,9 @@ from harness.attacks.protocol import AttackerData
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
 from harness.seeds import derive, generator
-from harness.stack import NotApplicableError
 from harness.target import BlackBox
 from harness.training import network, train_alone
-from harness.types import Access, Split
+from harness.types import Access, NotApplicableError, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

@@ -15,8 +15,8 @@ from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.trades import TRADES
 from harness.seeds import derive, generator
-from harness.stack import NotApplicableError, Stack
-from harness.types import Split
+from harness.stack import Stack
+from harness.types import NotApplicableError, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

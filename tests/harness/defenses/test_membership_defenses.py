@@ -29,9 +29,9 @@ from harness.defenses.trades import TRADES
 from harness.games import membership
 from harness.metrics.classification import accuracy
 from harness.seeds import generator
-from harness.stack import NotApplicableError, Stack
+from harness.stack import Stack
 from harness.training import fit, train_alone, workshop
-from harness.types import Access, Split, ThreatModel
+from harness.types import Access, NotApplicableError, Split, ThreatModel
 from harness.workshop import trusted_index
 from zoo import nets
 from zoo.errors import ZooError

@@ -14,10 +14,9 @@ from harness.defenses import hamp, memguard
 from harness.defenses.answers import secret, uniform
 from harness.defenses.hamp import HAMP
 from harness.defenses.memguard import MemGuard, representative
-from harness.stack import NotApplicableError
 from harness.target import BlackBox
 from harness.training import train_alone, workshop
-from harness.types import Access, Split
+from harness.types import Access, NotApplicableError, Split
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -13,10 +13,9 @@ from harness.defenses.dataset_inference import DatasetInference, distances
 from harness.defenses.radioactive_data import RadioactiveData
 from harness.defenses.watermark import Watermark
 from harness.ownership import Owner
-from harness.stack import NotApplicableError
 from harness.target import BlackBox
 from harness.training import workshop
-from harness.types import Access, Regime, Split
+from harness.types import Access, NotApplicableError, Regime, Split
 from harness.workshop import Workshop
 from zoo import nets
 from zoo.errors import ZooError

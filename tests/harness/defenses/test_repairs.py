@@ -14,9 +14,8 @@ from harness.defenses.fine_pruning import FinePruning, last_channels
 from harness.defenses.nad import NAD, attention, distance, watching
 from harness.repair import fine_tune, shifted
 from harness.seeds import derive
-from harness.stack import NotApplicableError
 from harness.training import network, workshop
-from harness.types import Regime, Split
+from harness.types import NotApplicableError, Regime, Split
 from harness.workshop import Workshop, trusted_index
 from zoo import nets
 from zoo.errors import ZooError

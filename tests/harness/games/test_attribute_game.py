@@ -13,12 +13,12 @@ from harness.attacks.attribute_scores import AttributeScores
 from harness.datasets import Source, load, quarters
 from harness.defenses.label_only import LabelOnly
 from harness.games import attribute
-from harness.plan import Request, plan
+from harness.plan import plan
+from harness.request import Request
 from harness.seeds import seeded
-from harness.stack import NotApplicableError
 from harness.susceptibility import susceptibility
 from harness.training import fit
-from harness.types import Access, Attribute, Aux, Regime, Risk, ThreatModel
+from harness.types import Access, Attribute, Aux, NotApplicableError, Regime, Risk, ThreatModel
 from zoo import nets
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError

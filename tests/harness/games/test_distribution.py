@@ -16,8 +16,8 @@ from harness.defenses.label_only import LabelOnly
 from harness.games import distribution as game
 from harness.games.game import Setting
 from harness.metrics.distribution import distribution
-from harness.stack import NotApplicableError, Stack
-from harness.types import Access, Attribute, Aux, Regime, ThreatModel
+from harness.stack import Stack
+from harness.types import Access, Attribute, Aux, NotApplicableError, Regime, ThreatModel
 from zoo import nets
 from zoo.errors import ZooError
 

@@ -13,7 +13,8 @@ from harness.attacks.fine_tuning import FineTuning
 from harness.datasets import OOD_DEFAULT, Source, load, quarters
 from harness.games import extraction, holdings
 from harness.metrics.extraction import extraction as metrics
-from harness.plan import Request, plan
+from harness.plan import plan
+from harness.request import Request
 from harness.results import Cell
 from harness.types import Access, Aux, Regime, Risk, Split, ThreatModel
 from zoo import nets

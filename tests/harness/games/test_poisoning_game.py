@@ -14,11 +14,11 @@ from harness.attacks.feature_trigger import FeatureTrigger
 from harness.attacks.label_flipping import LabelFlipping
 from harness.datasets import Source, quarters
 from harness.games import poisoning
-from harness.plan import Request, plan
+from harness.plan import plan
+from harness.request import Request
 from harness.seeds import seeded
-from harness.stack import NotApplicableError
 from harness.training import fit, train_alone
-from harness.types import Regime, Risk, Split
+from harness.types import NotApplicableError, Regime, Risk, Split
 from harness.workshop import trusted_index
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError

@@ -1,0 +1,242 @@
+"""What a defense may do: one protocol for each place on the pipeline where it acts.
+
+A defense is a frozen dataclass. Fields are hyperparameters; class variables are facts. It has the
+methods of the parts it acts on, and only those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+
+from harness.types import Part, Risk, Split
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from harness.inspection import Inspection
+    from harness.ownership import Owner, Verification
+    from harness.target import BlackBox
+    from harness.workshop import Workshop
+    from zoo.recipe import Recipe
+
+    InputsOf = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+    LossOf = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+
+
+class Defense(Protocol):
+    """One way to guard a model."""
+
+    name: ClassVar[str]
+    guards: ClassVar[Risk]
+    acts_on: ClassVar[frozenset[Part]]
+    reference: ClassVar[str]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Cleaned:
+    """Training data after a defense.
+
+    Attributes:
+        data: What to train on instead.
+        removed: (n,) bool, which of the examples given it left out; None if it was not to judge
+            them, as when it only adds some.
+        notes: Facts for the evidence.
+    """
+
+    data: Split
+    removed: Tensor | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Cleans(Protocol):
+    """Acts on the data."""
+
+    def clean(self, data: Split, shop: Workshop) -> Cleaned:
+        """The training data to use instead of ``data``."""
+        ...
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """Can tell before any training that its settings do not fit."""
+
+    def check(self, n: int, recipe: Recipe) -> None:
+        """Raise ZooError if ``n`` training examples and ``recipe`` do not fit the settings."""
+        ...
+
+
+@runtime_checkable
+class Adapts(Protocol):
+    """Needs a changed network before training starts."""
+
+    def adapt(self, model: nn.Module, *, fine_tuned: bool) -> tuple[nn.Module, dict[str, Any]]:
+        """The network to train, the same for the same input, and notes on what was changed.
+
+        Raises:
+            NotApplicableError: The network cannot be made fit; the reason names the layer.
+        """
+        ...
+
+
+@runtime_checkable
+class ChangesInputs(Protocol):
+    """Acts on the inputs of a training step."""
+
+    def inputs(self, model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+        """The inputs to train on instead of ``x``, same shape; the model's mode is left as is."""
+        ...
+
+
+@runtime_checkable
+class ChangesLoss(Protocol):
+    """Acts on the loss of a training step."""
+
+    def loss(self, model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+        """The loss of each example (b,), to be averaged; the model's mode is left as is."""
+        ...
+
+
+@runtime_checkable
+class Fits(Protocol):
+    """Replaces the training loop."""
+
+    def fit(
+        self,
+        model: nn.Module,
+        data: Split,
+        recipe: Recipe,
+        *,
+        seed: int,
+        inputs: InputsOf | None = None,
+    ) -> dict[str, Any]:
+        """Train ``model`` in place and return the evidence; the model is a plain one afterwards.
+
+        Args:
+            model: On the device of ``data``.
+            data: The training data.
+            recipe: How to train.
+            seed: Of all randomness.
+            inputs: Another defense's change to the inputs of each step.
+
+        One that acts on the schedule takes another defense's ``loss`` as well.
+        """
+        ...
+
+
+@runtime_checkable
+class Releases(Protocol):
+    """Decides what others get to see of a training step."""
+
+    def release(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        *,
+        seed: int,
+        evidence: Mapping[str, Any],
+        inputs: InputsOf | None = None,
+    ) -> tuple[Tensor, ...]:
+        """The gradient of one step, as it leaves the owner's machine.
+
+        Args:
+            model: Left as it is.
+            x: The batch (b, ...).
+            y: Its labels (b,).
+            seed: Of all randomness.
+            evidence: What the defense reported of the whole training.
+            inputs: Another defense's change to the inputs of the step.
+
+        Returns:
+            One tensor for each parameter that requires a gradient, in the order of the model.
+        """
+        ...
+
+
+@runtime_checkable
+class Edits(Protocol):
+    """Acts on the trained model."""
+
+    def edit(self, model: nn.Module, data: Split, shop: Workshop) -> nn.Module:
+        """The model to use instead; it has the same state-dict keys."""
+        ...
+
+
+@runtime_checkable
+class Guards(Protocol):
+    """Acts on the answers."""
+
+    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
+        """A model whose answers are what the attacker may see."""
+        ...
+
+
+@runtime_checkable
+class GuardsByData(Guards, Protocol):
+    """A guard that is made from the training examples, outside any training step.
+
+    Attributes:
+        guards_by_data: True; what it lets through is not covered by a privacy guarantee.
+    """
+
+    guards_by_data: ClassVar[bool]
+
+
+@runtime_checkable
+class Certifies(Protocol):
+    """An output defense that proves how far each input may be moved."""
+
+    def certify(self, model: nn.Module, x: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+        """Certified labels (n,) int64, -1 for none, and L2 radii (n,) in units of the pixel range.
+
+        Args:
+            model: Before the guard.
+            x: Inputs (n, ...).
+            seed: Of the randomness.
+        """
+        ...
+
+
+@runtime_checkable
+class InspectsModels(Protocol):
+    """Says of a finished model whether it is backdoored."""
+
+    def inspect(self, model: nn.Module, shop: Workshop) -> Inspection:
+        """The verdict on ``model``, which is in eval mode with frozen parameters.
+
+        Raises:
+            NotApplicableError: The model cannot be inspected, as with a single class.
+        """
+        ...
+
+
+@runtime_checkable
+class FiltersInputs(Protocol):
+    """Says of inputs whether they carry a trigger."""
+
+    def suspicious(self, model: nn.Module, x: Tensor, shop: Workshop) -> Tensor:
+        """Which of ``x`` (n, ...) are rejected, (n,) bool; each is judged by itself."""
+        ...
+
+
+@runtime_checkable
+class Proves(Protocol):
+    """Can tell whether a suspect was made from the owner's model.
+
+    Attributes:
+        independents: How many independent models the false claims are counted on.
+    """
+
+    @property
+    def independents(self) -> int:
+        """How many independent models are made."""
+        ...
+
+    def verifier(self, owner: Owner) -> Callable[[BlackBox], Verification]:
+        """A test of suspects; what they have in common is computed once."""
+        ...
