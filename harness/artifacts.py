@@ -163,8 +163,3 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ZooError(f"No device {device!r} here ({reason}). Use --device cpu.") from None
-
-
-def on_device(split: Split, device: str) -> Split:
-    """``split`` where the training happens."""
-    return Split(split.x.to(device), split.y.to(device))

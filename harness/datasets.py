@@ -17,7 +17,7 @@ import torch
 
 from harness import tabular
 from harness.seeds import derive
-from harness.types import Attribute, Column, NotApplicableError, Regime, Split
+from harness.types import Attribute, Column, Regime, Split, attribute_of
 from zoo.errors import ZooError, unknown
 
 if TYPE_CHECKING:
@@ -62,22 +62,13 @@ class Dataset:
         return tuple(self.x.shape[1:])
 
     def attribute(self, name: str | None = None) -> Attribute:
-        """The attribute called ``name``; without a name, the first.
+        """The attribute called ``name``, as `harness.types.attribute_of` reads it.
 
         Raises:
             NotApplicableError: The dataset has none at all.
             ZooError: The dataset does not have this one.
         """
-        if not self.z:
-            raise NotApplicableError(
-                f"{self.name} has no sensitive attributes. Choose a model of a dataset that has "
-                f"some, such as digits-tinted or adult."
-            )
-        if name is None:
-            return next(iter(self.z.values()))
-        if name not in self.z:
-            raise unknown(f"sensitive attribute of {self.name}", name, self.z)
-        return self.z[name]
+        return attribute_of(self.z, name, self.name)
 
     @cached_property
     def content(self) -> Tensor:
@@ -91,8 +82,13 @@ class Dataset:
 
     @property
     def all(self) -> Split:
-        """Every example."""
-        return Split(self.x, self.y)
+        """Every example, as attackers and judges are handed them."""
+        return Split(self.x, self.y, columns=self.columns)
+
+    @property
+    def collected(self) -> Split:
+        """Every example with its sensitive attributes, as the owner has them."""
+        return replace(self.all, z=self.z)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -96,7 +96,7 @@ def evaluate(
     stack = Stack.of(registry.defenses(cell.stack))
     split = quarters(dataset, cell.seed, cell.regime)
     trained = loaded.target
-    held = dataset.all.take(split.target_train)
+    held = dataset.collected.take(split.target_train)
     trusted = held.take(trusted_index(len(held), cell.seed))
     shop = workshop(loaded.job, held.to(device), trusted.to(device), loaded.base)
     table = Table(

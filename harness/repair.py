@@ -46,12 +46,13 @@ def fine_tune(
     return fit(model, data, recipe, seed=seed, loss=loss, inputs=shifted)
 
 
-def shifted(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+def shifted(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
     """Images moved by up to an eighth of a side, as Li et al. (2021) do; what enters is black.
 
     With a few trusted examples and no change to them, a model learns them by heart before it
     forgets a backdoor. Inputs that are no images stay as they are.
     """
+    x = batch.x
     if x.dim() != 4:
         return x
     rows, columns = (

@@ -17,7 +17,7 @@ from filelock import Timeout
 from torch import nn
 
 from harness import datasets
-from harness.artifacts import AlteredError, Artifacts, on_device
+from harness.artifacts import AlteredError, Artifacts
 from harness.cohort import may_share
 from harness.datasets import Dataset, Source
 from harness.evaluate import Loaded, evaluate
@@ -149,7 +149,7 @@ def _train(jobs: list[Job], *, context: Context) -> _TrainedChunk:
     artifacts = Artifacts(context.home)
     problem: tuple[Status, str] | None = None
     try:
-        artifacts.obtain(jobs, on_device(dataset.all, context.device))
+        artifacts.obtain(jobs, dataset.collected.to(context.device))
     except NotApplicableError as error:
         problem = ("not applicable", str(error))
     except (ZooError, OSError, MemoryError):
@@ -246,7 +246,7 @@ def _trained(job: Job, dataset: Dataset, context: Context) -> Trained:
         return artifacts.load(job, context.device)
     except AlteredError as error:
         warnings.warn(f"{error} The model is trained again.", stacklevel=2)
-        artifacts.obtain([job], on_device(dataset.all, context.device))
+        artifacts.obtain([job], dataset.collected.to(context.device))
         return artifacts.load(job, context.device)
 
 

@@ -64,7 +64,8 @@ class SelfTrained:
                     accuracy=made["accuracy"],
                 )
             with _one_thread():
-                model = train_alone(job, dataset.all.take(job.index), None, progress=progress).model
+                held = dataset.collected.take(job.index)
+                model = train_alone(job, held, None, progress=progress).model
             test = dataset.all.take(split.target_test)
             measured = accuracy(BlackBox(model, Access.LABELS).labels(test.x), test.y)
             state = {k.removeprefix("net."): v.contiguous() for k, v in model.state_dict().items()}

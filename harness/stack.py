@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +21,7 @@ from harness.defenses.protocol import (
     Fits,
     Guards,
     GuardsByData,
+    MixesExamples,
     Releases,
 )
 from harness.seeds import generator, seeded
@@ -39,6 +40,9 @@ _ONLY_ONE = {
     Part.GRADIENTS: "the gradients of a training step",
     Part.SCHEDULE: "how long the training lasts",
 }
+
+TAKES_LOSS = frozenset({Part.GRADIENTS, Part.SCHEDULE})
+"""Parts that a training loop may act on and still take the loss of another defense."""
 
 TRAINING = frozenset({Part.DATA, Part.INPUTS, Part.LOSS, Part.GRADIENTS, Part.SCHEDULE})
 """Parts whose defenses need a model trained for them."""
@@ -63,15 +67,22 @@ class Stack:
             if len(names) > 1:
                 raise NotApplicableError(f"{' and '.join(sorted(names))} both change {words}.")
         loops = [d for d in defenses if isinstance(d, Fits)]
-        losses = [d.name for d in defenses if isinstance(d, ChangesLoss)]
+        losses = [d for d in defenses if isinstance(d, ChangesLoss)]
         if len(loops) > 1:
             names = " and ".join(sorted(d.name for d in loops))
             raise NotApplicableError(f"{names} both have a training loop of their own.")
-        # A loop that only decides how long the training lasts takes any step.
-        if losses and any(Part.SCHEDULE not in d.acts_on for d in loops):
+        if losses and any(not d.acts_on & TAKES_LOSS for d in loops):
             raise NotApplicableError(
                 f"{loops[0].name} has a training loop of its own, which cannot use the loss of "
-                f"{losses[0]}."
+                f"{losses[0].name}."
+            )
+        # Such a loss asks the model about inputs of its own.
+        if any(Part.GRADIENTS in d.acts_on for d in loops) and any(
+            Part.INPUTS in d.acts_on for d in losses
+        ):
+            raise NotApplicableError(
+                f"{losses[0].name} goes through the model several times in a step, so "
+                f"{loops[0].name} cannot tell each example's gradient."
             )
         # What judges examples comes before what adds or marks some.
         return cls(tuple(sorted(defenses, key=lambda d: (Part.EVIDENCE in d.acts_on, d.name))))
@@ -91,7 +102,7 @@ class Stack:
 
     @property
     def looks_at_data(self) -> tuple[str, ...]:
-        """Defenses that decide something by the training examples, outside any training step.
+        """Defenses that decide something by the training examples, outside any example's own loss.
 
         What they let through is not covered by a guarantee of differential privacy.
         """
@@ -100,7 +111,7 @@ class Stack:
             for d in self.defenses
             if isinstance(d, Edits)
             or (isinstance(d, Cleans) and Part.EVIDENCE not in d.acts_on)
-            or isinstance(d, GuardsByData)
+            or isinstance(d, GuardsByData | MixesExamples)
         )
 
     def clean(
@@ -159,12 +170,11 @@ class Stack:
                 return defense.inputs
         return None
 
-    @property
-    def loss(self) -> LossOf | None:
-        """The one change to the loss of a training step, if there is one."""
+    def loss_for(self, shop: Workshop) -> LossOf | None:
+        """The one change to the loss of the steps of a training, if there is one."""
         for defense in self.defenses:
             if isinstance(defense, ChangesLoss):
-                return defense.loss
+                return defense.loss_for(shop)
         return None
 
     @property
@@ -178,8 +188,8 @@ class Stack:
     def release(
         self,
         model: nn.Module,
-        x: Tensor,
-        y: Tensor,
+        batch: Split,
+        shop: Workshop,
         *,
         seed: int,
         evidence: Mapping[str, Any] | None = None,
@@ -188,8 +198,8 @@ class Stack:
 
         Args:
             model: Before the guard; left as it is. The step is taken in training mode.
-            x: The batch (b, ...).
-            y: Its labels (b,).
+            batch: Its examples, b of them.
+            shop: The owner's means.
             seed: Of dropout, and of the defenses' randomness.
             evidence: What the defenses reported of the whole training.
 
@@ -206,10 +216,11 @@ class Stack:
                 "A training step was asked for, but every parameter of the model is frozen. Call "
                 "requires_grad_() on a copy of it."
             )
+        loss = self.loss_for(shop)
         for defense in self.defenses:
             if isinstance(defense, Releases):
                 return defense.release(
-                    model, x, y, seed=seed, evidence=evidence or {}, inputs=self.inputs
+                    model, batch, seed=seed, evidence=evidence or {}, inputs=self.inputs, loss=loss
                 )
             if isinstance(defense, Fits) and defense.acts_on != {Part.SCHEDULE}:
                 raise NotApplicableError(
@@ -219,10 +230,10 @@ class Stack:
         stream = generator("hooks", seed)
         with seeded("dropout", seed):
             if self.inputs:
-                x = self.inputs(model, x, y, stream)
-            found = self.loss(model, x, y, stream) if self.loss else F.cross_entropy(model(x), y)
+                batch = replace(batch, x=self.inputs(model, batch, stream))
             return torch.autograd.grad(
-                found.mean(), [p for p in model.parameters() if p.requires_grad]
+                step_loss(model, batch, loss, stream),
+                [p for p in model.parameters() if p.requires_grad],
             )
 
     def edit(self, model: nn.Module, data: Split, shop: Workshop) -> nn.Module:
@@ -247,6 +258,31 @@ class Stack:
             if all(d.guards is not risk for d in self.defenses):
                 return f"{names} only inspects, and leaves the model's answers as they are."
         return None
+
+
+def step_loss(
+    model: nn.Module, batch: Split, loss: LossOf | None, stream: torch.Generator
+) -> Tensor:
+    """What one step descends: the weighted mean of its examples' losses.
+
+    Args:
+        model: In training mode.
+        batch: Its examples.
+        loss: Of each example; None for cross-entropy.
+        stream: CPU generator for ``loss``.
+    """
+    if loss is None and batch.weight is None:
+        return F.cross_entropy(model(batch.x), batch.y)
+    return losses(model, batch, loss, stream).mean()
+
+
+def losses(model: nn.Module, batch: Split, loss: LossOf | None, stream: torch.Generator) -> Tensor:
+    """The weighted loss of each example (b,); see `step_loss`."""
+    if loss is None:
+        found = F.cross_entropy(model(batch.x), batch.y, reduction="none")
+    else:
+        found = loss(model, batch, stream)
+    return found if batch.weight is None else batch.weight * found
 
 
 def _share(flags: Tensor) -> float | None:

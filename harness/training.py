@@ -12,14 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness import registry
 from harness.datasets import Dataset
 from harness.results import Method
 from harness.seeds import derive, generator, seeded
-from harness.stack import Stack
+from harness.stack import Stack, step_loss
 from harness.types import NotApplicableError, Split
 from harness.workshop import Workshop, trusted_index
 from zoo import nets
@@ -217,14 +216,12 @@ def fit(
     with seeded("dropout", seed):
         for step, batch in enumerate(batches(len(data), recipe, seed)):
             if len(batch) >= fewest:
-                batch = batch.to(data.x.device)
-                x, y = data.x[batch], data.y[batch]
+                part = data.take(batch.to(data.x.device))
                 if inputs:
-                    x = inputs(model, x, y, stream)
+                    part = replace(part, x=inputs(model, part, stream))
                 set_lr(optimizer, recipe, step, steps)
                 optimizer.zero_grad()
-                found = loss(model, x, y, stream).mean() if loss else F.cross_entropy(model(x), y)
-                found.backward()
+                step_loss(model, part, loss, stream).backward()
                 optimizer.step()
                 if progress:
                     progress(step + 1, steps)
@@ -298,7 +295,8 @@ def train_alone(
     if job.recipe is None:
         pass
     elif stack.loop is not None:
-        hooks = {"inputs": stack.inputs} | ({"loss": stack.loss} if stack.loss else {})
+        loss = stack.loss_for(shop)
+        hooks = {"inputs": stack.inputs} | ({"loss": loss} if loss else {})
         evidence |= stack.loop.fit(model, data, job.recipe, seed=shop.seed, **hooks)
     else:
         fit(
@@ -307,7 +305,7 @@ def train_alone(
             job.recipe,
             seed=shop.seed,
             inputs=stack.inputs,
-            loss=stack.loss,
+            loss=stack.loss_for(shop),
             progress=progress,
         )
     return Trained(stack.edit(model.eval(), data, shop).eval(), evidence)

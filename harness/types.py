@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from zoo.errors import ZooError
+from zoo.errors import ZooError, unknown
 
 if TYPE_CHECKING:
     import torch
@@ -74,41 +75,6 @@ class Part(StrEnum):
     EVIDENCE = "evidence"  # tells later whether a model was made from this one
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Inputs ``x`` float32 in [0, 1] and labels ``y`` (n,) int64.
-
-    Images are (n, channels, height, width), rows of a table (n, features).
-    """
-
-    x: Tensor
-    y: Tensor
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def take(self, index: Tensor) -> Split:
-        """The rows at ``index`` (n,) int64, in that order."""
-        return Split(self.x[index], self.y[index])
-
-    def to(self, device: str | torch.device) -> Split:
-        """The same rows on ``device``."""
-        return Split(self.x.to(device), self.y.to(device))
-
-
-@dataclass(frozen=True, eq=False)
-class Attribute:
-    """Something about the person or the thing behind each example, which may be sensitive.
-
-    Attributes:
-        values: (n,) int64, 0 .. len(names) - 1.
-        names: Of the values.
-    """
-
-    values: Tensor
-    names: tuple[str, ...]
-
-
 @dataclass(frozen=True)
 class Column:
     """Where a column of a table is among the features.
@@ -128,6 +94,128 @@ class Column:
     values: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Attribute:
+    """Something about the person or the thing behind each example, which may be sensitive.
+
+    Attributes:
+        values: (n,) int64, 0 .. len(names) - 1; `UNKNOWN` of examples that nobody is behind.
+        names: Of the values.
+    """
+
+    values: Tensor
+    names: tuple[str, ...]
+
+    def take(self, index: Tensor) -> Attribute:
+        """The same of the examples at ``index``."""
+        return Attribute(self.values[index], self.names)
+
+    def to(self, device: str | torch.device) -> Attribute:
+        """The same on ``device``."""
+        return Attribute(self.values.to(device), self.names)
+
+    def crossed(self, other: Attribute) -> Attribute:
+        """Both attributes as one, with a value for each pair of values."""
+        values = self.values * len(other.names) + other.values
+        values[(self.values == UNKNOWN) | (other.values == UNKNOWN)] = UNKNOWN
+        names = (f"{mine}, {its}" for mine in self.names for its in other.names)
+        return Attribute(values, tuple(names))
+
+
+UNKNOWN = -1
+"""In place of an attribute's value, where there is none."""
+
+
+def attribute_of(z: Mapping[str, Attribute], name: str | None, of: str) -> Attribute:
+    """One of some attributes, or several crossed.
+
+    Args:
+        z: Attributes by name.
+        name: Of one, or of several joined by ``+``, such as ``sex+race``; None for the first.
+        of: What has them, for the message.
+
+    Raises:
+        NotApplicableError: There are none at all.
+        ZooError: There is none of that name.
+    """
+    if not z:
+        raise NotApplicableError(
+            f"{of} has no sensitive attributes. Choose a model of a dataset that has some, such as "
+            f"digits-tinted or adult."
+        )
+    found: Attribute | None = None
+    for part in [next(iter(z))] if name is None else name.split("+"):
+        if part not in z:
+            raise unknown(f"sensitive attribute of {of}", part, z)
+        found = z[part] if found is None else found.crossed(z[part])
+    assert found is not None
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Some examples.
+
+    Attributes:
+        x: Inputs, float32 in [0, 1]: images (n, channels, height, width), rows of a table
+            (n, features).
+        y: Labels (n,) int64.
+        z: Sensitive attributes by name; empty for whoever is not told.
+        weight: How much each example counts in training, (n,) float32; None for all the same.
+        columns: Where the columns of a table are in ``x``; empty for images.
+    """
+
+    x: Tensor
+    y: Tensor
+    z: Mapping[str, Attribute] = field(default_factory=dict)
+    weight: Tensor | None = None
+    columns: tuple[Column, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, index: Tensor) -> Split:
+        """The rows at ``index`` (n,), int64 or bool, in that order."""
+        return Split(
+            self.x[index],
+            self.y[index],
+            {name: attribute.take(index) for name, attribute in self.z.items()},
+            None if self.weight is None else self.weight[index],
+            self.columns,
+        )
+
+    def to(self, device: str | torch.device) -> Split:
+        """The same rows on ``device``."""
+        return Split(
+            self.x.to(device),
+            self.y.to(device),
+            {name: attribute.to(device) for name, attribute in self.z.items()},
+            None if self.weight is None else self.weight.to(device),
+            self.columns,
+        )
+
+    def with_rows(self, x: Tensor, y: Tensor) -> Split:
+        """These examples and behind them some that nobody is behind, which count 1 each."""
+        import torch
+        import torch.nn.functional as F  # noqa: N812
+
+        fresh = len(y)
+        return Split(
+            torch.cat([self.x, x]),
+            torch.cat([self.y, y]),
+            {
+                name: Attribute(F.pad(a.values, (0, fresh), value=UNKNOWN), a.names)
+                for name, a in self.z.items()
+            },
+            None if self.weight is None else F.pad(self.weight, (0, fresh), value=1.0),
+            self.columns,
+        )
+
+    def attribute(self, name: str | None = None) -> Attribute:
+        """The attribute called ``name``; see `attribute_of`."""
+        return attribute_of(self.z, name, "The data")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ import torch
 from scipy import stats
 
 from harness import datasets
-from harness.artifacts import on_device
 from harness.datasets import Dataset, Source, quarters
 from harness.selftrained import SEED
 from harness.target import BlackBox
@@ -112,7 +111,7 @@ def verify(
     split, test = _test_part(entry, dataset)
     if limit is not None:
         test = Split(test.x[:limit], test.y[:limit])
-    test = on_device(test, device)
+    test = test.to(device)
     box, right, done = BlackBox(model, Access.LABELS), 0, 0
     for index in torch.arange(len(test), device=test.x.device).split(256):
         part = test.take(index)

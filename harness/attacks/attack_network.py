@@ -106,7 +106,9 @@ class AttackNetwork(ABC):
                 Split(seen, member),
                 self.recipe(len(seen)),
                 seed=derive("attack network", seed),
-                loss=lambda net, x, y, _: F.cross_entropy(net(x), y, weight, reduction="none"),
+                loss=lambda net, batch, _: F.cross_entropy(
+                    net(batch.x), batch.y, weight, reduction="none"
+                ),
             )
             logits = answers(network, asked)
             # Where there is little to learn, a network may lose its units one by one.

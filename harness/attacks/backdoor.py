@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -69,7 +69,7 @@ class Backdoor(ABC):
         x, y = data.x.clone(), data.y.clone()
         x[rows] = self.trigger(data.x[rows], seed=seed)
         y[rows] = self.wanted(data.y[rows], num_classes)
-        return Poisoned(data=Split(x, y), poisoned=flags(self.name, rows, data.y))
+        return Poisoned(data=replace(data, x=x, y=y), poisoned=flags(self.name, rows, data.y))
 
     def wanted(self, y: Tensor, num_classes: int) -> Tensor:
         """The labels (n,) that the attacker wants of inputs whose true labels are ``y``."""

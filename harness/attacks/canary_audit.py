@@ -12,7 +12,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -100,7 +100,7 @@ class CanaryAudit:
         x[found.rows], y[found.rows] = found.points.x, found.points.y
         kept = torch.ones_like(changed)
         kept[found.rows] = found.included
-        return Poisoned(data=Split(x[kept], y[kept]), poisoned=changed[kept])
+        return Poisoned(data=replace(data, x=x, y=y).take(kept), poisoned=changed[kept])
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
         """The target's confidence in each canary's label, (m,) float64; ``seed`` has no effect."""

@@ -151,7 +151,7 @@ class DataFree:
             Split(torch.cat(xs), torch.cat(answers)),
             self.recipe,
             seed=derive("surrogate", seed),
-            loss=lambda model, x, y, _: (model(x) - y).abs().mean(1),
+            loss=lambda model, batch, _: (model(batch.x) - batch.y).abs().mean(1),
         )
 
 

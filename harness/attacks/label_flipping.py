@@ -7,7 +7,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -73,7 +73,7 @@ class LabelFlipping:
             stream = generator("flipped labels", seed)
             shift = torch.randint(1, num_classes, (count,), generator=stream)
             y[rows] = (data.y[rows] + shift.to(y.device)) % num_classes
-        return Poisoned(data=Split(data.x, y), poisoned=flags(self.name, rows, data.y))
+        return Poisoned(data=replace(data, y=y), poisoned=flags(self.name, rows, data.y))
 
     def applies(self, y: Tensor) -> Tensor:
         """Everything, or the source class."""

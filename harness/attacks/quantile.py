@@ -112,8 +112,8 @@ class Quantile:
         goal = torch.stack([known.y.to(found.dtype), (found - mean) / spread], 1)
         loss = gaussian if self.level is None else pinball(self.level)
 
-        def losses(net: nn.Module, x: Tensor, y: Tensor, _: torch.Generator) -> Tensor:
-            return loss(_own(net(x), y[:, 0].long(), outputs), y[:, 1])
+        def losses(net: nn.Module, batch: Split, _: torch.Generator) -> Tensor:
+            return loss(_own(net(batch.x), batch.y[:, 0].long(), outputs), batch.y[:, 1])
 
         fit(
             network,

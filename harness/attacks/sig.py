@@ -89,7 +89,7 @@ class SIG:
         rows = choose(self.name, count, data.y == self.target, trusted, seed)
         x = data.x.clone()
         x[rows] = self.trigger(data.x[rows], seed=seed)
-        return Poisoned(data=Split(x, data.y), poisoned=flags(self.name, rows, data.y))
+        return Poisoned(data=replace(data, x=x), poisoned=flags(self.name, rows, data.y))
 
     def applies(self, y: Tensor) -> Tensor:
         """Everything but the target class, whose own examples would count as success."""

@@ -12,7 +12,7 @@ from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.seeds import seeded
 from harness.target import BlackBox
-from harness.types import Access
+from harness.types import Access, Split
 from zoo import nets
 from zoo.errors import ZooError
 
@@ -64,7 +64,7 @@ def probabilities(answers: Tensor, num_classes: int) -> Tensor:
     return F.one_hot(answers, num_classes).float() if answers.dim() == 1 else answers
 
 
-def squared_error(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+def squared_error(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
     """Mean squared difference of the probabilities, for each example (b,)."""
-    scores = model(x).softmax(1)
-    return (scores - probabilities(y, scores.shape[1])).square().mean(1)
+    scores = model(batch.x).softmax(1)
+    return (scores - probabilities(batch.y, scores.shape[1])).square().mean(1)

@@ -7,7 +7,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -77,7 +77,7 @@ class WaNet(Backdoor):
         x[askew] = self._askew(data.x[askew], seed)
         y[rows] = self.wanted(data.y[rows], num_classes)
         changed = flags(self.name, torch.cat([rows, askew]), data.y)
-        return Poisoned(data=Split(x, y), poisoned=changed)
+        return Poisoned(data=replace(data, x=x, y=y), poisoned=changed)
 
     def _askew(self, x: Tensor, seed: int) -> Tensor:
         height, width = x.shape[2:]

@@ -102,8 +102,8 @@ class ABL:
         """
         first, last = self._phases(recipe)
 
-        def ascent(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
-            losses = F.cross_entropy(model(x), y, reduction="none")
+        def ascent(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
+            losses = F.cross_entropy(model(batch.x), batch.y, reduction="none")
             return (losses.detach() - self.gamma).sign() * losses
 
         def phase(name: str, rows: Split, changed: Recipe, **hooks: Any) -> None:
@@ -120,11 +120,12 @@ class ABL:
             )
         phase("training", rest, replace(recipe, epochs=recipe.epochs - first - last))
 
-        def unlearn(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
-            pick = torch.randint(count, (min(count, len(x)),), generator=stream).to(x.device)
-            both = model(torch.cat([x, aside.x[pick]]))
-            known = F.cross_entropy(both[: len(x)], y, reduction="none")
-            return known + certainty(both[len(x) :], aside.y[pick]).mean()
+        def unlearn(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
+            n = len(batch)
+            pick = torch.randint(count, (min(count, n),), generator=stream).to(batch.x.device)
+            both = model(torch.cat([batch.x, aside.x[pick]]))
+            known = F.cross_entropy(both[:n], batch.y, reduction="none")
+            return known + certainty(both[n:], aside.y[pick]).mean()
 
         changed = replace(recipe, epochs=last, lr=self.unlearning_lr * recipe.lr)
         phase("unlearning", rest, changed, loss=unlearn)

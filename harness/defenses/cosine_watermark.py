@@ -103,7 +103,8 @@ class CosineWatermark:
             num_classes = model(data.x[:1]).shape[1]
         key = self._key(data.x, num_classes, generator("watermark key", seed))
 
-        def loss(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+        def loss(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
+            x, y = batch.x, batch.y
             wrong = (SHARPNESS * key(x)).exp().scatter(1, y[:, None], 0.0)
             right = F.one_hot(y, num_classes) * (1 - self.weight)
             targets = right + self.weight * wrong / wrong.sum(1, keepdim=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -40,13 +39,13 @@ class Clipper(Protocol):
         """How many numbers are held for one example at the worst moment."""
         ...
 
-    def clip(self, x: Tensor, y: Tensor, views: int) -> None:
+    def clip(self, losses: Tensor, views: int) -> None:
         """Hand the optimizer the gradients of some examples, b of them, at least 1.
 
         Args:
-            x: (b * views, ...), the views of one example follow each other.
-            y: Labels (b * views,).
-            views: How many of ``x`` are one example.
+            losses: From one pass through `module`, (b * views,); the views of one example follow
+                each other.
+            views: How many of them are one example.
         """
         ...
 
@@ -69,9 +68,9 @@ class PerExample:
         """As many as there are parameters."""
         return sum(p.numel() for p in self.optimizer.params)
 
-    def clip(self, x: Tensor, y: Tensor, views: int) -> None:
+    def clip(self, losses: Tensor, views: int) -> None:
         """One pass back; the gradients of the views of an example are averaged."""
-        F.cross_entropy(self.module(x), y).backward()
+        losses.mean().backward()
         if views > 1:
             for p, gradients in zip(
                 self.optimizer.params, self.optimizer.grad_samples, strict=True
@@ -90,13 +89,11 @@ class Ghost:
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, **settings: Any) -> None:
         from opacus.grad_sample import GradSampleModuleFastGradientClipping
         from opacus.optimizers import DPOptimizerFastGradientClipping
-        from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping
 
         self.module = GradSampleModuleFastGradientClipping(
             model, max_grad_norm=settings["max_grad_norm"]
         )
         self.optimizer = DPOptimizerFastGradientClipping(optimizer, **settings)
-        self._loss = DPLossFastGradientClipping(self.module, self.optimizer, nn.CrossEntropyLoss())
 
     def floats(self) -> int:
         """As many as the largest layer has parameters, of those whose norm has no short cut."""
@@ -109,10 +106,12 @@ class Ghost:
             ),
         )
 
-    def clip(self, x: Tensor, y: Tensor, views: int) -> None:
+    def clip(self, losses: Tensor, views: int) -> None:
         """Two passes back."""
+        from opacus.utils.fast_gradient_clipping_utils import DPTensorFastGradientClipping
+
         assert views == 1, "the norm of a mean does not follow from the norms of its parts"
-        self._loss(self.module(x), y).backward()
+        DPTensorFastGradientClipping(self.module, self.optimizer, losses).backward()
 
     def nobody(self) -> None:
         """An empty sum."""

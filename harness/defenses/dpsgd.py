@@ -30,6 +30,7 @@ from harness.defenses import dp_accounting
 from harness.defenses.dp_clipping import CLIPPERS, Clipper, Clipping
 from harness.defenses.dp_views import MIRRORS, random_views
 from harness.seeds import derive, generator, seeded
+from harness.stack import losses
 from harness.training import make_optimizer, set_lr
 from harness.types import NotApplicableError, Part, Risk, Split
 from zoo.errors import ZooError
@@ -37,7 +38,7 @@ from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
     from harness.datasets import Dataset
-    from harness.defenses.protocol import InputsOf
+    from harness.defenses.protocol import InputsOf, LossOf
 
 # Opacus and torchvision are imported where they are used: a plan needs this class, not them.
 
@@ -194,6 +195,7 @@ class DPSGD:
         *,
         seed: int,
         inputs: InputsOf | None = None,
+        loss: LossOf | None = None,
     ) -> dict[str, Any]:
         """Train ``model`` in place; return the spent budget and how it was accounted.
 
@@ -201,9 +203,11 @@ class DPSGD:
             model: On the device of ``data``.
             data: The private examples.
             recipe: How to train; its batch size is the expected one.
-            seed: Sampling, noise, dropout and the randomness of ``inputs``.
+            seed: Sampling, noise, dropout and the randomness of the next two.
             inputs: Another defense's change to the inputs of each step. It looks at one example at
                 a time, so the guarantee holds.
+            loss: Another defense's loss of each example. The guarantee holds for those that look
+                at one example at a time; the evidence names one that does not.
         """
         from opacus.accountants import create_accountant
         from opacus.utils.uniform_sampler import UniformWithReplacementSampler
@@ -219,7 +223,7 @@ class DPSGD:
             num_samples=n, sample_rate=rate, steps=steps, generator=generator("poisson", seed)
         )
         optimizer = make_optimizer(parameters, recipe)
-        with self._steps(model, optimizer, noise, round(rate * n), seed, inputs) as private:
+        with self._steps(model, optimizer, noise, round(rate * n), seed, inputs, loss) as private:
             noised = private.clipper.optimizer
             noised.attach_step_hook(accountant.get_optimizer_hook_fn(sample_rate=rate))
             for step, drawn in enumerate(sampler):
@@ -252,22 +256,22 @@ class DPSGD:
     def release(
         self,
         model: nn.Module,
-        x: Tensor,
-        y: Tensor,
+        batch: Split,
         *,
         seed: int,
         evidence: Mapping[str, Any] = MappingProxyType({}),
         inputs: InputsOf | None = None,
+        loss: LossOf | None = None,
     ) -> tuple[Tensor, ...]:
         """The clipped, summed, noised and averaged gradient of one batch, which a step would use.
 
         Args:
             model: Left as it is.
-            x: The batch (b, ...); b is taken to be the expected batch size too.
-            y: Its labels (b,).
-            seed: Of the noise, the views, dropout and the randomness of ``inputs``.
+            batch: Its examples; their number is taken to be the expected batch size too.
+            seed: Of the noise, the views, dropout and the randomness of the next but one.
             evidence: What `fit` returned: it has the noise that ``dp_epsilon`` came to.
             inputs: Another defense's change to the inputs of the step.
+            loss: Another defense's loss.
 
         Returns:
             One tensor for each parameter that requires a gradient, in the order of the model.
@@ -286,8 +290,8 @@ class DPSGD:
         _refuse_unfit(model)
         parameters = [p for p in model.parameters() if p.requires_grad]
         optimizer = torch.optim.SGD(parameters)  # never steps
-        with self._steps(model, optimizer, noise, len(y), seed, inputs) as private:
-            private.add(Split(x, y))
+        with self._steps(model, optimizer, noise, len(batch), seed, inputs, loss) as private:
+            private.add(batch)
             private.clipper.optimizer.pre_step()
         return tuple(p.grad.detach() for p in parameters if p.grad is not None)
 
@@ -300,6 +304,7 @@ class DPSGD:
         batch_size: int,
         seed: int,
         inputs: InputsOf | None,
+        loss: LossOf | None,
     ) -> Iterator[_Steps]:
         """Steps of private training; the model is a plain one in eval mode afterwards.
 
@@ -310,6 +315,7 @@ class DPSGD:
             batch_size: The expected one, by which sums are divided.
             seed: Of all randomness of the steps.
             inputs: Another defense's change to the inputs.
+            loss: Another defense's loss.
         """
         device = next(model.parameters()).device
         clipper = CLIPPERS[self.clipping](
@@ -332,6 +338,7 @@ class DPSGD:
                     flips=bool(self.flips),
                     piece=max(1, fits),
                     inputs=inputs,
+                    loss=loss,
                     hooks=generator("hooks", seed),
                     shifts=generator("views", seed),
                 )
@@ -370,7 +377,8 @@ class _Steps:
         flips: Whether they are mirrored too.
         piece: How many examples' gradients fit into memory.
         inputs: Another defense's change to the inputs.
-        hooks: CPU generator for ``inputs``.
+        loss: Another defense's loss.
+        hooks: CPU generator for these two.
         shifts: CPU generator of the views.
     """
 
@@ -380,6 +388,7 @@ class _Steps:
     flips: bool
     piece: int
     inputs: InputsOf | None
+    loss: LossOf | None
     hooks: torch.Generator
     shifts: torch.Generator
 
@@ -394,19 +403,19 @@ class _Steps:
 
     def _clip(self, batch: Split) -> None:
         self.clipper.optimizer.zero_grad()
-        x, y = batch.x, batch.y
-        if not len(y):
+        if not len(batch):
             # Poisson sampling drew nobody: the step is noise alone, and it is accounted.
             self.clipper.nobody()
             return
         if self.views > 1:
-            x = random_views(x, self.views, flips=self.flips, stream=self.shifts)
-            y = y.repeat_interleave(self.views, 0)
+            rows = torch.arange(len(batch), device=batch.y.device)
+            x = random_views(batch.x, self.views, flips=self.flips, stream=self.shifts)
+            batch = replace(batch.take(rows.repeat_interleave(self.views)), x=x)
         if self.inputs:
             self.clipper.module.disable_hooks()
-            x = self.inputs(self.model, x, y, self.hooks)
+            batch = replace(batch, x=self.inputs(self.model, batch, self.hooks))
             self.clipper.module.enable_hooks()
-        self.clipper.clip(x, y, self.views)
+        self.clipper.clip(losses(self.clipper.module, batch, self.loss, self.hooks), self.views)
 
 
 def _refuse_unfit(model: nn.Module) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from harness.attacks import perturbation
 from harness.datasets import Dataset
 from harness.features import evaluating
-from harness.types import Part, Risk
+from harness.types import Part, Risk, Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +48,14 @@ class FastAdversarial:
         step_size = 1.25 * epsilon if self.step_size is None else self.step_size
         return replace(self, epsilon=epsilon, step_size=step_size)
 
-    def inputs(self, model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
-        """Adversarial inputs in place of ``x``, same shape; the model is left as it is."""
+    def inputs(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
+        """Adversarial inputs in place of ``batch.x``, same shape; the model is left as it is."""
         assert self.epsilon is not None, "resolve() first"
         assert self.step_size is not None, "resolve() first"
         with evaluating(model):
+            x = batch.x
             return perturbation.follow(
-                lambda at: perturbation.input_gradient(model, at, y),
+                lambda at: perturbation.input_gradient(model, at, batch.y),
                 perturbation.random_start(x, self.epsilon, "linf", stream),
                 x,
                 epsilon=self.epsilon,

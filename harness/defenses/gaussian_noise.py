@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.datasets import Dataset
-from harness.types import Part, Risk
+from harness.types import Part, Risk, Split
 from zoo.errors import ZooError
 
 
@@ -45,8 +45,9 @@ class GaussianNoise:
         """Fill in the noise that goes with the dataset."""
         return replace(self, sigma=customary_sigma(self.sigma, dataset))
 
-    def inputs(self, model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
-        """Noisy inputs in place of ``x``, same shape."""
+    def inputs(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
+        """Noisy inputs in place of ``batch.x``, same shape."""
+        x = batch.x
         assert self.sigma is not None, "resolve() first"
         return x + self.sigma * torch.randn(x.shape, generator=stream).to(x.device)
 

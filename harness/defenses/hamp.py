@@ -10,16 +10,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.defenses.answers import Rewritten, secret, uniform
-from harness.types import Part, Risk
+from harness.types import Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from harness.defenses.protocol import LossOf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +55,13 @@ class HAMP:
         if not self.alpha >= 0:
             raise ZooError(f"hamp wants alpha of at least 0, found {self.alpha}.")
 
-    def loss(self, model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+    def loss_for(self, shop: Workshop) -> LossOf:
+        """The same in every training."""
+        return self.loss
+
+    def loss(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
         """The loss of each example (b,)."""
-        logs = model(x).log_softmax(1)
+        logs, y = model(batch.x).log_softmax(1), batch.y
         own = confidence(self.gamma, logs.shape[1])
         labels = torch.full_like(logs, (1 - own) / (logs.shape[1] - 1)).scatter(1, y[:, None], own)
         divergence = F.kl_div(logs, labels, reduction="none").sum(1)

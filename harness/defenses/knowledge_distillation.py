@@ -90,8 +90,8 @@ class KnowledgeDistillation:
         fit(teacher, data, recipe, seed=derive("teacher", seed), inputs=inputs)
         teacher.requires_grad_(False)
 
-        def loss(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
-            return self.distance(model(x), teacher(x), y)
+        def loss(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
+            return self.distance(model(batch.x), teacher(batch.x), batch.y)
 
         fit(model, data, recipe, seed=seed, inputs=inputs, loss=loss)
         return {}

@@ -9,14 +9,18 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.types import Part, Risk
+from harness.types import Part, Risk, Split
 from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from harness.defenses.protocol import LossOf
+    from harness.workshop import Workshop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +50,13 @@ class LabelSmoothing:
                 f"0 is negative-label-smoothing."
             )
 
-    def loss(self, model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+    def loss_for(self, shop: Workshop) -> LossOf:
+        """The same in every training."""
+        return self.loss
+
+    def loss(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
         """Cross-entropy with the smoothed label of each example (b,)."""
-        return cross_entropy(model(x), y, self.alpha)
+        return cross_entropy(model(batch.x), batch.y, self.alpha)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +84,13 @@ class NegativeLabelSmoothing:
                 f"lies above 0 is label-smoothing."
             )
 
-    def loss(self, model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+    def loss_for(self, shop: Workshop) -> LossOf:
+        """The same in every training."""
+        return self.loss
+
+    def loss(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
         """Cross-entropy with the smoothed label of each example (b,); may be below 0."""
-        return cross_entropy(model(x), y, self.alpha)
+        return cross_entropy(model(batch.x), batch.y, self.alpha)
 
 
 def cross_entropy(logits: Tensor, y: Tensor, alpha: float) -> Tensor:

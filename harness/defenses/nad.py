@@ -74,9 +74,9 @@ class NAD:
         teacher.requires_grad_(False)
         with watching(teacher) as wanted, watching(student) as found:
 
-            def loss(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
-                teacher(x)
-                losses = F.cross_entropy(model(x), y, reduction="none")
+            def loss(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
+                teacher(batch.x)
+                losses = F.cross_entropy(model(batch.x), batch.y, reduction="none")
                 for size, maps in found.items():
                     losses = losses + self.beta * distance(maps, wanted[size])
                 return losses

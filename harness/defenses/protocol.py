@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from harness.workshop import Workshop
     from zoo.recipe import Recipe
 
-    InputsOf = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
-    LossOf = Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor]
+    InputsOf = Callable[[nn.Module, Split, torch.Generator], Tensor]
+    LossOf = Callable[[nn.Module, Split, torch.Generator], Tensor]
 
 
 class Defense(Protocol):
@@ -87,8 +87,8 @@ class Adapts(Protocol):
 class ChangesInputs(Protocol):
     """Acts on the inputs of a training step."""
 
-    def inputs(self, model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
-        """The inputs to train on instead of ``x``, same shape; the model's mode is left as is."""
+    def inputs(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
+        """The inputs to train on instead of ``batch.x``, same shape; the model's mode is left."""
         ...
 
 
@@ -96,9 +96,25 @@ class ChangesInputs(Protocol):
 class ChangesLoss(Protocol):
     """Acts on the loss of a training step."""
 
-    def loss(self, model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
-        """The loss of each example (b,), to be averaged; the model's mode is left as is."""
+    def loss_for(self, shop: Workshop) -> LossOf:
+        """The loss of one training, which may remember the steps before.
+
+        Returns:
+            From the model, a batch of b examples and a CPU generator to the loss of each example
+            (b,), to be weighted and averaged. It leaves the model's mode as it is.
+        """
         ...
+
+
+@runtime_checkable
+class MixesExamples(ChangesLoss, Protocol):
+    """A loss by which what one example adds to a step depends on other examples too.
+
+    Attributes:
+        mixes_examples: True; clipping each example's gradient does not bound what one can change.
+    """
+
+    mixes_examples: ClassVar[bool]
 
 
 @runtime_checkable
@@ -123,7 +139,7 @@ class Fits(Protocol):
             seed: Of all randomness.
             inputs: Another defense's change to the inputs of each step.
 
-        One that acts on the schedule takes another defense's ``loss`` as well.
+        One that acts on the schedule or the gradients takes another defense's ``loss`` as well.
         """
         ...
 
@@ -135,22 +151,22 @@ class Releases(Protocol):
     def release(
         self,
         model: nn.Module,
-        x: Tensor,
-        y: Tensor,
+        batch: Split,
         *,
         seed: int,
         evidence: Mapping[str, Any],
         inputs: InputsOf | None = None,
+        loss: LossOf | None = None,
     ) -> tuple[Tensor, ...]:
         """The gradient of one step, as it leaves the owner's machine.
 
         Args:
             model: Left as it is.
-            x: The batch (b, ...).
-            y: Its labels (b,).
+            batch: Its examples.
             seed: Of all randomness.
             evidence: What the defense reported of the whole training.
             inputs: Another defense's change to the inputs of the step.
+            loss: Another defense's loss.
 
         Returns:
             One tensor for each parameter that requires a gradient, in the order of the model.

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -90,7 +90,7 @@ class RadioactiveData:
         carriers = self.carriers(network, data.x, shop)
         x = data.x.clone()
         x[chosen] = self._marked(network, data.x[chosen], carriers[data.y[chosen]])
-        return Cleaned(data=Split(x, data.y), notes={"marked": len(chosen)})
+        return Cleaned(data=replace(data, x=x), notes={"marked": len(chosen)})
 
     def verifier(self, owner: Owner) -> Callable[[BlackBox], Verification]:
         """Ranks the effect of each class's carrier among decoys.

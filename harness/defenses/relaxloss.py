@@ -72,8 +72,8 @@ class RelaxLoss:
             epoch = done
             return False
 
-        def loss(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
-            return relaxed(model(x), y, self.alpha, flatten=epoch % 2 == 1)
+        def loss(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
+            return relaxed(model(batch.x), batch.y, self.alpha, flatten=epoch % 2 == 1)
 
         fit(model, data, recipe, seed=seed, inputs=inputs, loss=loss, after_epoch=count)
         return {}

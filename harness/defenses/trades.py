@@ -7,7 +7,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -16,8 +16,12 @@ from torch import Tensor, nn
 from harness.attacks import perturbation
 from harness.datasets import Dataset
 from harness.features import evaluating
-from harness.types import Part, Risk
+from harness.types import Part, Risk, Split
 from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from harness.defenses.protocol import LossOf
+    from harness.workshop import Workshop
 
 START = 0.001
 """Standard deviation of the noise that the inner steps start from: at the input itself the
@@ -62,12 +66,17 @@ class TRADES:
         step_size = 2.5 * epsilon / self.steps if self.step_size is None else self.step_size
         return replace(self, epsilon=epsilon, step_size=step_size)
 
-    def loss(self, model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
+    def loss_for(self, shop: Workshop) -> LossOf:
+        """The same in every training."""
+        return self.loss
+
+    def loss(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
         """The loss of each example (b,); both terms are differentiated."""
+        x = batch.x
         far = self._farthest(model, x, stream)
         logits = model(x)
         change = _divergence(logits, model(far))
-        return F.cross_entropy(logits, y, reduction="none") + self.beta * change
+        return F.cross_entropy(logits, batch.y, reduction="none") + self.beta * change
 
     def _farthest(self, model: nn.Module, x: Tensor, stream: torch.Generator) -> Tensor:
         """The point of the ball around each input where the answer differs most from its own."""

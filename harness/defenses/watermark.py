@@ -69,10 +69,7 @@ class Watermark:
             batches = math.ceil(len(data) / shop.recipe.batch_size)
             repeats = math.ceil(self.per_batch * batches / self.triggers)
         return Cleaned(
-            data=Split(
-                torch.cat([data.x, *[marks.x] * repeats]),
-                torch.cat([data.y, *[marks.y] * repeats]),
-            ),
+            data=data.with_rows(torch.cat([marks.x] * repeats), torch.cat([marks.y] * repeats)),
             notes={"triggers": self.triggers, "trigger_repeats": repeats},
         )
 

@@ -165,14 +165,18 @@ def _examples(attack: InvertsGradients, table: Table) -> _Found:
         len(table.quarters.target_train), generator=generator("observed", table.seed)
     )
     index = table.quarters.target_train[order[: attack.observed * attack.batch]]
-    held = table.hold(index)
+    held = table.dataset.collected.take(index).to(table.device)
     x, y = held.x.unflatten(0, shape), held.y.unflatten(0, shape)
     model = copy.deepcopy(table.unguarded).requires_grad_()
     steps = [
         table.stack.release(
-            model, x[i], y[i], seed=derive("release", table.seed, i), evidence=table.evidence
+            model,
+            held.take(step),
+            table.shop,
+            seed=derive("release", table.seed, i),
+            evidence=table.evidence,
         )
-        for i in range(attack.observed)
+        for i, step in enumerate(torch.arange(len(held), device=held.y.device).split(attack.batch))
     ]
     released = Released(
         **vars(table.attacker()),

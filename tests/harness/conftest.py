@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from harness import datasets, registry
 from harness.datasets import Dataset, Source
@@ -10,9 +11,23 @@ from harness.games.game import Table
 from harness.results import Cell
 from harness.stack import Stack
 from harness.training import Job, Trained, workshop
-from harness.types import Access, Regime, ThreatModel
-from harness.workshop import trusted_index
+from harness.types import Access, Regime, Split, ThreatModel
+from harness.workshop import Workshop, trusted_index
 from zoo.recipe import Recipe
+
+
+@pytest.fixture(scope="session")
+def shop() -> Workshop:
+    """Of an owner without data, for what looks at none."""
+    nothing = Split(torch.zeros(0, 1), torch.zeros(0).long())
+    return Workshop(
+        data=nothing,
+        trusted=nothing,
+        num_classes=10,
+        train=lambda data: nn.Identity(),
+        recipe=None,
+        seed=0,
+    )
 
 
 @pytest.fixture(scope="session")

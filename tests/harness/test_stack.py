@@ -27,13 +27,6 @@ from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
-NOTHING = Split(torch.zeros(0, 1), torch.zeros(0).long())
-SHOP = Workshop(
-    data=NOTHING, trusted=NOTHING, num_classes=10, train=lambda data: nn.Identity(), recipe=None,
-    seed=0,
-)  # fmt: skip
-"""These guards look at none of it."""
-
 
 @dataclass(frozen=True)
 class HalfData:
@@ -93,8 +86,8 @@ def test_each_defense_acts_at_its_place(registered, job_for, digits) -> None:
         torch.testing.assert_close(2 * a, b)
 
 
-def test_an_output_defense_is_put_over_the_model() -> None:
-    guarded = Stack.of([Constant()]).guard(nn.Identity(), SHOP)
+def test_an_output_defense_is_put_over_the_model(shop) -> None:
+    guarded = Stack.of([Constant()]).guard(nn.Identity(), shop)
     assert guarded(torch.ones(3)).tolist() == [[0.0] * 10] * 3
 
 
@@ -113,7 +106,7 @@ def test_two_defenses_of_the_gradients_are_refused_with_the_reason() -> None:
         ([AdversarialTraining(), TRADES()], "both change the inputs of a training step"),
         ([AdversarialTraining(), FastAdversarial()], "both change the inputs of a training step"),
         ([AdversarialTraining(), GaussianNoise()], "both change the inputs of a training step"),
-        ([DPSGD(), TRADES()], "dpsgd has a training loop of its own"),
+        ([DPSGD(), TRADES()], "dpsgd cannot tell each example"),
     ],
 )
 def test_defenses_that_want_the_same_part_of_a_step_are_refused(pair, reason) -> None:
@@ -122,22 +115,22 @@ def test_defenses_that_want_the_same_part_of_a_step_are_refused(pair, reason) ->
             Stack.of(defenses)
 
 
-def test_private_and_adversarial_training_compose() -> None:
+def test_private_and_adversarial_training_compose(shop) -> None:
     attack = AdversarialTraining()
     stack = Stack.of([DPSGD(), attack])
     assert isinstance(stack.loop, DPSGD)
     assert stack.inputs == attack.inputs
-    assert stack.loss is None
+    assert stack.loss_for(shop) is None
 
 
-def test_what_is_hidden_stays_hidden_behind_every_vote() -> None:
+def test_what_is_hidden_stays_hidden_behind_every_vote(shop) -> None:
     """By name, label-only would come first: the votes over it would be scores again."""
     model = nn.Linear(2, 3)
     for hides in (LabelOnly(), TopK(k=1)):
-        guarded = Stack.of([hides, RandomizedSmoothing(sigma=1.0)]).guard(model, SHOP)
+        guarded = Stack.of([hides, RandomizedSmoothing(sigma=1.0)]).guard(model, shop)
         assert isinstance(guarded.model, Smoothed)
         assert guarded.model.model is model
-    certain = Stack.of([RandomizedSmoothing(sigma=1.0), LabelOnly()]).guard(model, SHOP)
+    certain = Stack.of([RandomizedSmoothing(sigma=1.0), LabelOnly()]).guard(model, shop)
     assert certain(torch.rand(20, 2)).softmax(1).amax(1).tolist() == [1.0] * 20
 
 
@@ -204,15 +197,15 @@ def test_a_privacy_budget_names_what_it_does_not_cover(digits, measure, job_for)
         assert found.evidence.get("dp_epsilon_without") == uncovered
 
 
-def test_nobody_is_sent_the_steps_of_a_training_loop_that_is_its_own() -> None:
+def test_nobody_is_sent_the_steps_of_a_training_loop_that_is_its_own(shop) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     x, y = torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])
     for name in ("abl", "relaxloss", "knowledge-distillation"):
         stack = Stack.of([registry.make("defense", name, {})])
         with pytest.raises(NotApplicableError, match=f"{name} has a training loop of its own"):
-            stack.release(model, x, y, seed=0)
+            stack.release(model, Split(x, y), shop, seed=0)
     released = Stack.of([registry.make("defense", "early-stopping", {})]).release(
-        model, x, y, seed=0
+        model, Split(x, y), shop, seed=0
     )
-    plain = Stack(()).release(model, x, y, seed=0)
+    plain = Stack(()).release(model, Split(x, y), shop, seed=0)
     assert all(map(torch.equal, released, plain))

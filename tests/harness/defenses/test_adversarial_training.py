@@ -16,6 +16,7 @@ from harness.defenses.gaussian_noise import GaussianNoise
 from harness.defenses.trades import TRADES
 from harness.seeds import derive, generator
 from harness.training import batches, network, num_steps, train_alone
+from harness.types import Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
@@ -50,7 +51,7 @@ def _stream():
 def test_inputs_are_moved_to_the_corner_that_is_worst_for_the_true_label() -> None:
     """Also where the model is wrong: the third is taken for class 0 and is pushed further in."""
     attack = AdversarialTraining(epsilon=EPSILON, steps=20, step_size=0.05)
-    found = attack.inputs(Plane(), X, Y, _stream())
+    found = attack.inputs(Plane(), Split(X, Y), _stream())
     away = torch.where(Y == 1, -1.0, 1.0).view(-1, 1, 1, 1)
     torch.testing.assert_close(found, X + away * torch.tensor([0.1, -0.1]))
 
@@ -59,7 +60,9 @@ def test_a_single_step_from_a_random_start_is_cut_back_to_the_ball() -> None:
     start = perturbation.random_start(X, EPSILON, "linf", _stream())
     away = torch.where(Y == 1, -1.0, 1.0).view(-1, 1, 1, 1) * torch.tensor([1.0, -1.0])
     expected = torch.clamp(start + 0.125 * away - X, -EPSILON, EPSILON) + X
-    found = FastAdversarial(epsilon=EPSILON, step_size=0.125).inputs(Plane(), X, Y, _stream())
+    found = FastAdversarial(epsilon=EPSILON, step_size=0.125).inputs(
+        Plane(), Split(X, Y), _stream()
+    )
     torch.testing.assert_close(found, expected)
 
 
@@ -71,7 +74,7 @@ def test_inputs_equal_foolbox(norm, digits, job_for, monkeypatch) -> None:
     epsilon = 0.1 if norm == "linf" else 0.5
     monkeypatch.setattr(perturbation, "random_start", lambda x, *_: x)
     ours = AdversarialTraining(epsilon=epsilon, norm=norm, steps=5, step_size=epsilon / 3)
-    found = ours.inputs(model, points.x, points.y, _stream())
+    found = ours.inputs(model, points, _stream())
     kind = foolbox.attacks.LinfPGD if norm == "linf" else foolbox.attacks.L2PGD
     theirs = kind(abs_stepsize=epsilon / 3, steps=5, random_start=False)
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
@@ -136,7 +139,7 @@ def test_attack_steps_leave_batch_norm_and_the_optimizer_alone(
 def test_every_layer_keeps_its_mode_and_no_parameter_gets_a_gradient(defense) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).train()
     model[2].eval()
-    found = defense.inputs(model, X, Y, _stream())
+    found = defense.inputs(model, Split(X, Y), _stream())
     assert [layer.training for layer in model] == [True, True, False, True]
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     assert not found.requires_grad
@@ -146,7 +149,7 @@ def test_every_layer_keeps_its_mode_and_no_parameter_gets_a_gradient(defense) ->
 def test_a_mode_is_put_back_also_after_an_error() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2)).train()
     with pytest.raises(RuntimeError):
-        ATTACKING[0].inputs(model, X, Y, _stream())
+        ATTACKING[0].inputs(model, Split(X, Y), _stream())
     assert model.training
 
 
@@ -167,7 +170,7 @@ def test_a_defense_that_does_nothing_trains_the_undefended_model(defense, job_fo
 def test_the_loss_of_trades_is_its_formula() -> None:
     model = Plane()
     defense = TRADES(epsilon=EPSILON, step_size=0.025)
-    loss = defense.loss(model, X, Y, _stream())
+    loss = defense.loss(model, Split(X, Y), _stream())
     moved = defense._farthest(model, X, _stream())
     p, q = model(X).softmax(1), model(moved).softmax(1)
     natural = -p[torch.arange(4), Y].log()
@@ -194,12 +197,12 @@ def test_trades_starts_beside_the_input_where_there_is_a_gradient() -> None:
 def test_noise_is_gaussian_fresh_and_not_clipped() -> None:
     defense, stream = GaussianNoise(sigma=0.5), _stream()
     x = torch.zeros(20_000, 1, 1, 2)
-    first, second = (defense.inputs(nn.Identity(), x, Y, stream) for _ in range(2))
+    first, second = (defense.inputs(nn.Identity(), Split(x, Y), stream) for _ in range(2))
     assert first.mean().abs() < 0.01
     assert first.std() == pytest.approx(0.5, abs=0.01)
     assert first.min() < -1
     assert not torch.equal(first, second)
-    assert torch.equal(first, defense.inputs(nn.Identity(), x, Y, _stream()))
+    assert torch.equal(first, defense.inputs(nn.Identity(), Split(x, Y), _stream()))
 
 
 def test_the_datasets_customary_radius_is_the_default(tiny) -> None:

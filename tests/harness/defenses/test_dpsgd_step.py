@@ -88,7 +88,7 @@ def test_two_examples_of_a_linear_model_by_hand(clipping) -> None:
         0.0, 3 * clip, (2, 2), generator=torch.Generator().manual_seed(derive("noise", 7))
     )
     [found] = DPSGD(noise_multiplier=3.0, max_grad_norm=clip, clipping=clipping).release(
-        model, x, y, seed=7
+        model, Split(x, y), seed=7
     )
     torch.testing.assert_close(found, (first + second + noise) / 2, atol=1e-6, rtol=1e-4)
 
@@ -147,13 +147,13 @@ def test_memory_decides_how_many_examples_are_held(network, images) -> None:
     largest = 4 * 4 * 9  # the second convolution; the ghosts of linear layers need no room
     held = []
 
-    def count(model, x, y, stream):
-        held.append(len(x))
-        return x
+    def count(model, batch, stream):
+        held.append(len(batch))
+        return batch.x
 
     for clipping, floats in (("per-example", parameters), ("ghost", largest)):
         defense = DPSGD(clipping=clipping, memory=(10 * floats + 1) / 2**28)
-        defense.release(network, images.x, images.y, seed=0, inputs=count)
+        defense.release(network, images, seed=0, inputs=count)
     assert held == [10, 10, 4, 10, 10, 4]
 
 
@@ -177,18 +177,18 @@ def test_the_average_of_the_weights_is_what_is_kept(images) -> None:
     torch.testing.assert_close(_state(model), average)
 
 
-def test_a_release_is_the_step_that_training_takes(network, images) -> None:
+def test_a_release_is_the_step_that_training_takes(network, images, shop) -> None:
     defense = DPSGD(noise_multiplier=SIGMA, max_grad_norm=CLIP)
     before, torch_state = _state(network), torch.get_rng_state()
     network.eval()
-    released = Stack.of([defense]).release(network, images.x, images.y, seed=3)
+    released = Stack.of([defense]).release(network, images, shop, seed=3)
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert not network.training
     assert all(p.grad is None for p in network.parameters())
     torch.testing.assert_close(_state(network), before, rtol=0, atol=0)
-    again = defense.release(network, images.x, images.y, seed=3)
+    again = defense.release(network, images, seed=3)
     torch.testing.assert_close(released, again, rtol=0, atol=0)
-    other = defense.release(network, images.x, images.y, seed=4)
+    other = defense.release(network, images, seed=4)
     assert not torch.equal(released[0], other[0])
 
     recipe = Recipe(optimizer="sgd", lr=0.5, epochs=1, batch_size=24)
@@ -205,61 +205,61 @@ def test_no_example_moves_a_release_by_more_than_its_share(network, images, sett
     defense = DPSGD(max_grad_norm=CLIP, **settings)
     other = images.x.clone()
     other[5] = 100 * torch.rand(1, 6, 6, generator=torch.Generator().manual_seed(1))
-    released = [defense.release(network, x, images.y, seed=0) for x in (images.x, other)]
+    released = [defense.release(network, Split(x, images.y), seed=0) for x in (images.x, other)]
     moved = torch.cat([(a - b).flatten() for a, b in zip(*released, strict=True)]).norm()
     assert 0.5 * CLIP / 24 < moved <= 2 * CLIP / 24 + 1e-6
 
 
-def test_frozen_parameters_are_not_released(network, images) -> None:
+def test_frozen_parameters_are_not_released(network, images, shop) -> None:
     network[0].requires_grad_(False)
     for stack in (Stack(()), Stack.of([DPSGD()])):
-        shapes = [g.shape for g in stack.release(network, images.x, images.y, seed=0)]
+        shapes = [g.shape for g in stack.release(network, images, shop, seed=0)]
         assert shapes == [p.shape for p in list(network.parameters())[2:]]
         with pytest.raises(ZooError, match="every parameter of the model is frozen"):
-            stack.release(copy.deepcopy(network).requires_grad_(False), images.x, images.y, seed=0)
+            stack.release(copy.deepcopy(network).requires_grad_(False), images, shop, seed=0)
 
 
-def test_without_such_a_defense_the_mean_gradient_is_released(network, images) -> None:
+def test_without_such_a_defense_the_mean_gradient_is_released(network, images, shop) -> None:
     network.eval()
     before = _state(network)
-    released = Stack(()).release(network, images.x, images.y, seed=0)
+    released = Stack(()).release(network, images, shop, seed=0)
     loss = F.cross_entropy(network(images.x), images.y)
     torch.testing.assert_close(released, torch.autograd.grad(loss, list(network.parameters())))
     torch.testing.assert_close(_state(network), before, rtol=0, atol=0)
     assert not network.training
 
 
-def test_what_is_released_depends_on_the_other_defenses(network, images) -> None:
+def test_what_is_released_depends_on_the_other_defenses(network, images, shop) -> None:
     attack = AdversarialTraining(epsilon=0.2, steps=2, step_size=0.1)
     network.train()
-    moved = attack.inputs(network, images.x, images.y, generator("hooks", 0))
+    moved = attack.inputs(network, images, generator("hooks", 0))
     for alone, both in (((), (attack,)), ((DPSGD(),), (DPSGD(), attack))):
-        wanted = Stack.of(alone).release(network, moved, images.y, seed=0)
-        found = Stack.of(both).release(network, images.x, images.y, seed=0)
+        wanted = Stack.of(alone).release(network, Split(moved, images.y), shop, seed=0)
+        found = Stack.of(both).release(network, images, shop, seed=0)
         torch.testing.assert_close(found, wanted)
     trades = TRADES(epsilon=0.2, steps=2, step_size=0.1)
-    loss = trades.loss(network, images.x, images.y, generator("hooks", 0)).mean()
+    loss = trades.loss(network, images, generator("hooks", 0)).mean()
     torch.testing.assert_close(
-        Stack.of([trades]).release(network, images.x, images.y, seed=0),
+        Stack.of([trades]).release(network, images, shop, seed=0),
         torch.autograd.grad(loss, list(network.parameters())),
     )
 
 
-def test_a_budget_does_not_say_the_noise_of_one_batch(network, images) -> None:
+def test_a_budget_does_not_say_the_noise_of_one_batch(network, images, shop) -> None:
     defense = DPSGD(dp_epsilon=3.0)
     with pytest.raises(NotApplicableError, match="give the evidence of the training"):
-        defense.release(network, images.x, images.y, seed=0)
+        defense.release(network, images, seed=0)
     told = Stack.of([defense]).release(
-        network, images.x, images.y, seed=0, evidence={"noise_multiplier": 2.5}
+        network, images, shop, seed=0, evidence={"noise_multiplier": 2.5}
     )
-    set_by_hand = DPSGD(noise_multiplier=2.5).release(network, images.x, images.y, seed=0)
+    set_by_hand = DPSGD(noise_multiplier=2.5).release(network, images, seed=0)
     assert all(map(torch.equal, told, set_by_hand))
 
 
 def test_a_network_with_batch_norm_releases_nothing(images) -> None:
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(36, 3))
     with pytest.raises(NotApplicableError, match="dpsgd: BatchNorm"):
-        DPSGD().release(model, images.x, images.y, seed=0)
+        DPSGD().release(model, images, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -278,12 +278,17 @@ def test_two_training_loops_are_refused(defense, other) -> None:
 
 
 @pytest.mark.parametrize("loss", [LabelSmoothing(), NegativeLabelSmoothing(), HAMP(), TRADES()])
-def test_only_the_loop_that_keeps_the_step_takes_a_loss(loss) -> None:
-    for defense in (KnowledgeDistillation(), RelaxLoss(), DPSGD()):
+def test_only_loops_that_keep_the_step_take_a_loss(loss, shop) -> None:
+    for defense in (KnowledgeDistillation(), RelaxLoss()):
         with pytest.raises(NotApplicableError, match="both change|cannot use the loss"):
             Stack.of([defense, loss])
     stack = Stack.of([EarlyStopping(), loss])
-    assert (stack.loop, stack.loss) == (EarlyStopping(), loss.loss)
+    assert (stack.loop, stack.loss_for(shop)) == (EarlyStopping(), loss.loss)
+    if isinstance(loss, TRADES):
+        with pytest.raises(NotApplicableError, match="trades goes through the model several times"):
+            Stack.of([DPSGD(), loss])
+    else:
+        assert Stack.of([DPSGD(), loss]).loss_for(shop) == loss.loss
 
 
 def test_they_compose_with_defenses_of_other_parts() -> None:

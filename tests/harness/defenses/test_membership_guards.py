@@ -76,7 +76,7 @@ def test_the_training_loss_by_hand() -> None:
     gamma = 2 - 0.75 * math.log2(3)  # labels (.75, .25)
     logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]])
     model, stream = nn.Identity(), torch.Generator()
-    found = HAMP(gamma=gamma, alpha=0.1).loss(model, logits, torch.tensor([0, 0]), stream)
+    found = HAMP(gamma=gamma, alpha=0.1).loss(model, Split(logits, torch.tensor([0, 0])), stream)
     own = 0.75 * math.log(0.75) + 0.25 * math.log(0.25)  # minus the entropy of (.75, .25)
     expected = [own + math.log(2) - 0.1 * math.log(2), 0.1 * own]
     assert found.tolist() == pytest.approx(expected, abs=1e-6)
