@@ -131,11 +131,11 @@ def _for_model(
     found = []
     tried: set[tuple[Regime, Method, int]] = set()
     for regime, given in _with_baselines(entry, stacks):
-        defenses = tuple(d.resolve(dataset) if isinstance(d, Resolves) else d for d in given)
+        defenses, refused = given, None
         # Labels show what the user changed, not what the dataset filled in.
         labels = {d.name: registry.describe(d).label for d in given}
-        refused = None
         try:
+            defenses = tuple(d.resolve(dataset) if isinstance(d, Resolves) else d for d in given)
             Stack.of(defenses)
         except NotApplicableError as error:
             refused = str(error)

@@ -16,13 +16,16 @@ from harness.defenses.protocol import (
     ChangesInputs,
     ChangesLoss,
     Cleans,
+    Decides,
     Defense,
     Edits,
     Fits,
     Guards,
     GuardsByData,
+    HoldsOut,
     MixesExamples,
     Releases,
+    Weighs,
 )
 from harness.seeds import generator, seeded
 from harness.types import NotApplicableError, Part, Risk, Split
@@ -84,8 +87,10 @@ class Stack:
                 f"{losses[0].name} goes through the model several times in a step, so "
                 f"{loops[0].name} cannot tell each example's gradient."
             )
-        # What judges examples comes before what adds or marks some.
-        return cls(tuple(sorted(defenses, key=lambda d: (Part.EVIDENCE in d.acts_on, d.name))))
+        deciding = sorted(d.name for d in defenses if isinstance(d, Certifies | Decides))
+        if len(deciding) > 1:
+            raise NotApplicableError(f"{' and '.join(deciding)} both decide the answers.")
+        return cls(tuple(sorted(defenses, key=lambda d: (_turn(d), d.name))))
 
     def __str__(self) -> str:
         return "+".join(d.name for d in self.defenses)
@@ -127,6 +132,7 @@ class Stack:
         notes: dict[str, Any] = {}
         given = data
         removed = torch.zeros(len(given), dtype=torch.bool)
+        seen = torch.ones(len(given), dtype=torch.bool)  # by what judges examples
         rows = torch.arange(len(given))  # of what was given, that are still there
         judged = False
         for defense in self.defenses:
@@ -135,6 +141,10 @@ class Stack:
             found = defense.clean(data, shop)
             data = found.data
             notes |= found.notes
+            if found.held_out is not None:
+                out = found.held_out.cpu()
+                seen[rows[out]] = False
+                rows = rows[~out]
             if found.removed is not None:
                 judged = True
                 out = found.removed.cpu()
@@ -149,8 +159,8 @@ class Stack:
             notes["removed"] = int(removed.sum())
             if poisoned is not None:
                 truth = poisoned.cpu()
-                notes["removal_tpr"] = _share(removed[truth])
-                notes["removal_fpr"] = _share(removed[~truth])
+                notes["removal_tpr"] = _share(removed[truth & seen])
+                notes["removal_fpr"] = _share(removed[~truth & seen])
         return data, notes
 
     def adapt(self, model: nn.Module, *, fine_tuned: bool) -> tuple[nn.Module, dict[str, Any]]:
@@ -245,8 +255,8 @@ class Stack:
 
     def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         """The model as it answers."""
-        # What certifies changes the decisions; the others speak of the decisions that result.
-        for defense in sorted(self.defenses, key=lambda d: not isinstance(d, Certifies)):
+        # What decides comes first; the others speak of the decisions that result.
+        for defense in sorted(self.defenses, key=lambda d: not isinstance(d, Certifies | Decides)):
             if isinstance(defense, Guards):
                 model = defense.guard(model, shop)
         return model
@@ -258,6 +268,19 @@ class Stack:
             if all(d.guards is not risk for d in self.defenses):
                 return f"{names} only inspects, and leaves the model's answers as they are."
         return None
+
+
+def _turn(defense: Defense) -> int:
+    """When it acts on the data.
+
+    Some hold out examples, then some judge the others, then some weigh those that are left, then
+    some add or mark examples.
+    """
+    if isinstance(defense, HoldsOut):
+        return 0
+    if isinstance(defense, Weighs):
+        return 2
+    return 3 if Part.EVIDENCE in defense.acts_on else 1
 
 
 def step_loss(

@@ -44,11 +44,13 @@ class Cleaned:
         data: What to train on instead.
         removed: (n,) bool, which of the examples given it left out; None if it was not to judge
             them, as when it only adds some.
+        held_out: (n,) bool, which it keeps for later; None for none.
         notes: Facts for the evidence.
     """
 
     data: Split
     removed: Tensor | None = None
+    held_out: Tensor | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -59,6 +61,30 @@ class Cleans(Protocol):
     def clean(self, data: Split, shop: Workshop) -> Cleaned:
         """The training data to use instead of ``data``."""
         ...
+
+
+@runtime_checkable
+class HoldsOut(Cleans, Protocol):
+    """Keeps examples for later that the training is not to see.
+
+    Attributes:
+        holds_out: True; it comes before whatever else acts on the data, so that it can tell later
+            which examples these were.
+    """
+
+    holds_out: ClassVar[bool]
+
+
+@runtime_checkable
+class Weighs(Cleans, Protocol):
+    """Decides how much each example counts.
+
+    Attributes:
+        weighs_examples: True; it comes after whatever removes examples, since the weights depend
+            on which there are, and before whatever adds some that nobody is behind.
+    """
+
+    weighs_examples: ClassVar[bool]
 
 
 @runtime_checkable
@@ -201,6 +227,17 @@ class GuardsByData(Guards, Protocol):
     """
 
     guards_by_data: ClassVar[bool]
+
+
+@runtime_checkable
+class Decides(Guards, Protocol):
+    """A guard that may answer with another decision than the model's.
+
+    Attributes:
+        decides: True; it comes before the guards that only change how a decision is shown.
+    """
+
+    decides: ClassVar[bool]
 
 
 @runtime_checkable

@@ -41,6 +41,24 @@ class HalfData:
 
 
 @dataclass(frozen=True)
+class ZLast:
+    """By name it would come after what removes examples."""
+
+    name: ClassVar[str] = "z-last"
+    guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
+    acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA})
+    reference: ClassVar[str] = ""
+    holds_out: ClassVar[bool] = True
+
+    def clean(self, data: Split, shop) -> Cleaned:
+        held = torch.arange(len(data)) < 4
+        return Cleaned(data=data.take(~held), held_out=held)
+
+    def resolve(self, dataset):
+        raise NotApplicableError("nothing is held out here.")
+
+
+@dataclass(frozen=True)
 class Double:
     name: ClassVar[str] = "double"
     guards: ClassVar[Risk] = Risk.EVASION
@@ -134,6 +152,26 @@ def test_what_is_hidden_stays_hidden_behind_every_vote(shop) -> None:
     assert certain(torch.rand(20, 2)).softmax(1).amax(1).tolist() == [1.0] * 20
 
 
+def test_what_is_held_out_is_so_before_examples_are_judged(shop) -> None:
+    """Of ten examples four are held out, and of the others every second one is removed."""
+    data = Split(torch.arange(10.0)[:, None], torch.arange(10) % 2 * 0)
+    poisoned = torch.zeros(10, dtype=torch.bool)
+    poisoned[[0, 5, 6]] = True  # one is held out, one is removed, one stays
+    for stack in (Stack.of([HalfData(), ZLast()]), Stack.of([ZLast(), HalfData()])):
+        left, notes = stack.clean(data, shop, poisoned)
+        assert left.x.flatten().tolist() == [4, 6, 8]
+        assert notes["removed"] == 3
+        assert (notes["removal_tpr"], notes["removal_fpr"]) == (0.5, 0.5)
+
+
+def test_only_one_defense_decides_the_answers() -> None:
+    class Decider(Constant):
+        decides: ClassVar[bool] = True
+
+    with pytest.raises(NotApplicableError, match="constant and randomized-smoothing both decide"):
+        Stack.of([Decider(), RandomizedSmoothing()])
+
+
 @pytest.fixture
 def planned(digits):
     entry = ModelEntry(
@@ -166,6 +204,18 @@ def test_a_defense_is_planned_with_the_settings_of_the_dataset(planned) -> None:
     assert same.cell.defense == "adversarial-training(epsilon=0.1)"
     with pytest.raises(ZooError, match="k of at most 8 for the 10 classes of digits, found 9"):
         planned("top-k", k="9")
+
+
+def test_a_defense_that_does_not_fit_the_dataset_is_refused_with_the_reason(
+    planned, monkeypatch
+) -> None:
+    monkeypatch.setattr(registry, "get", lambda kind, name, get=registry.get: (
+        ZLast if name == "z-last" else get(kind, name)
+    ))  # fmt: skip
+    baseline, refused = planned("z-last").wanted
+    assert baseline.refused is None
+    assert refused.refused == "nothing is held out here."
+    assert refused.cell.defense == "z-last"
 
 
 def test_output_defenses_share_the_undefended_training(planned) -> None:
