@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.errors import ZooError
-from zoo.nets import build
+from zoo.nets import LIBRARIES, build
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def count(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> 
         has_dropout=drops,
         has_dropout_layers=any(isinstance(layer, _DropoutNd) for layer in layers),
         counted_with=f"torch {torch.__version__.split('+')[0]} FlopCounterMode"
-        + (f", {library} {version(library)}" if "/" in architecture else ""),
+        + (f", {library} {version(library)}" if library in LIBRARIES else ""),
     )
 
 

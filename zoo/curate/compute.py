@@ -11,7 +11,7 @@ from annotations.record import Annotations
 from zoo.counting import Counts, count
 from zoo.curate.files import write_rows
 from zoo.errors import ZooError
-from zoo.nets import LIBRARIES, names
+from zoo.nets import LIBRARIES, SHAPED, names
 
 Network = tuple[str, tuple[int, ...], int]
 """Architecture, input shape and number of classes."""
@@ -94,14 +94,16 @@ def networks(annotations: Annotations) -> list[Network]:
     found = set()
     for row in annotations.of("models"):
         architecture, shape = str(row.values["architecture"]), row.values["input_shape"]
-        if shape is not None and (architecture in own or architecture.split("/")[0] in LIBRARIES):
+        known = architecture in own or architecture.split("/")[0] in LIBRARIES.keys() | SHAPED
+        if shape is not None and known:
             found.add((architecture, shape, row.values["num_classes"]))
     return sorted(found)  # type: ignore[arg-type]
 
 
 def _table(network: Network) -> str:
     """Whose file of counts a network stands in."""
-    return network[0].split("/")[0] if "/" in network[0] else "nets"
+    library = network[0].split("/")[0]
+    return library if library in LIBRARIES else "nets"
 
 
 def _counted(annotations: Annotations, name: str) -> Iterator[tuple[Network, dict[str, Any]]]:

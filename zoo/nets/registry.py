@@ -11,6 +11,7 @@ from zoo.nets.libraries import LIBRARIES
 from zoo.nets.residual import CifarResNet, PlainResNet, WideResNet
 from zoo.nets.sequential import cnn_small, mlp, strided_cnn
 from zoo.nets.small_images import BasicBlock, Bottleneck, PreactivationBlock, StemResNet
+from zoo.nets.tabular import ResidualPerceptron, tabular_transformer
 from zoo.nets.vit import VisionTransformer
 
 ARCHITECTURES: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
@@ -33,6 +34,7 @@ ARCHITECTURES: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
     "resnet2b": partial(PlainResNet, channels=8, stages=1),
     "resnet4b": partial(PlainResNet, channels=16, stages=2),
     "preactresnet18-stem3": partial(StemResNet, block=PreactivationBlock, blocks=(2, 2, 2, 2)),
+    "residual-mlp": partial(ResidualPerceptron, dim=64, hidden=128, depth=2),
     "resnet18-stem3": partial(StemResNet, block=BasicBlock, blocks=(2, 2, 2, 2)),
     "resnet50-stem3": partial(StemResNet, block=Bottleneck, blocks=(3, 4, 6, 3)),
     "resnet8": partial(CifarResNet, blocks=1),
@@ -55,9 +57,14 @@ ARCHITECTURES: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
     },
 }
 
+SHAPED: dict[str, Callable[[str, tuple[int, ...], int], nn.Module]] = {
+    "tabular-transformer": tabular_transformer,
+}
+"""Networks whose name goes on, after a slash, with what they must know of their input."""
+
 
 def names() -> list[str]:
-    """Every architecture, sorted."""
+    """Every architecture that has no slash in its name, sorted."""
     return sorted(ARCHITECTURES)
 
 
@@ -65,8 +72,9 @@ def build(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> 
     """A network with fresh weights from torch's global random numbers.
 
     Args:
-        architecture: One of `names`, or ``library/name`` of an installed library: ``timm``,
-            ``torchvision`` or ``pytorchcv``.
+        architecture: One of `names`; ``tabular-transformer/1,8,1`` with the number of features of
+            each column; or ``library/name`` of an installed library: ``timm``, ``torchvision`` or
+            ``pytorchcv``.
         input_shape: (channels, height, width) of the scaled input, or (features,).
         num_classes: Number of logits.
 
@@ -77,6 +85,8 @@ def build(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> 
     library, _, name = architecture.partition("/")
     if architecture in ARCHITECTURES:
         make = ARCHITECTURES[architecture]
+    elif library in SHAPED:
+        make = partial(SHAPED[library], name)
     elif library in LIBRARIES:
         make = partial(LIBRARIES[library], name)
     else:

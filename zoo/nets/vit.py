@@ -3,32 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-
-class _Attention(nn.Module):
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
-        self.value = nn.Linear(dim, dim)
-        self.out = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        def split(tokens: Tensor) -> Tensor:  # (n, t, dim) -> (n, heads, t, dim / heads)
-            return tokens.unflatten(2, (self.heads, -1)).transpose(1, 2)
-
-        q, k, v = split(self.query(x)), split(self.key(x)), split(self.value(x))
-        # Not F.scaled_dot_product_attention: torch.func.vmap runs that in a loop on a CPU.
-        weights = torch.softmax(q @ k.transpose(2, 3) / q.shape[3] ** 0.5, dim=3)
-        mixed = weights @ v  # (n, heads, t, dim / heads)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+from zoo.nets.attention import Attention
 
 
 class _Layer(nn.Module):
     def __init__(self, dim: int, heads: int, mlp_ratio: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attention = _Attention(dim, heads)
+        self.attention = Attention(dim, heads)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(
             nn.Linear(dim, mlp_ratio * dim), nn.GELU(), nn.Linear(mlp_ratio * dim, dim)
