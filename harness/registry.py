@@ -93,6 +93,7 @@ DEFENSES = {
     "radioactive-data": "harness.defenses.radioactive_data:RadioactiveData",
     "randomized-smoothing": "harness.defenses.randomized_smoothing:RandomizedSmoothing",
     "relaxloss": "harness.defenses.relaxloss:RelaxLoss",
+    "reweighing": "harness.defenses.reweighing:Reweighing",
     "rounding": "harness.defenses.rounding:Rounding",
     "score-noise": "harness.defenses.score_noise:ScoreNoise",
     "spectral-signatures": "harness.defenses.spectral_signatures:SpectralSignatures",

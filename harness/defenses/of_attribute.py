@@ -1,0 +1,41 @@
+"""What the defenses have in common that know one sensitive attribute of the training examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+from harness.types import Attribute, Split
+
+if TYPE_CHECKING:
+    from harness.datasets import Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfAttribute:
+    """A defense that is about one attribute.
+
+    Attributes:
+        attribute: The sensitive attribute, or several crossed, such as ``sex+race``; the dataset's
+            first one if not given.
+    """
+
+    attribute: str | None = None
+
+    def resolve(self, dataset: Dataset) -> Self:
+        """Fill in the dataset's first attribute.
+
+        Raises:
+            NotApplicableError: The dataset has no attributes.
+            ZooError: The dataset does not have this one.
+        """
+        dataset.attribute(self.attribute)
+        return replace(self, attribute=self.attribute or next(iter(dataset.z)))
+
+    def groups(self, data: Split) -> Attribute:
+        """The attribute of ``data``.
+
+        Raises:
+            NotApplicableError: The data have no attributes.
+        """
+        return data.attribute(self.attribute)
