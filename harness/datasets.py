@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from harness import tabular
+from harness import faces, tabular
 from harness.seeds import derive
 from harness.types import Attribute, Column, Regime, Split, attribute_of
 from zoo.errors import ZooError, unknown
@@ -376,6 +376,21 @@ def _public(name: str) -> Callable[[Source], Dataset]:
     return load_public
 
 
+def _of_faces(name: str) -> Callable[[Source], Dataset]:
+    def load_faces(source: Source) -> Dataset:
+        found = faces.read(name, source.data_dir)
+        return Dataset(
+            name=name,
+            num_classes=found.num_classes,
+            x=_images(found.pixels),
+            y=torch.from_numpy(found.labels),
+            z=found.z,
+            n_train=found.n_train,
+        )
+
+    return load_faces
+
+
 DATASETS: dict[str, Callable[[Source], Dataset]] = {
     "adult": _adult,
     "digits": _digits,
@@ -383,6 +398,7 @@ DATASETS: dict[str, Callable[[Source], Dataset]] = {
     "digits-tinted": _digits_tinted,
     "photo-patches": _photo_patches,
     **{name: _public(name) for name in _MIRROR},
+    **{name: _of_faces(name) for name in faces.READERS},
 }
 """Loaders by name. Other packages add theirs with the entry point group ``harness.datasets``."""
 
