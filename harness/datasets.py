@@ -17,6 +17,9 @@ import torch
 
 from harness import faces, tabular
 from harness.seeds import derive
+from harness.tables import cells as table_cells
+from harness.tables import description as table_description
+from harness.tables.description import Description
 from harness.types import Attribute, Column, Regime, Split, attribute_of
 from zoo.errors import ZooError, unknown
 
@@ -41,6 +44,7 @@ class Dataset:
         columns: Where the columns of a table are in ``x``; empty for images.
         n_train: How many of the first examples are the official training data; 0 if the data has
             no official split.
+        n_fitted: How many of the first examples the encoding of a table was learnt from.
         epsilon: Customary perturbation radius by norm, in units of the pixel range.
     """
 
@@ -51,6 +55,7 @@ class Dataset:
     z: Mapping[str, Attribute] = field(default_factory=dict)
     columns: tuple[Column, ...] = ()
     n_train: int = 0
+    n_fitted: int = 0
     epsilon: dict[str, float] = field(default_factory=lambda: {"linf": 8 / 255, "l2": 0.5})
 
     def __len__(self) -> int:
@@ -99,6 +104,8 @@ class Dataset:
         for name, attribute in self.z.items():
             sha.update(f"{name} {attribute.names}".encode())
             sha.update(np.ascontiguousarray(attribute.values.numpy()).data)
+        if self.columns:
+            sha.update(f"{self.columns} {self.n_fitted}".encode())
         return sha.hexdigest()
 
 
@@ -137,7 +144,14 @@ def quarters(dataset: Dataset, seed: int, regime: Regime) -> Quarters:
     """The split of ``dataset`` for one seed.
 
     From scratch, all examples are shuffled and cut into four equal quarters (Liu et al. 2022,
-    ML-Doctor). A published model has already seen the official training data. To fine-tune it, the
+    ML-Doctor). The rows that the encoding of a table was learnt from are shared out over the other
+    three: whatever was learnt from ``target_test``, be it the range of a number, makes the model
+    look better on it than on people it meets. Members and non-members are alike then only if the
+    rows that were learnt from are like the rest, so the order of a table must not mean anything:
+    an official split has to be random, as `harness.tabular` makes it where there is none. What
+    remains is that a value which no such row has is a sign of a later row.
+
+    A published model has already seen the official training data. To fine-tune it, the
     official *test* data is cut into four quarters, so that the members are examples that the
     published weights know nothing of. As downloaded, its members are official training examples,
     and everybody else shares the official test data: half for ``target_test``, a quarter for each
@@ -157,14 +171,28 @@ def quarters(dataset: Dataset, seed: int, regime: Regime) -> Quarters:
     if regime is Regime.PUBLISHED:
         half, three = len(order) // 2, 3 * len(order) // 4
         members = rng.permutation(dataset.n_train)
+        order = _unseen(order, 0, half, dataset.n_fitted, rng)
         parts = [members, order[:half], order[half:three], order[three:]]
     else:
         size = len(order) // 4
+        order = _unseen(order, size, 2 * size, dataset.n_fitted, rng)
         parts = [order[i * size : (i + 1) * size] for i in range(4)]
     train, test, shadow_train, shadow_test = (torch.from_numpy(part) for part in parts)
     return Quarters(
         target_train=train, target_test=test, shadow_train=shadow_train, shadow_test=shadow_test
     )
+
+
+def _unseen(
+    order: np.ndarray, begin: int, end: int, n_fitted: int, rng: np.random.Generator
+) -> np.ndarray:
+    """The same rows with none of the first ``n_fitted`` from ``begin`` to ``end``."""
+    if not n_fitted:
+        return order
+    # Drawn anew: the first ones in order would leave the others at its end, for the last quarter.
+    later = rng.permutation(np.flatnonzero(order >= n_fitted))[: end - begin]
+    others = np.delete(order, later)
+    return np.concatenate([others[:begin], order[later], others[begin:]])
 
 
 @dataclass(frozen=True)
@@ -243,25 +271,28 @@ def _digits_tinted(source: Source) -> Dataset:
     )
 
 
-def _adult(source: Source) -> Dataset:
-    folders = [source.data_dir and source.data_dir / "adult",
-               source.mirror and source.mirror / "tabular" / "adult"]  # fmt: skip
+def _described(path: Path) -> Callable[[Source], Dataset]:
+    def load_table(source: Source) -> Dataset:
+        return _table(table_description.read(path), source)
+
+    return load_table
+
+
+def _table(description: Description, source: Source) -> Dataset:
+    folders = [source.data_dir, source.mirror and source.mirror / "tabular"]
     for folder in filter(None, folders):
-        found = tabular.read_adult(folder)
-        if found is not None:
-            rows, n_train = found
-            encoded = tabular.encode(rows, tabular.ADULT, n_train)
-            return Dataset(
-                name="adult",
-                num_classes=2,
-                x=encoded.x,
-                y=encoded.y,
-                z=encoded.z,
-                columns=encoded.columns,
-                n_train=n_train,
-                epsilon={"linf": 0.1, "l2": 0.5},
-            )
-    raise _not_here("adult", source)
+        cells = table_cells.read(folder, description)
+        if cells is not None:
+            break
+    else:
+        raise _not_here(description.name, source)
+    encoded = tabular.encode(cells, description)
+    return Dataset(
+        name=description.name,
+        num_classes=len(description.classes),
+        epsilon=dict(description.epsilon),
+        **vars(encoded),
+    )
 
 
 def _not_here(name: str, source: Source) -> ZooError:
@@ -392,12 +423,12 @@ def _of_faces(name: str) -> Callable[[Source], Dataset]:
 
 
 DATASETS: dict[str, Callable[[Source], Dataset]] = {
-    "adult": _adult,
     "digits": _digits,
     "digits-noisy": _digits_noisy,
     "digits-tinted": _digits_tinted,
     "photo-patches": _photo_patches,
     **{name: _public(name) for name in _MIRROR},
+    **{name: _described(path) for name, path in table_description.builtin().items()},
     **{name: _of_faces(name) for name in faces.READERS},
 }
 """Loaders by name. Other packages add theirs with the entry point group ``harness.datasets``."""

@@ -1,44 +1,38 @@
-"""Rows of a table as numbers in [0, 1] that a model takes: how Adult is read and encoded."""
+"""Rows of a table as numbers in [0, 1] that a model takes, and what they say of people.
+
+What the encoding takes is learnt from the first `Encoded.n_fitted` rows only, and
+`harness.datasets.quarters` keeps those out of the part on which a model is judged. They are the
+official training rows. Without an official split all rows are put in a random order, always the
+same, and the first half is learnt from. A quarter of all rows is left in any case; where the
+official test rows are fewer, the training rows are put in such an order too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from harness.seeds import derive
+from harness.tables.cells import Cells
+from harness.tables.description import Description, Sensitive
 from harness.types import Attribute, Column
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch import Tensor
 
-# pandas is imported where it is used: image data need none of it.
+MISSING = "?"
+"""The category, and the group, of cells that say nothing."""
 
+MOST_GROUPS = 10
+"""A sensitive column of numbers with more values than this needs bins."""
 
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """What the columns of a table mean.
-
-    Attributes:
-        columns: Names in the order of the file.
-        numbers: Columns of numbers; every other one has categories.
-        label: The column to predict.
-        labels: Its values for class 0 and class 1.
-        sensitive: Columns that become attributes; the model does not see them.
-        ignored: Columns that nobody sees.
-    """
-
-    columns: tuple[str, ...]
-    numbers: tuple[str, ...]
-    label: str
-    labels: tuple[str, str]
-    sensitive: tuple[str, ...]
-    ignored: tuple[str, ...] = ()
+MOST_CATEGORIES = 1000
+"""A column with more values than this says who somebody is, not what kind."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,125 +41,247 @@ class Encoded:
 
     Attributes:
         x: (n, features) float32 in [0, 1].
-        y: (n,) int64, 0 or 1.
+        y: (n,) int64, 0 .. number of classes - 1.
         z: The sensitive attributes by name.
         columns: Where the columns of the table are in ``x``.
+        n_train: How many of the first rows are the official training rows; 0 without a split.
+        n_fitted: How many of the first rows the encoding was learnt from.
     """
 
     x: Tensor
     y: Tensor
     z: dict[str, Attribute]
     columns: tuple[Column, ...]
+    n_train: int
+    n_fitted: int
 
 
-ADULT = Description(
-    columns=(
-        "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation",
-        "relationship", "race", "sex", "capital-gain", "capital-loss", "hours-per-week",
-        "native-country", "income",
-    ),
-    numbers=(
-        "age", "fnlwgt", "education-num", "capital-gain", "capital-loss", "hours-per-week",
-    ),
-    label="income",
-    labels=("<=50K", ">50K"),
-    sensitive=("sex", "race"),
-    # The sampling weight of the census, and the words for the years of education.
-    ignored=("fnlwgt", "education"),
-)  # fmt: skip
-"""The census income data of Becker and Kohavi (1996), https://doi.org/10.24432/C5XW20."""
+def encode(cells: Cells, description: Description) -> Encoded:
+    """Turn a table into numbers.
 
-
-def read_adult(folder: Path) -> tuple[pd.DataFrame, int] | None:
-    """The rows of both official parts, and how many are training rows; None if it is not there.
-
-    A missing value is the value ``?`` of its column, as in the files.
+    A number is scaled so that the rows that are learnt from fill [0, 1], and clipped to that. One
+    that is missing is their median; if any of them lacks it, a category says of every row whether
+    it does. Every other column becomes one indicator per value that those rows have, sorted, a
+    missing one being a value; a row with a value that they do not have has none.
 
     Raises:
-        ZooError: A file holds something else.
+        ZooError: A cell is not what the description says, or an attribute says nothing of anybody.
     """
-    import pandas as pd
-
-    files = [
-        next(filter(Path.is_file, (folder / f"adult.{part}{end}" for end in ("", ".gz"))), None)
-        for part in ("data", "test")
-    ]
-    if None in files:
-        return None
-    train, test = (_read(file, ADULT) for file in files if file is not None)
-    return pd.concat([train, test], ignore_index=True), len(train)
-
-
-def _read(file: Path, description: Description) -> pd.DataFrame:
-    """One file of comma-separated values without a header, as UCI gives it."""
-    import pandas as pd
-
-    try:
-        rows = pd.read_csv(
-            file,
-            names=list(description.columns),
-            skipinitialspace=True,
-            comment="|",
-            na_filter=False,
-        )
-    except (ValueError, OSError, EOFError) as error:  # no table, or a broken archive
-        raise _other(file, description) from error
-    label = rows[description.label].astype(str).str.rstrip(".")  # as in Adult's test part
-    numeric = all(rows[name].dtype.kind in "iuf" for name in description.numbers)
-    if not (len(rows) and numeric and label.isin(description.labels).all()):
-        raise _other(file, description)
-    return rows.assign(**{description.label: label})
-
-
-def _other(file: Path, description: Description) -> ZooError:
-    return ZooError(
-        f"{file} is not the table that was expected: rows of {len(description.columns)} values, "
-        f"of which {', '.join(description.numbers)} are numbers and the last is "
-        f"{' or '.join(description.labels)}. Get the file again."
-    )
-
-
-def encode(rows: pd.DataFrame, description: Description, n_train: int) -> Encoded:
-    """Turn a table into numbers; what it takes is learnt from the first ``n_train`` rows.
-
-    Numbers are scaled so that the training rows fill [0, 1], and clipped to that. Every other
-    column becomes one indicator per value that the training rows have, sorted; a row with a value
-    that they do not have has none.
-
-    Args:
-        rows: One column per name of the description.
-        description: What they mean.
-        n_train: How many of the first rows may be looked at.
-    """
+    cells, n_fitted = _arranged(cells)
+    y = _labels(cells, description)
+    z = {one.name: _attribute(cells, one, description) for one in description.sensitive}
+    for name, attribute in z.items():
+        _check_groups(name, attribute, n_fitted, cells)
     parts: list[np.ndarray] = []
     columns: list[Column] = []
-    start = 0
-    hidden = {description.label, *description.sensitive, *description.ignored}
-    for name in description.columns:
-        if name in hidden:
-            continue
-        values = rows[name]
-        if name in description.numbers:
-            low, high = float(values[:n_train].min()), float(values[:n_train].max())
-            scaled = (values.to_numpy(dtype=np.float64) - low) / ((high - low) or 1.0)
-            part = scaled.clip(0, 1)[:, None]
-            column = Column(name, start, start + 1, low=low, high=high)
-        else:
-            known = sorted(values[:n_train].unique())
-            part = values.to_numpy()[:, None] == np.array(known, dtype=object)[None]
-            column = Column(name, start, start + len(known), values=tuple(known))
-        parts.append(part.astype(np.float32))
-        columns.append(column)
-        start = column.stop
+    for values, column in _features(cells, description, z, n_fitted):
+        start = columns[-1].stop if columns else 0
+        if column.name in (before.name for before in columns):
+            raise ZooError(
+                f"{cells.source}: two columns of the features would be called {column.name!r}. "
+                f"Rename one, or the sensitive attribute, in {description.path}."
+            )
+        parts.append(values.astype(np.float32))
+        columns.append(replace(column, start=start, stop=start + values.shape[1]))
+    if not parts:
+        raise ZooError(
+            f"{description.path} leaves no column of {cells.source} for the features. Take some "
+            f"out of ignored or sensitive."
+        )
     return Encoded(
         x=torch.from_numpy(np.concatenate(parts, axis=1)),
-        y=torch.from_numpy((rows[description.label] == description.labels[1]).to_numpy(np.int64)),
-        z={name: attribute(rows[name]) for name in description.sensitive},
+        y=torch.from_numpy(y),
+        z=z,
         columns=tuple(columns),
+        n_train=cells.n_train,
+        n_fitted=n_fitted,
     )
 
 
-def attribute(values: Sequence[str] | pd.Series) -> Attribute:
-    """A sensitive attribute; its values are numbered by name."""
-    names, codes = np.unique(np.asarray(values, dtype=str), return_inverse=True)
-    return Attribute(torch.from_numpy(codes.astype(np.int64)), tuple(map(str, names)))
+def _arranged(cells: Cells) -> tuple[Cells, int]:
+    """The table with the rows to learn from in front, and how many those are."""
+    n, n_train = len(cells), cells.n_train
+    most = n - -(-n // 4)
+    if 0 < n_train <= most:
+        return cells, n_train
+    shuffled = np.arange(n)
+    first = n_train or n
+    shuffled[:first] = np.random.default_rng(derive("rows of a table")).permutation(first)
+    return replace(cells, order=cells.order[shuffled]), min(n_train or n // 2, most)
+
+
+def _labels(cells: Cells, description: Description) -> np.ndarray:
+    """(n,) int64 class of every row."""
+    numbers = {label: k for k, labels in enumerate(description.classes) for label in labels}
+    values = cells.column(description.label)
+    for row, value in enumerate(values):
+        if value not in numbers:
+            raise ZooError(
+                f"{cells.place(row, description.label)}: the label is {_shown(value)}, but "
+                f"{description.path} knows {', '.join(numbers)}. Correct the cell, or classes."
+            )
+    y = np.array([numbers[value] for value in values], dtype=np.int64)
+    for k, labels in enumerate(description.classes):
+        if not (y == k).any():
+            raise ZooError(
+                f"{cells.source}: no row has the label {' or '.join(labels)} in column "
+                f"{description.label!r}. Take it out of classes in {description.path}."
+            )
+    return y
+
+
+def _numbers(cells: Cells, name: str, description: Description) -> np.ndarray:
+    """(n,) float64 of a column, NaN where a cell says nothing."""
+    values = cells.column(name)
+    known = {value: _number(value) for value in set(values)}
+    if None in known.values():
+        row = next(row for row, value in enumerate(values) if known[value] is None)
+        raise ZooError(
+            f"{cells.place(row, name)}: {values[row]!r} is no number. Correct the cell, list "
+            f"{values[row]!r} under missing or make the column categorical in {description.path}."
+        )
+    return np.array([known[value] for value in values], dtype=np.float64)
+
+
+def _number(value: str | None) -> float | None:
+    """NaN for nothing, None for what is no finite number."""
+    if value is None:
+        return np.nan
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _shown(value: str | None) -> str:
+    return "missing" if value is None else repr(value)
+
+
+def _attribute(cells: Cells, sensitive: Sensitive, description: Description) -> Attribute:
+    """A sensitive attribute of every row."""
+    if sensitive.bins:
+        return _binned(_numbers(cells, sensitive.column, description), sensitive)
+    values = cells.column(sensitive.column)
+    if sensitive.groups:
+        return _grouped(cells, values, sensitive, description)
+    known = {value for value in values if value is not None}
+    if len(known) > MOST_GROUPS and all(_number(value) is not None for value in known):
+        raise ZooError(
+            f"{cells.source}: sensitive column {sensitive.column!r} has {len(known)} different "
+            f"numbers. Say in {description.path} where one group ends and the next begins: "
+            f"sensitive.{sensitive.name}.bins = [{float(np.median(list(map(float, known)))):g}]."
+        )
+    return _coded([MISSING if value is None else value for value in values])
+
+
+def _coded(groups: Sequence[str], names: Sequence[str] | None = None) -> Attribute:
+    """An attribute; its values are numbered as in ``names``, or by name."""
+    names = sorted(set(groups)) if names is None else names
+    number = {name: k for k, name in enumerate(names)}
+    codes = np.array([number[group] for group in groups], dtype=np.int64)
+    return Attribute(torch.from_numpy(codes), tuple(names))
+
+
+def _binned(values: np.ndarray, sensitive: Sensitive) -> Attribute:
+    names = list(dict.fromkeys(sensitive.names))
+    where = np.digitize(values, sensitive.bins)
+    groups = [
+        MISSING if missing else sensitive.names[k]
+        for k, missing in zip(where, np.isnan(values), strict=True)
+    ]
+    return _coded(groups, names + [MISSING] * (MISSING in groups and MISSING not in names))
+
+
+def _grouped(
+    cells: Cells, values: np.ndarray, sensitive: Sensitive, description: Description
+) -> Attribute:
+    group_of = {value: group for group, known in sensitive.groups.items() for value in known}
+    groups = []
+    for row, value in enumerate(values):
+        if value is not None and value not in group_of:
+            raise ZooError(
+                f"{cells.place(row, sensitive.column)}: {value!r} is in none of the groups of "
+                f"sensitive.{sensitive.name} in {description.path}. Add it to one."
+            )
+        groups.append(MISSING if value is None else group_of[value])
+    names = list(sensitive.groups)
+    return _coded(groups, names + [MISSING] * (MISSING in groups and MISSING not in names))
+
+
+def _check_groups(name: str, attribute: Attribute, n_fitted: int, cells: Cells) -> None:
+    """Refuse an attribute of which a group is not there to learn from, or not to judge by."""
+    counts = attribute.values.bincount(minlength=len(attribute.names))
+    if (counts > 0).sum() < 2:
+        group = attribute.names[int(counts.argmax())]
+        raise ZooError(
+            f"{cells.source}: everybody's {name} is {group!r}, so there are no groups to compare. "
+            f"Take it out of sensitive, or change its bins or groups."
+        )
+    for part, rows in (("training", slice(n_fitted)), ("test", slice(n_fitted, None))):
+        here = attribute.values[rows].bincount(minlength=len(attribute.names))
+        for group, count, total in zip(attribute.names, here, counts, strict=True):
+            if not count:
+                raise ZooError(
+                    f"{cells.source}: no {part} row has the {name} {group!r} ({int(total)} of "
+                    f"{len(cells)} rows have). Join it with another group by bins or groups."
+                )
+
+
+def _features(
+    cells: Cells, description: Description, z: dict[str, Attribute], n_fitted: int
+) -> list[tuple[np.ndarray, Column]]:
+    """For each column of the features (n, width) values, and what they mean but for the place."""
+    hidden = {description.label, *description.ignored}
+    found = []
+    for name in cells.names:
+        said = [one.name for one in description.sensitive if one.column == name]
+        if name in hidden or (said and not description.sensitive_in_features):
+            continue
+        if said:
+            for attribute in said:
+                names = np.array(z[attribute].names, dtype=object)
+                values = names[z[attribute].values.numpy()]
+                found.append(_categories(attribute, values, n_fitted, cells))
+        elif description.is_number(name):
+            found += _scaled(name, _numbers(cells, name, description), n_fitted, cells)
+        else:
+            values = cells.column(name)
+            values[[value is None for value in values]] = MISSING
+            found.append(_categories(name, values, n_fitted, cells))
+    return found
+
+
+def _categories(
+    name: str, values: np.ndarray, n_fitted: int, cells: Cells
+) -> tuple[np.ndarray, Column]:
+    known = sorted(set(values[:n_fitted]))
+    if len(known) > MOST_CATEGORIES:
+        raise ZooError(
+            f"{cells.source}: column {name!r} has {len(known)} different values, too many for "
+            f"categories. List it under ignored, or as a number."
+        )
+    number = {value: k for k, value in enumerate(known)}
+    codes = np.array([number.get(value, -1) for value in values])
+    part = codes[:, None] == np.arange(len(known))
+    return part, Column(name, 0, len(known), values=tuple(known))
+
+
+def _scaled(
+    name: str, values: np.ndarray, n_fitted: int, cells: Cells
+) -> list[tuple[np.ndarray, Column]]:
+    missing = np.isnan(values)
+    known = values[:n_fitted][~missing[:n_fitted]]
+    if not len(known):
+        raise ZooError(
+            f"{cells.source}: no training row has a value in column {name!r}. List it under "
+            f"ignored."
+        )
+    low, high = float(known.min()), float(known.max())
+    filled = np.where(missing, np.median(known), values)
+    scaled = ((filled - low) / ((high - low) or 1.0)).clip(0, 1)
+    found = [(scaled[:, None], Column(name, 0, 1, low=low, high=high))]
+    if missing[:n_fitted].any():
+        lacks = np.stack([~missing, missing], axis=1)
+        found.append((lacks, Column(f"{name} missing", 0, 2, values=("no", "yes"))))
+    return found

@@ -1,0 +1,1 @@
+"""Tables that people bring: what a description says of one, and the cells behind it."""
