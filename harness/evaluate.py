@@ -18,6 +18,7 @@ from harness import registry
 from harness.datasets import Dataset, Quarters, quarters
 from harness.games import (
     attribute,
+    discrimination,
     distribution,
     evasion,
     extraction,
@@ -45,6 +46,7 @@ GAMES: dict[Risk, Game] = {
     Risk.ATTRIBUTE_INFERENCE: attribute,
     Risk.DATA_RECONSTRUCTION: reconstruction,
     Risk.DISTRIBUTION_INFERENCE: distribution,
+    Risk.DISCRIMINATORY_BEHAVIOR: discrimination,
 }
 
 
@@ -156,7 +158,10 @@ def _split(quarters: Quarters) -> str:
 
 def environment(device: str) -> dict[str, Any]:
     """Versions and hardware that a number may depend on."""
-    packages = ("zoo-harness", "torch", "opacus", "numpy", "scipy", "scikit-learn", "torchmetrics")
+    packages = (
+        "zoo-harness", "torch", "opacus", "numpy", "scipy", "scikit-learn", "torchmetrics",
+        "fairlearn",
+    )  # fmt: skip
     return {
         "packages": {name: version(name) for name in packages},
         "python": ".".join(map(str, sys.version_info[:3])),

@@ -47,6 +47,7 @@ ATTACKS = {
     "fredrikson": "harness.attacks.fredrikson:Fredrikson",
     "gmi": "harness.attacks.gmi:GMI",
     "gradient-inversion": "harness.attacks.gradient_inversion:GradientInversion",
+    "group-audit": "harness.attacks.group_audit:GroupAudit",
     "knockoff": "harness.attacks.knockoff:Knockoff",
     "label-flipping": "harness.attacks.label_flipping:LabelFlipping",
     "lira": "harness.attacks.lira:LiRA",
@@ -111,6 +112,7 @@ STANDARD: dict[Risk, tuple[str, ...]] = {
     Risk.DATA_RECONSTRUCTION: ("fredrikson", "gradient-inversion"),
     Risk.ATTRIBUTE_INFERENCE: ("attribute-scores", "attribute-embeddings"),
     Risk.DISTRIBUTION_INFERENCE: ("distribution-threshold", "distribution-kl"),
+    Risk.DISCRIMINATORY_BEHAVIOR: ("group-audit",),
 }
 """What is measured where nobody names an attack: quick, and known well enough to compare with."""
 

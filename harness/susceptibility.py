@@ -18,6 +18,7 @@ PRIMARY = {
     Risk.ATTRIBUTE_INFERENCE: "auc",
     Risk.DATA_RECONSTRUCTION: "centred_correlation",
     Risk.DISTRIBUTION_INFERENCE: "distinguishing_accuracy",
+    Risk.DISCRIMINATORY_BEHAVIOR: "equalized_odds_difference",
 }
 """The metric that stands for each risk."""
 
@@ -28,6 +29,7 @@ DIRECTIONS = {
     "auc": "higher is worse",
     "centred_correlation": "higher is worse",
     "distinguishing_accuracy": "higher is worse",
+    "equalized_odds_difference": "higher is worse",
 }
 """Which way each of them points; susceptibility is always worse when higher."""
 
@@ -40,6 +42,8 @@ FORMULAS = {
     Risk.ATTRIBUTE_INFERENCE: "2 (AUC - AUC of what the attacker knows without the model)",
     Risk.DATA_RECONSTRUCTION: "correlation with the truth, the mean of all classes taken from both",
     Risk.DISTRIBUTION_INFERENCE: "2 distinguishing accuracy - 1",
+    Risk.DISCRIMINATORY_BEHAVIOR: "difference in equalized odds, from what groups dealt at random "
+    "would show (0) to 1",
 }
 """How `susceptibility` is made from the metrics, in words."""
 
@@ -77,4 +81,10 @@ def susceptibility(risk: Risk, metrics: Mapping[str, float | None]) -> float | N
             return rescale(need("centred_correlation"), chance=0, ceiling=1)
         case Risk.DISTRIBUTION_INFERENCE:
             return rescale(need("distinguishing_accuracy"), chance=0.5, ceiling=1)
+        case Risk.DISCRIMINATORY_BEHAVIOR:
+            if metrics["equalized_odds_difference"] is None:  # too few examples of the groups
+                return None
+            return rescale(
+                need("equalized_odds_difference"), chance=need("equalized_odds_chance"), ceiling=1
+            )
     raise ValueError(f"no formula for {risk}")

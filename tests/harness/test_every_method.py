@@ -55,6 +55,7 @@ TINY = {
     "fredrikson": {"iterations": 2},
     "gmi": {"gan_steps": 2, "iterations": 2, "width": 2},
     "gradient-inversion": {"observed": 2, "steps": 2},
+    "group-audit": {},
     "knockoff": {"policy": "adaptive", "epochs": 1, "batch_size": 16},
     "label-flipping": {},
     "lira": {"shadows": 8},

@@ -25,7 +25,11 @@ PUBLISHED = replace(
 )  # fmt: skip
 
 
-OF_ATTRIBUTES = (Risk.ATTRIBUTE_INFERENCE, Risk.DISTRIBUTION_INFERENCE)
+OF_ATTRIBUTES = (
+    Risk.ATTRIBUTE_INFERENCE,
+    Risk.DISTRIBUTION_INFERENCE,
+    Risk.DISCRIMINATORY_BEHAVIOR,
+)
 """Risks that digits, having no sensitive attribute, do not have."""
 
 
@@ -79,7 +83,8 @@ def test_every_standard_attack_is_known_and_on_its_risk() -> None:
 
 
 def test_a_risk_of_attributes_is_refused_where_there_are_none(make) -> None:
-    found = make(risks="attribute-inference", seeds=1)
+    found = make(risks="attribute-inference,discriminatory-behavior", seeds=1)
+    assert {i.cell.risk for i in found.wanted} == {OF_ATTRIBUTES[0], OF_ATTRIBUTES[2]}
     assert {i.refused for i in found.wanted} == {
         "digits has no sensitive attributes. Choose a model of a dataset that has some, such as "
         "digits-tinted or adult."
@@ -285,8 +290,8 @@ def test_an_attack_on_another_risk_is_refused(make) -> None:
 
 
 def test_a_risk_without_attacks_is_refused(make) -> None:
-    with pytest.raises(ZooError, match="No attack on discriminatory-behavior is available"):
-        make(risks="discriminatory-behavior")
+    with pytest.raises(ZooError, match=r"No attack on evasion is available. Risks with attacks: att"):
+        make(risks="evasion", preset="ml-doctor")
 
 
 def test_bare_settings_find_their_method(make) -> None:

@@ -117,11 +117,23 @@ def test_every_primary_metric_has_a_formula() -> None:
         "robust_accuracy": 0.4, "clean_accuracy": 0.8, "fidelity": 0.9, "majority_agreement": 0.1,
             "attack_success_rate": 0.7, "clean_model_success_rate": 0.1,
         "auc": 0.6, "imputation_auc": 0.55, "centred_correlation": 0.3,
-        "distinguishing_accuracy": 0.8,
+        "distinguishing_accuracy": 0.8, "equalized_odds_difference": 0.2,
+        "equalized_odds_chance": 0.1,
     }  # fmt: skip
     assert PRIMARY.keys() == FORMULAS.keys()
     assert set(PRIMARY.values()) == DIRECTIONS.keys()
+    assert PRIMARY.keys() == set(Risk)
     for risk in PRIMARY:
         assert susceptibility(risk, everything) is not None
-    with pytest.raises(ValueError, match="no formula for discriminatory-behavior"):
-        susceptibility(Risk.DISCRIMINATORY_BEHAVIOR, everything)
+
+
+def test_a_gap_counts_from_what_luck_would_show() -> None:
+    def of(gap: float | None, chance: float | None) -> float | None:
+        found = {"equalized_odds_difference": gap, "equalized_odds_chance": chance}
+        return susceptibility(Risk.DISCRIMINATORY_BEHAVIOR, found)
+
+    assert of(0.25, 0.25) == 0
+    assert of(1.0, 0.25) == 1
+    assert of(0.4, 0.2) == pytest.approx(0.25)
+    assert of(0.1, 0.2) == pytest.approx(-0.125)
+    assert of(None, None) is None  # too few examples of the groups

@@ -1,0 +1,284 @@
+"""How differently a model treats groups of people, and how much of that luck would explain.
+
+Differences are the largest minus the smallest of all groups. With two classes, class 1 is the
+positive one. With more, each class is held against all others, and what stands for all is the worst
+class; accuracy and calibration need no such split. A rate that rests on too few examples of a group
+is left out, and where fewer than two groups are left, a difference is not defined.
+
+References:
+    Hardt, Price and Srebro (2016). Equality of Opportunity in Supervised Learning. NeurIPS.
+    Zafar et al. (2017). Fairness Constraints: Mechanisms for Fair Classification. AISTATS.
+    Chouldechova (2017). Fair Prediction with Disparate Impact. Big Data.
+    Guo et al. (2017). On Calibration of Modern Neural Networks. ICML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.metrics import group_tables
+from harness.metrics.group_tables import Rates
+
+# fairlearn, scikit-learn and torchmetrics are imported where they are used: they take long to
+# start.
+
+POSITIVE = 1
+"""The class that is wanted where there are two."""
+
+BINS = 15
+"""Of confidence, all of the same width; Guo et al. (2017) use as many."""
+
+PER_CLASS = (
+    "demographic_parity_difference",
+    "equalized_odds_difference",
+    "equal_opportunity_difference",
+    "predictive_parity_difference",
+)
+"""What is kept for each class where there are more than two."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fairness:
+    """What was found of the groups.
+
+    Attributes:
+        metrics: By name; None where one is not defined. See `fairness`.
+        bands: By name of a rate, (groups, 3): the rate and the ends of its 95 % interval; NaN where
+            it rests on too few examples. Of the class ``shown``.
+        shown: The positive class; of more than two, the one with the largest difference in
+            equalized odds.
+        too_small: By name of a group, what could not be said of it.
+    """
+
+    metrics: dict[str, float | None]
+    bands: dict[str, np.ndarray]
+    shown: int
+    too_small: dict[str, list[str]]
+
+
+def fairness(
+    predicted: np.ndarray,
+    y: np.ndarray,
+    group: np.ndarray,
+    names: Sequence[str],
+    *,
+    num_classes: int,
+    smallest: int,
+    scores: np.ndarray | None = None,
+) -> Fairness:
+    """Compare the groups.
+
+    Args:
+        predicted: (n,) labels that the model gives.
+        y: (n,) true labels.
+        group: (n,) int, 0 .. len(names) - 1.
+        names: Of the groups; one may have no examples.
+        num_classes: Labels are 0 .. num_classes - 1.
+        smallest: Fewest examples of a group that a rate may rest on.
+        scores: (n, num_classes) probabilities, if the model gives any.
+
+    Returns:
+        In ``metrics``: ``demographic_parity_difference`` and its ``_ratio`` (smallest over largest
+        share of positive answers; None if nobody gets one), ``p_rule`` (the ratio in percent),
+        ``equalized_odds_difference`` (the larger of the differences in true- and false-positive
+        rates), ``equal_opportunity_difference`` (true-positive rates alone),
+        ``predictive_parity_difference`` (share of the positive answers that are right),
+        ``accuracy_difference``, ``worst_group_accuracy`` and ``base_rate_difference`` (of the
+        labels themselves), each difference and the worst accuracy with a 95 % interval ``_low``,
+        ``_high``. ``calibration_difference``, in expected calibration error, which is the larger
+        the fewer examples it rests on, whatever the model; None without scores.
+        ``equalized_odds_chance``: what the difference in equalized odds would be on average if the
+        groups were dealt anew among examples of the same true label. ``classes_judged``: in how
+        many classes it is defined. ``n[group]``, ``accuracy[group]``, ``ece[group]``, and
+        ``selection_rate``, ``tpr``, ``fpr`` and ``ppv`` likewise with two classes; with more,
+        `PER_CLASS` as ``name[class 3]``.
+
+    Raises:
+        ValueError: Labels, answers or groups are not what they have to be.
+    """
+    _check(predicted, y, group, names, num_classes, scores)
+    classes = [POSITIVE] if num_classes == 2 else list(range(num_classes))
+    table = group_tables.counted(predicted, y, group, groups=len(names), num_classes=num_classes)
+    size = table.sum((1, 2))
+    judged = {
+        name: (rests >= smallest) & (size >= smallest)[:, None]
+        for name, rests in group_tables.resting_on(table, classes).items()
+    }
+    found = _rates(predicted, y, group, len(names), classes)
+    drawn = group_tables.rates(group_tables.redrawn(table), classes)
+    gaps = group_tables.gaps(found, judged)
+    odds = gaps["equalized_odds_difference"]
+    lucky = group_tables.rates(group_tables.shuffled(table), classes)
+    chance = group_tables.worst(group_tables.gaps(lucky, judged)["equalized_odds_difference"])
+    ratio = _ratio(found["selection_rate"], judged["selection_rate"])
+    metrics = {
+        **_headlines(found, drawn, judged),
+        "demographic_parity_ratio": ratio,
+        "p_rule": 100 * ratio,
+        "equalized_odds_chance": float(chance.mean()),
+        "classes_judged": float(np.isfinite(odds).sum()),
+        "calibration_difference": np.nan,
+    }
+    enough = size >= smallest
+    shown = found if num_classes == 2 else {"accuracy": found["accuracy"]}
+    for i, name in enumerate(names):
+        metrics[f"n[{name}]"] = float(size[i])
+        for rate in sorted(shown.keys() - {"base_rate"}):
+            metrics[f"{rate}[{name}]"] = float(np.where(judged[rate], shown[rate], np.nan)[i, 0])
+    if scores is not None:
+        ece = np.array([_ece(scores[group == i], y[group == i]) if enough[i] else np.nan
+                        for i in range(len(names))])  # fmt: skip
+        metrics["calibration_difference"] = float(
+            group_tables.spread(ece[:, None], enough[:, None])[0]
+        )
+        metrics |= {f"ece[{name}]": float(value) for name, value in zip(names, ece, strict=True)}
+    if num_classes > 2:
+        for gap in PER_CLASS:
+            metrics |= {f"{gap}[class {c}]": float(gaps[gap][c]) for c in classes}
+    column = int(np.where(np.isfinite(odds), odds, -1).argmax())
+    return Fairness(
+        metrics={name: float(v) if np.isfinite(v) else None for name, v in metrics.items()},
+        bands={
+            name: _band(found[name][:, column], drawn[name][..., column], judged[name][:, column])
+            for name in ("selection_rate", "tpr", "fpr", "accuracy")
+        },
+        shown=classes[column],
+        too_small=_too_small(names, enough, judged, classes),
+    )
+
+
+def _check(
+    predicted: np.ndarray,
+    y: np.ndarray,
+    group: np.ndarray,
+    names: Sequence[str],
+    num_classes: int,
+    scores: np.ndarray | None,
+) -> None:
+    if not len(y) == len(predicted) == len(group) or not len(y):
+        raise ValueError(
+            f"fairness wants labels, answers and groups of one length above 0, found {len(y)}, "
+            f"{len(predicted)} and {len(group)}"
+        )
+    if scores is not None and scores.shape != (len(y), num_classes):
+        raise ValueError(
+            f"fairness wants scores ({len(y)}, {num_classes}), found {tuple(scores.shape)}"
+        )
+    for what, values, end in (
+        ("labels", y, num_classes),
+        ("answers", predicted, num_classes),
+        ("groups", group, len(names)),
+    ):
+        if not np.isin(values, np.arange(end)).all():
+            odd = values[~np.isin(values, np.arange(end))][0]
+            raise ValueError(f"fairness wants {what} from 0 to {end - 1}, found {odd}")
+
+
+def _rates(
+    predicted: np.ndarray, y: np.ndarray, group: np.ndarray, groups: int, classes: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """The rates of every group and class, (groups, classes); those of an absent group are NaN."""
+    from fairlearn.metrics import (
+        MetricFrame,
+        false_positive_rate,
+        mean_prediction,
+        selection_rate,
+        true_positive_rate,
+    )
+    from sklearn.metrics import accuracy_score, precision_score
+
+    def base_rate(truth: np.ndarray, _: np.ndarray) -> float:
+        return mean_prediction(truth, truth)
+
+    def ppv(truth: np.ndarray, called: np.ndarray) -> float:
+        return float(precision_score(truth, called, zero_division=np.nan))  # type: ignore[arg-type]
+
+    def by_group(metrics: dict, truth: np.ndarray, called: np.ndarray) -> dict[str, np.ndarray]:
+        frame = MetricFrame(
+            metrics=metrics, y_true=truth, y_pred=called, sensitive_features=group
+        ).by_group.reindex(range(groups))
+        return {name: frame[name].to_numpy(float) for name in metrics}
+
+    one_vs_rest = {
+        "selection_rate": selection_rate,
+        "base_rate": base_rate,
+        "tpr": true_positive_rate,
+        "fpr": false_positive_rate,
+        "ppv": ppv,
+    }
+    of = [
+        by_group(one_vs_rest, (y == c).astype(int), (predicted == c).astype(int)) for c in classes
+    ]
+    found = {name: np.stack([rates[name] for rates in of], axis=1) for name in one_vs_rest}
+    accuracy = by_group({"accuracy": accuracy_score}, y, predicted)["accuracy"]
+    return found | {"accuracy": np.repeat(accuracy[:, None], len(classes), axis=1)}
+
+
+def _headlines(found: Rates, drawn: Rates, judged: Rates) -> dict[str, float]:
+    """Each of `GAPS` in its worst class and the accuracy of the worst group, with intervals."""
+    margins = group_tables.margins(found, drawn, judged)
+    values = {
+        name: float(group_tables.worst(gap))
+        for name, gap in group_tables.gaps(found, judged).items()
+    }
+    counts = judged["accuracy"][:, 0]
+    accuracy = found["accuracy"][:, 0]
+    values["worst_group_accuracy"] = float(accuracy[counts].min()) if counts.any() else np.nan
+    margins["worst_group_accuracy"] = group_tables.margin_of_least(
+        accuracy, drawn["accuracy"][..., 0], counts
+    )
+    metrics = {}
+    for name, value in values.items():
+        low, high = np.clip([value - margins[name], value + margins[name]], 0, 1)
+        metrics |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    return metrics
+
+
+def _ratio(rate: np.ndarray, judged: np.ndarray) -> float:
+    """The smallest ratio over classes of the groups' least to their largest rate; NaN if none."""
+    counts = judged & np.isfinite(rate)
+    least, most = np.where(counts, rate, np.inf).min(0), np.where(counts, rate, -np.inf).max(0)
+    ratio = np.full(len(least), np.nan)
+    np.divide(least, most, out=ratio, where=(counts.sum(0) >= 2) & (most > 0))
+    return float(-group_tables.worst(-ratio))
+
+
+def _ece(scores: np.ndarray, y: np.ndarray) -> float:
+    """Mean distance, over bins of confidence, from the share of right answers; NaN if one is."""
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    if not np.isfinite(scores).all():
+        return np.nan
+    given, truth = torch.from_numpy(scores), torch.from_numpy(y)
+    return float(
+        multiclass_calibration_error(given, truth, num_classes=scores.shape[1], n_bins=BINS)
+    )
+
+
+def _band(found: np.ndarray, drawn: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    """Rates (groups,) and the quantiles of drawn ones (draws, groups), as (groups, 3)."""
+    tail = (1 - group_tables.CONFIDENCE) / 2
+    ends = np.full((2, len(found)), np.nan)
+    ends[:, judged] = np.nanquantile(drawn[:, judged], [tail, 1 - tail], axis=0)
+    return np.where(judged[:, None], np.stack([found, *ends], axis=1), np.nan)
+
+
+def _too_small(
+    names: Sequence[str], enough: np.ndarray, judged: Rates, classes: Sequence[int]
+) -> dict[str, list[str]]:
+    """For each group what rests on too few of its examples."""
+    found = {}
+    for i, name in enumerate(names):
+        missing = ["everything"] if not enough[i] else [
+            rate if len(classes) == 1 else f"{rate} of class {c}"
+            for rate in ("tpr", "fpr", "ppv")
+            for column, c in enumerate(classes)
+            if not judged[rate][i, column]
+        ]  # fmt: skip
+        if missing:
+            found[name] = missing
+    return found
