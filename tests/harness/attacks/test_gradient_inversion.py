@@ -20,10 +20,16 @@ from harness.metrics.reconstruction import mse
 from harness.stack import Stack
 from harness.target import BlackBox
 from harness.types import Access, Split
+from harness.workshop import Workshop
 from zoo import nets
 from zoo.errors import ZooError
 
 DATA = AttackerData(num_classes=10, architecture="mlp-128", input_shape=(1, 8, 8))
+NOTHING = Split(torch.zeros(0, 1), torch.zeros(0).long())
+OWNER = Workshop(
+    data=NOTHING, trusted=NOTHING, num_classes=10, train=lambda data: nn.Identity(), recipe=None,
+    seed=0,
+)  # fmt: skip
 ATTACK = GradientInversion(observed=6, restarts=1, steps=200)
 
 
@@ -37,8 +43,8 @@ def _released(model, x, y, stack=(), **changes) -> Released:
     """What is seen of one step on each of ``x`` (o, b, ...)."""
     model.requires_grad_()
     steps = [
-        Stack.of(stack).release(model, x[i], y[i], seed=i) for i in range(len(x))
-    ]  # fmt: skip
+        Stack.of(stack).release(model, Split(x[i], y[i]), OWNER, seed=i) for i in range(len(x))
+    ]
     gradients = tuple(map(torch.stack, zip(*steps, strict=True)))
     return Released(**{**vars(DATA), "gradients": gradients, **changes})
 
@@ -154,7 +160,7 @@ def test_the_attackers_gradient_is_that_of_a_training_step(architecture) -> None
     x, y = torch.rand(2, 3, 1, 8, 8), torch.tensor([[1, 2, 3], [4, 4, 0]])
     found = torch.func.vmap(_gradient_of(model))(x, y)
     for i in range(2):
-        wanted = Stack(()).release(model, x[i], y[i], seed=0)
+        wanted = Stack(()).release(model, Split(x[i], y[i]), OWNER, seed=0)
         for each, gradient in zip(found.values(), wanted, strict=True):
             torch.testing.assert_close(each[i], gradient, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from harness.defenses import label_smoothing
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
+from harness.defenses.label_smoothing import LabelSmoothing
 from harness.defenses.trades import TRADES
 from harness.seeds import derive, generator
 from harness.stack import Stack
@@ -91,6 +94,28 @@ def test_two_examples_of_a_linear_model_by_hand(clipping) -> None:
         model, Split(x, y), seed=7
     )
     torch.testing.assert_close(found, (first + second + noise) / 2, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("clipping", ["per-example", "ghost"])
+def test_another_defenses_loss_and_the_weights_of_examples_come_before_the_clipping(
+    network, images, shop, clipping
+) -> None:
+    """Against one backward pass for each example, in as many pieces as memory asks for."""
+    smoothing = LabelSmoothing(alpha=0.3)
+    data = replace(images, weight=torch.linspace(0.2, 3.0, 24))
+    wanted = [torch.zeros_like(p) for p in network.parameters()]
+    for i in range(24):
+        one = data.take(torch.tensor([i]))
+        loss = one.weight * label_smoothing.cross_entropy(network(one.x), one.y, 0.3)
+        gradient = torch.autograd.grad(loss.sum(), list(network.parameters()))
+        scale = min(1.0, CLIP / torch.cat([g.flatten() for g in gradient]).norm().item())
+        wanted = [w + scale * g / 24 for w, g in zip(wanted, gradient, strict=True)]
+    noise = torch.Generator().manual_seed(derive("noise", 0))
+    wanted = [w + torch.normal(0.0, CLIP / 2, w.shape, generator=noise) / 24 for w in wanted]
+    for memory in (1.0, 1e-6):
+        private = DPSGD(noise_multiplier=0.5, max_grad_norm=CLIP, clipping=clipping, memory=memory)
+        found = Stack.of([private, smoothing]).release(network, data, shop, seed=0)
+        torch.testing.assert_close(list(found), wanted, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

@@ -165,9 +165,9 @@ def test_a_teacher_of_wrong_labels_teaches_them(digits) -> None:
 def test_teacher_and_student_train_on_the_changed_inputs(tiny) -> None:
     seen = []
 
-    def inputs(model, x, y, stream):
+    def inputs(model, batch, stream):
         seen.append(model)
-        return x
+        return batch.x
 
     student = _net()
     KnowledgeDistillation().fit(student, tiny.all, QUICK, seed=0, inputs=inputs)

@@ -268,9 +268,9 @@ def test_abl_trains_a_model_that_has_not_the_backdoor(backdoored) -> None:
 def test_abl_passes_on_the_inputs_of_another_defense_in_every_phase(tiny) -> None:
     seen = []
 
-    def inputs(model, x, y, stream):
-        seen.append(len(x))
-        return x
+    def inputs(model, batch, stream):
+        seen.append(len(batch))
+        return batch.x
 
     model = nets.build("mlp-128", (1, 4, 4), 3)
     ABL(isolated=0.1).fit(model, tiny.all, Recipe(epochs=10, batch_size=64), seed=0, inputs=inputs)
