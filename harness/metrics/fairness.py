@@ -102,11 +102,8 @@ def fairness(
     _check(predicted, y, group, names, num_classes, scores)
     classes = [POSITIVE] if num_classes == 2 else list(range(num_classes))
     table = group_tables.counted(predicted, y, group, groups=len(names), num_classes=num_classes)
-    size = table.sum((1, 2))
-    judged = {
-        name: (rests >= smallest) & (size >= smallest)[:, None]
-        for name, rests in group_tables.resting_on(table, classes).items()
-    }
+    resting = group_tables.resting_on(table, classes)
+    judged = {name: rests >= smallest for name, rests in resting.items()}
     found = _rates(predicted, y, group, len(names), classes)
     drawn = group_tables.rates(group_tables.redrawn(table), classes)
     gaps = group_tables.gaps(found, judged)
@@ -122,10 +119,10 @@ def fairness(
         "classes_judged": float(np.isfinite(odds).sum()),
         "calibration_difference": np.nan,
     }
-    enough = size >= smallest
+    enough = judged["accuracy"][:, 0]
     shown = found if num_classes == 2 else {"accuracy": found["accuracy"]}
     for i, name in enumerate(names):
-        metrics[f"n[{name}]"] = float(size[i])
+        metrics[f"n[{name}]"] = float(resting["accuracy"][i, 0])
         for rate in sorted(shown.keys() - {"base_rate"}):
             metrics[f"{rate}[{name}]"] = float(np.where(judged[rate], shown[rate], np.nan)[i, 0])
     if scores is not None:
@@ -141,10 +138,7 @@ def fairness(
     column = int(np.where(np.isfinite(odds), odds, -1).argmax())
     return Fairness(
         metrics={name: float(v) if np.isfinite(v) else None for name, v in metrics.items()},
-        bands={
-            name: _band(found[name][:, column], drawn[name][..., column], judged[name][:, column])
-            for name in ("selection_rate", "tpr", "fpr", "accuracy")
-        },
+        bands=_bands(found, resting, judged, column),
         shown=classes[column],
         too_small=_too_small(names, enough, judged, classes),
     )
@@ -259,12 +253,26 @@ def _ece(scores: np.ndarray, y: np.ndarray) -> float:
     )
 
 
-def _band(found: np.ndarray, drawn: np.ndarray, judged: np.ndarray) -> np.ndarray:
-    """Rates (groups,) and the quantiles of drawn ones (draws, groups), as (groups, 3)."""
-    tail = (1 - group_tables.CONFIDENCE) / 2
-    ends = np.full((2, len(found)), np.nan)
-    ends[:, judged] = np.nanquantile(drawn[:, judged], [tail, 1 - tail], axis=0)
-    return np.where(judged[:, None], np.stack([found, *ends], axis=1), np.nan)
+def _bands(found: Rates, resting: Rates, judged: Rates, column: int) -> dict[str, np.ndarray]:
+    """Of one class the rates with their Clopper-Pearson intervals, (groups, 3).
+
+    Redrawn examples would give a rate of 0 or 1 no interval at all, however few there are.
+    """
+    from statsmodels.stats.proportion import proportion_confint
+
+    bands = {}
+    for name in ("selection_rate", "tpr", "fpr", "accuracy"):
+        counts, rate, n = (of[name][:, column] for of in (judged, found, resting))
+        band = np.full((len(rate), 3), np.nan)
+        ends = proportion_confint(
+            np.rint(rate[counts] * n[counts]),
+            n[counts],
+            alpha=1 - group_tables.CONFIDENCE,
+            method="beta",
+        )
+        band[counts] = np.stack([rate[counts], *ends], axis=1)
+        bands[name] = band
+    return bands
 
 
 def _too_small(

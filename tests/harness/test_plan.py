@@ -290,7 +290,9 @@ def test_an_attack_on_another_risk_is_refused(make) -> None:
 
 
 def test_a_risk_without_attacks_is_refused(make) -> None:
-    with pytest.raises(ZooError, match=r"No attack on evasion is available. Risks with attacks: att"):
+    with pytest.raises(
+        ZooError, match=r"No attack on evasion is available. Risks with attacks: att"
+    ):
         make(risks="evasion", preset="ml-doctor")
 
 
