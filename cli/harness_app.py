@@ -85,7 +85,7 @@ Settings = Annotated[
     typer.Option("--set", help="field=value of a method, or method.field=value; recipe.epochs=5."),
 ]
 Mirror = Annotated[Path | None, typer.Option(help="Folder of public datasets and checkpoints.")]
-DataDir = Annotated[Path | None, typer.Option(help="Datasets in torchvision's formats.")]
+DataDir = Annotated[Path | None, typer.Option(help="Datasets: torchvision's formats, tables.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; all cores if not given.", min=1)]
@@ -307,6 +307,7 @@ def compare(
 def list_(
     kind: Kind,
     long: Annotated[bool, typer.Option("--long", help="With the whole description.")] = False,
+    data_dir: DataDir = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
     """What there is: risks, attacks, defenses, metrics or datasets.
@@ -315,8 +316,13 @@ def list_(
       harness list attacks --long
     """
     from harness import listing
+    from harness.datasets import Source
 
-    header, rows = listing.rows(kind)
+    source = Source.resolve(data_dir)
+    if long and kind is Kind.DATASETS:
+        show(*listing.described_datasets(source), format)
+        return
+    header, rows = listing.rows(kind, source)
     if long and kind in (Kind.ATTACKS, Kind.DEFENSES):
         from harness import registry
 

@@ -19,6 +19,8 @@ from harness import faces, tabular
 from harness.seeds import derive
 from harness.tables import cells as table_cells
 from harness.tables import description as table_description
+from harness.tables import on_openml
+from harness.tables.cells import Cells
 from harness.tables.description import Description
 from harness.types import Attribute, Column, Regime, Split, attribute_of
 from zoo.errors import ZooError, unknown
@@ -65,6 +67,12 @@ class Dataset:
     def input_shape(self) -> tuple[int, ...]:
         """(channels, height, width), or (features,)."""
         return tuple(self.x.shape[1:])
+
+    @property
+    def stated(self) -> tuple[str, ...]:
+        """The sensitive attributes that ``x`` states: those that a column has the name of."""
+        columns = {column.name for column in self.columns}
+        return tuple(name for name in self.z if name in columns)
 
     def attribute(self, name: str | None = None) -> Attribute:
         """The attribute called ``name``, as `harness.types.attribute_of` reads it.
@@ -200,7 +208,8 @@ class Source:
     """Where dataset files are looked for.
 
     Attributes:
-        data_dir: A folder in torchvision's on-disk formats.
+        data_dir: A folder in torchvision's on-disk formats; tables as `harness.tables.description`
+            has them.
         mirror: A folder of public datasets and checkpoints as compressed numpy arrays.
     """
 
@@ -279,13 +288,7 @@ def _described(path: Path) -> Callable[[Source], Dataset]:
 
 
 def _table(description: Description, source: Source) -> Dataset:
-    folders = [source.data_dir, source.mirror and source.mirror / "tabular"]
-    for folder in filter(None, folders):
-        cells = table_cells.read(folder, description)
-        if cells is not None:
-            break
-    else:
-        raise _not_here(description.name, source)
+    cells = _cells(description, source)
     encoded = tabular.encode(cells, description)
     return Dataset(
         name=description.name,
@@ -295,12 +298,32 @@ def _table(description: Description, source: Source) -> Dataset:
     )
 
 
+def _cells(description: Description, source: Source) -> Cells:
+    """The table where it is found first: data folder, mirror, OpenML."""
+    folders = [source.data_dir, source.mirror and source.mirror / "tabular"]
+    looked = [str(folder) for folder in folders if folder is not None]
+    for folder in looked:
+        cells = table_cells.read(Path(folder), description)
+        if cells is not None:
+            return cells
+    files, folders = (" or ".join(names) for names in (description.files or ["no file"], looked))
+    problems = [f"{files} is not in {folders or 'any folder'}"]
+    if description.openml is not None:
+        try:
+            return on_openml.fetch(description, description.openml)
+        except on_openml.UnreachableError as error:
+            problems.append(str(error))
+    raise ZooError(
+        f"Dataset {description.name!r} is not here: {', and '.join(problems)}. Put the files "
+        f"there, or give --data-dir or --mirror, or set ZOO_DATA_DIR or ZOO_MIRROR."
+    )
+
+
 def _not_here(name: str, source: Source) -> ZooError:
     looked = [str(p) for p in (source.data_dir, source.mirror) if p is not None]
     return ZooError(
         f"Dataset {name!r} is not here (looked in: {', '.join(looked) or 'nowhere'}). Give "
-        f"--data-dir (torchvision's format; adult/adult.data) or --mirror, or set ZOO_DATA_DIR or "
-        f"ZOO_MIRROR."
+        f"--data-dir (torchvision's format) or --mirror, or set ZOO_DATA_DIR or ZOO_MIRROR."
     )
 
 
@@ -434,9 +457,17 @@ DATASETS: dict[str, Callable[[Source], Dataset]] = {
 """Loaders by name. Other packages add theirs with the entry point group ``harness.datasets``."""
 
 
-def names() -> list[str]:
-    """Every known dataset, those of other packages included."""
-    return sorted({*DATASETS, *(point.name for point in entry_points(group="harness.datasets"))})
+def own_tables(source: Source) -> dict[str, Path]:
+    """The descriptions of the user's own tables, by name."""
+    if source.data_dir is None:
+        return {}
+    return {path.stem: path for path in sorted(source.data_dir.glob("*.toml"))}
+
+
+def names(source: Source = Source()) -> list[str]:
+    """Every known dataset, the user's own and those of other packages included."""
+    plugins = (point.name for point in entry_points(group="harness.datasets"))
+    return sorted({*DATASETS, *plugins, *own_tables(source)})
 
 
 @lru_cache(maxsize=4)
@@ -444,11 +475,16 @@ def load(name: str, source: Source) -> Dataset:
     """A dataset, read once per process.
 
     Raises:
-        ZooError: The name is unknown, or the files are not where ``source`` says.
+        ZooError: The name is unknown or has two meanings, or the files are not where ``source``
+            says, or hold something else.
     """
-    if name in DATASETS:
-        return DATASETS[name](source)
-    for point in entry_points(group="harness.datasets"):
-        if point.name == name:
-            return point.load()(source)
-    raise unknown("dataset", name, names())
+    found = [DATASETS[name]] if name in DATASETS else []
+    found += [p.load() for p in entry_points(group="harness.datasets") if p.name == name][:1]
+    own = own_tables(source).get(name)
+    if own is not None and found:
+        raise ZooError(f"There is a dataset {name!r} besides that of {own}. Rename the file.")
+    if own is not None:
+        return _table(table_description.read(own), source)
+    if not found:
+        raise unknown("dataset", name, names(source))
+    return found[0](source)

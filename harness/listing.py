@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from annotations.load import load_taxonomy
 from harness import datasets, registry
+from harness.datasets import Source
 from harness.registry import Kind
 from harness.susceptibility import DIRECTIONS, FORMULAS, PRIMARY
+from harness.tables import description as table_description
 from harness.types import Risk
+from zoo.errors import ZooError
 
 Rows = tuple[list[str], list[tuple[Any, ...]]]
 
 
-def rows(kind: str) -> Rows:
-    """Column names and rows: risks, attacks, defenses, metrics or datasets."""
-    return {
-        "risks": _risks,
-        "attacks": _attacks,
-        "defenses": _defenses,
-        "metrics": _metrics,
-        "datasets": _datasets,
-    }[kind]()
+def rows(kind: str, source: Source = Source()) -> Rows:
+    """Column names and rows: risks, attacks, defenses, metrics or datasets.
+
+    Args:
+        kind: Of these.
+        source: Where the user's own datasets are.
+    """
+    if kind == "datasets":
+        return ["dataset"], [(name,) for name in datasets.names(source)]
+    return {"risks": _risks, "attacks": _attacks, "defenses": _defenses, "metrics": _metrics}[
+        kind
+    ]()
 
 
 def description(kind: Kind, name: str) -> str:
@@ -80,5 +87,20 @@ def _metrics() -> Rows:
     )
 
 
-def _datasets() -> Rows:
-    return ["dataset"], [(name,) for name in datasets.names()]
+def described_datasets(source: Source) -> Rows:
+    """All datasets, and what the descriptions of tables say without a look at the rows."""
+    paths = {**table_description.builtin(), **datasets.own_tables(source)}
+    header = ["dataset", "sensitive attributes", "among the features", "what it is"]
+    return header, [(name, *_said(paths.get(name))) for name in datasets.names(source)]
+
+
+def _said(path: Path | None) -> tuple[str | None, str | None, str | None]:
+    if path is None:
+        return None, None, None
+    try:
+        said = table_description.read(path)
+    except ZooError as error:
+        return None, None, str(error)
+    attributes = ", ".join(one.name for one in said.sensitive)
+    told = ("yes" if said.sensitive_in_features else "no") if attributes else None
+    return attributes or None, told, said.about or None

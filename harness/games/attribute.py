@@ -20,12 +20,20 @@ def check(attack: InfersAttribute, setting: Setting) -> None:
     """Refuse what cannot be judged, and budgets that the data or the questions exceed.
 
     Raises:
-        NotApplicableError: The dataset has no attributes, or all records have the same value.
+        NotApplicableError: The dataset has no attributes, or all records have the same value, or
+            whoever has a record is told the attribute.
         ZooError: The dataset does not have this one, the attacker's records are fewer than it
             wants, or the query budget does not reach for one question each.
     """
     dataset, threat = setting.dataset, setting.threat
     truth = dataset.attribute(attack.attribute).values[setting.quarters.target_test]
+    name = attack.attribute or next(iter(dataset.z))
+    told = [part for part in name.split("+") if part in dataset.stated]
+    if told:
+        raise NotApplicableError(
+            f"The features of {dataset.name} say {' and '.join(told)}, so there is nothing to "
+            f"infer of {name}. Choose a dataset that keeps it apart, such as adult."
+        )
     if len(truth.unique()) < 2:
         raise NotApplicableError(
             f"All records in question of {dataset.name} have the same {attack.attribute}: there is "

@@ -409,7 +409,7 @@ def _check(found: Description) -> None:
         raise ZooError(f"{path}: separator has to be one character, found {found.separator!r}.")
     if found.categorical is not None and found.numbers is not None:
         raise ZooError(
-            f"{path} has categorical and numbers. Give one: all other columns are of the other kind."
+            f"{path} has categorical and numbers. Give one; what it does not list is of the other."
         )
     roles = [("label", {found.label}), ("ignored", set(found.ignored)),
              ("sensitive", {one.column for one in found.sensitive})]  # fmt: skip
