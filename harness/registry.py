@@ -77,6 +77,7 @@ DEFENSES = {
     "cosine-watermark": "harness.defenses.cosine_watermark:CosineWatermark",
     "dataset-inference": "harness.defenses.dataset_inference:DatasetInference",
     "dpsgd": "harness.defenses.dpsgd:DPSGD",
+    "dfr": "harness.defenses.dfr:DFR",
     "early-stopping": "harness.defenses.early_stopping:EarlyStopping",
     "fast-adversarial-training": "harness.defenses.fast_adversarial_training:FastAdversarial",
     "fine-pruning": "harness.defenses.fine_pruning:FinePruning",
