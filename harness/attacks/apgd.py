@@ -75,7 +75,7 @@ class APGDCE(WithinBall):
             model,
             points,
             points.y,
-            perturbation.random_start(points.x, self.epsilon, self.norm, starts),
+            perturbation.random_start(points, self.epsilon, self.norm, starts),
             perturbation.cross_entropy,
             epsilon=self.epsilon,
             norm=self.norm,

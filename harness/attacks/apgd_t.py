@@ -88,7 +88,7 @@ class APGDT(WithinBall):
             model,
             points,
             perturbation.likely(model, points, rank) if rank else points.y,
-            perturbation.random_start(points.x, self.epsilon, self.norm, starts),
+            perturbation.random_start(points, self.epsilon, self.norm, starts),
             targeted_ratio if rank else ratio,
             epsilon=self.epsilon,
             norm=self.norm,

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.attacks import rows
 from harness.types import Split
 from zoo.errors import ZooError
 
@@ -26,7 +27,7 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of logits (n, classes), true labels (n,) and classes to reach (n,): what to raise, (n,)."""
 
 PIXELS = (0.0, 1.0)
-"""The range that every input is in, and that a perturbed input has to stay in."""
+"""The range of every pixel and every number, in which a perturbed input has to stay."""
 
 
 def check_epsilon(name: str, epsilon: float, norm: Norm) -> None:
@@ -62,7 +63,9 @@ def radius(name: str, epsilon: float | None, norm: Norm, dataset: Dataset) -> fl
 
     Raises:
         ZooError: See `check_epsilon`.
+        NotApplicableError: The dataset has nothing that may be moved.
     """
+    rows.check(name, dataset)
     epsilon = dataset.epsilon[norm] if epsilon is None else epsilon
     check_epsilon(name, epsilon, norm)
     return epsilon
@@ -129,16 +132,21 @@ def project(x: Tensor, start: Tensor, epsilon: float, norm: Norm) -> Tensor:
     return (start + delta).clamp(*PIXELS)
 
 
-def random_start(start: Tensor, epsilon: float, norm: Norm, generator: torch.Generator) -> Tensor:
-    """A point drawn uniformly from the ball around each of ``start``, clipped to the pixels."""
+def random_start(points: Split, epsilon: float, norm: Norm, generator: torch.Generator) -> Tensor:
+    """A point drawn uniformly from the ball around each of ``points``, clipped to the pixels.
+
+    Of a table, from the ball of the numbers: the categories stay.
+    """
+    start, movable = points.x, rows.movable(points.x, points.columns)
     if norm == "linf":
         noise = torch.rand(start.shape, generator=generator).mul_(2).sub_(1) * epsilon
+        noise = noise.to(start.device) * movable
     else:
-        noise = torch.randn(start.shape, generator=generator)
-        dim = start[0].numel()
+        noise = torch.randn(start.shape, generator=generator).to(start.device) * movable
+        dim = int(movable.sum())
         lengths = torch.rand(len(start), generator=generator) ** (1 / dim)
-        noise = noise / norms(noise) * per_example(lengths, noise) * epsilon
-    return (start + noise.to(start.device)).clamp(*PIXELS)
+        noise = noise / norms(noise) * per_example(lengths.to(noise), noise) * epsilon
+    return (start + noise).clamp(*PIXELS)
 
 
 @torch.no_grad()

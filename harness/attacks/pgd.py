@@ -96,7 +96,7 @@ class PGD:
         assert self.step_size is not None, "resolve() first"
         start = points.x
         if self.random_start:
-            start = perturbation.random_start(start, self.epsilon, self.norm, starts)
+            start = perturbation.random_start(points, self.epsilon, self.norm, starts)
         return perturbation.ascend(
             model,
             points,

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from harness.attacks import perturbation
+from harness.attacks import perturbation, rows, square_rows
 from harness.attacks.ball import WithinBall
 from harness.attacks.protocol import AttackerData
+from harness.attacks.square_rows import signs as _signs
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk, Split
@@ -28,6 +30,12 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 LEAST = 2
 """Queries about one example: the input itself, and one perturbed input."""
 
+Start = Callable[[Tensor, float, torch.Generator], Tensor]
+"""Inputs, a radius and a stream to perturbed inputs."""
+
+Move = Callable[[Tensor, Tensor, float, float, torch.Generator], Tensor]
+"""The best so far, the inputs, a radius, a share of the features and a stream to what to try."""
+
 Answers = Callable[[Tensor], Tensor]
 """Inputs to logits, or to anything that ranks and spaces the classes like them."""
 
@@ -36,11 +44,13 @@ Answers = Callable[[Tensor], Tensor]
 class Square(WithinBall):
     """Change one random square after the other, and keep what lowers the true class's margin.
 
+    Rows of a table have no squares: some of a row's numbers are changed instead.
+
     Attributes:
         epsilon: Radius in units of the pixel range; the dataset's customary one if not given.
         norm: ``linf`` or ``l2``.
         queries: Most queries about one example; fewer if the budget is less.
-        p_init: Share of the image that the first squares cover.
+        p_init: Share of the image, or of a row's numbers, that is changed at first.
         batch_size: Inputs on the device at once.
     """
 
@@ -93,8 +103,8 @@ class Square(WithinBall):
         if not len(row):
             return out
         origin, y = points.x[row], points.y[row]
-        stripes = _stripes if self.norm == "linf" else _tiles
-        best = stripes(origin, self.epsilon, stream)
+        start, move = _moves(points, self.norm)
+        best = start(origin, self.epsilon, stream)
         margin = torch.full_like(y, torch.inf, dtype=origin.dtype)
         new = best
         for asked in range(1, queries):
@@ -106,9 +116,7 @@ class Square(WithinBall):
             row, origin, y, best, margin = (t[~broken] for t in (row, origin, y, best, margin))
             if not len(row):
                 break
-            area = self._area(asked, queries) * origin.shape[-1] * origin.shape[-2]
-            change = _square if self.norm == "linf" else _swap
-            new = change(best, origin, self.epsilon, area, stream)
+            new = move(best, origin, self.epsilon, self._area(asked, queries), stream)
         return out
 
     def _area(self, asked: int, queries: int) -> float:
@@ -132,8 +140,26 @@ def _margin(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return own - other, logits.argmax(1) != y
 
 
-def _signs(*shape: int, stream: torch.Generator, like: Tensor) -> Tensor:
-    return (torch.randint(2, shape, generator=stream) * 2 - 1).to(like)
+def _moves(points: Split, norm: perturbation.Norm) -> tuple[Start, Move]:
+    """Where to start, and what to try next, for inputs like these."""
+    if points.x.dim() == 2:
+        kinds = {
+            "linf": (square_rows.corner, square_rows.turn),
+            "l2": (square_rows.sphere, square_rows.swap),
+        }
+        start, move = (
+            partial(kind, movable=rows.movable(points.x, points.columns)) for kind in kinds[norm]
+        )
+        return start, move
+    start, change = (_stripes, _square) if norm == "linf" else (_tiles, _swap)
+    pixels = points.x.shape[-1] * points.x.shape[-2]
+
+    def move_square(
+        best: Tensor, origin: Tensor, epsilon: float, share: float, stream: torch.Generator
+    ) -> Tensor:
+        return change(best, origin, epsilon, share * pixels, stream)
+
+    return start, move_square
 
 
 def _window(size: int, like: Tensor, stream: torch.Generator) -> tuple[slice, slice]:

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import perturbation, surrogate
+from harness.attacks import perturbation, rows, surrogate
 from harness.attacks.fgsm import FGSM
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
@@ -94,7 +94,8 @@ class Transfer:
             ZooError: There are no data to train a surrogate on.
         """
         assert data.points is not None
-        own = BlackBox(self._own(data, target.device, seed), Access.WEIGHTS)
+        model = rows.whole(self._own(data, target.device, seed), data.points.columns)
+        own = BlackBox(model, Access.WEIGHTS)
         if self.method == "fgsm":
             fgsm = FGSM(epsilon=self.epsilon, norm=self.norm)
             return fgsm.run(own, data, seed=seed)
@@ -120,7 +121,7 @@ class Transfer:
             out[index] = perturbation.ascend(
                 own.model,
                 batch,
-                perturbation.random_start(batch.x, self.epsilon, self.norm, starts),
+                perturbation.random_start(batch, self.epsilon, self.norm, starts),
                 epsilon=self.epsilon,
                 norm=self.norm,
                 steps=self.steps,

@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import perturbation
+from harness.attacks import perturbation, rows
 from harness.datasets import Dataset
 from harness.features import evaluating
 from harness.types import Part, Risk, Split
@@ -57,11 +57,11 @@ class AdversarialTraining:
         assert self.epsilon is not None, "resolve() first"
         assert self.step_size is not None, "resolve() first"
         with evaluating(model):
-            x = batch.x
+            asked = rows.whole(model, batch.columns)
             return perturbation.follow(
-                lambda at: perturbation.input_gradient(model, at, batch.y),
-                perturbation.random_start(x, self.epsilon, self.norm, stream),
-                x,
+                lambda at: perturbation.input_gradient(asked, at, batch.y),
+                perturbation.random_start(batch, self.epsilon, self.norm, stream),
+                batch.x,
                 epsilon=self.epsilon,
                 norm=self.norm,
                 steps=self.steps,

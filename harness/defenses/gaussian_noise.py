@@ -17,6 +17,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from harness.attacks import rows
 from harness.datasets import Dataset
 from harness.types import Part, Risk, Split
 from zoo.errors import ZooError
@@ -25,6 +26,8 @@ from zoo.errors import ZooError
 @dataclass(frozen=True, kw_only=True)
 class GaussianNoise:
     """Train on inputs with Gaussian noise, not clipped to the pixel range (Cohen et al. 2019).
+
+    Of a table, the numbers get noise and the categories stay.
 
     Attributes:
         sigma: Standard deviation in units of the pixel range; half the dataset's customary L2
@@ -42,14 +45,20 @@ class GaussianNoise:
         check_sigma(self.name, self.sigma)
 
     def resolve(self, dataset: Dataset) -> Self:
-        """Fill in the noise that goes with the dataset."""
+        """Fill in the noise that goes with the dataset.
+
+        Raises:
+            NotApplicableError: The dataset has nothing that noise could be added to.
+        """
+        rows.check(self.name, dataset)
         return replace(self, sigma=customary_sigma(self.sigma, dataset))
 
     def inputs(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
         """Noisy inputs in place of ``batch.x``, same shape."""
         x = batch.x
         assert self.sigma is not None, "resolve() first"
-        return x + self.sigma * torch.randn(x.shape, generator=stream).to(x.device)
+        noise = torch.randn(x.shape, generator=stream).to(x.device)
+        return x + self.sigma * noise * rows.movable(x, batch.columns)
 
 
 def customary_sigma(sigma: float | None, dataset: Dataset) -> float:

@@ -244,12 +244,15 @@ class Decides(Guards, Protocol):
 class Certifies(Protocol):
     """An output defense that proves how far each input may be moved."""
 
-    def certify(self, model: nn.Module, x: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+    def certify(
+        self, model: nn.Module, x: Tensor, shop: Workshop, *, seed: int
+    ) -> tuple[Tensor, Tensor]:
         """Certified labels (n,) int64, -1 for none, and L2 radii (n,) in units of the pixel range.
 
         Args:
             model: Before the guard.
             x: Inputs (n, ...).
+            shop: The owner's means.
             seed: Of the randomness.
         """
         ...

@@ -10,6 +10,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -19,11 +20,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from harness.attacks import rows
 from harness.datasets import Dataset
 from harness.defenses.answers import differentiates, noise, to_logits
 from harness.defenses.gaussian_noise import check_sigma, customary_sigma
 from harness.seeds import generator
-from harness.types import Part, Risk
+from harness.types import Column, Part, Risk
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
@@ -43,6 +45,11 @@ class RandomizedSmoothing:
     differentiates the answer by the input gets the mean score of the copies instead of their
     vote, whose gradient is 0 (Salman et al. 2019); each input has noise of its own, so that
     attack is adaptive.
+
+    Of a table, the numbers get noise and the categories stay. For each combination of categories
+    that is a smoothed classifier of the numbers, so the radius is how far the *numbers* may move
+    while the categories stay; noise on indicators would ask about nobody, and prove something about
+    distances between categories that nobody can go.
 
     Attributes:
         sigma: Standard deviation of the noise in units of the pixel range; half the dataset's
@@ -78,21 +85,35 @@ class RandomizedSmoothing:
             raise ZooError(f"randomized-smoothing wants alpha between 0 and 1, found {self.alpha}.")
 
     def resolve(self, dataset: Dataset) -> Self:
-        """Fill in the noise that goes with the dataset."""
+        """Fill in the noise that goes with the dataset.
+
+        Raises:
+            NotApplicableError: The dataset has nothing that noise could be added to.
+        """
+        rows.check(self.name, dataset)
         return replace(self, sigma=customary_sigma(self.sigma, dataset))
 
     def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         """``model`` with the votes of noisy copies as its answers."""
         assert self.sigma is not None, "resolve() first"
-        return Smoothed(model, sigma=self.sigma, votes=self.votes, batch_size=self.batch_size)
+        return Smoothed(
+            model,
+            sigma=self.sigma,
+            votes=self.votes,
+            batch_size=self.batch_size,
+            columns=shop.data.columns,
+        )
 
     @torch.no_grad()
-    def certify(self, model: nn.Module, x: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+    def certify(
+        self, model: nn.Module, x: Tensor, shop: Workshop, *, seed: int
+    ) -> tuple[Tensor, Tensor]:
         """Certified labels (n,) int64, -1 for none, and L2 radii (n,), 0 where there is none."""
         assert self.sigma is not None, "resolve() first"
         stream = generator("certify", seed)
-        guesses = [self._count(model, example, self.n0, stream).argmax() for example in x]
-        counts = [self._count(model, example, self.n, stream) for example in x]
+        sigma = self.sigma * rows.movable(x, shop.data.columns).cpu()
+        guesses = [self._count(model, example, sigma, self.n0, stream).argmax() for example in x]
+        counts = [self._count(model, example, sigma, self.n, stream) for example in x]
         guess = torch.stack(guesses)
         hits = torch.stack(counts).gather(1, guess[:, None]).squeeze(1)
         share = torch.from_numpy(lower_bound(hits.cpu().numpy(), self.n, self.alpha))
@@ -100,14 +121,15 @@ class RandomizedSmoothing:
         label = torch.where(share > 0.5, guess.cpu(), ABSTAIN)
         return label.to(x.device), radius.to(x.device)
 
-    def _count(self, model: nn.Module, x: Tensor, n: int, stream: torch.Generator) -> Tensor:
+    def _count(
+        self, model: nn.Module, x: Tensor, sigma: Tensor, n: int, stream: torch.Generator
+    ) -> Tensor:
         """How many of ``n`` noisy copies of one input each class gets, (k,) int64."""
-        assert self.sigma is not None, "resolve() first"
         device = next((p.device for p in model.parameters()), x.device)
         counts = []
         for start in range(0, n, self.batch_size):
             size = min(self.batch_size, n - start)
-            shift = self.sigma * torch.randn((size, *x.shape), generator=stream)
+            shift = sigma * torch.randn((size, *x.shape), generator=stream)
             logits = model(x.to(device) + shift.to(device))
             counts.append(F.one_hot(logits.argmax(1), logits.shape[1]).sum(0))
         return torch.stack(counts).sum(0)
@@ -116,11 +138,20 @@ class RandomizedSmoothing:
 class Smoothed(nn.Module):
     """The votes of noisy copies, as logits whose softmax are the classes' shares."""
 
-    def __init__(self, model: nn.Module, *, sigma: float, votes: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        sigma: float,
+        votes: int,
+        batch_size: int,
+        columns: Sequence[Column],
+    ) -> None:
         super().__init__()
         self.model = model
         self._sigma = sigma
         self._votes = votes
+        self._columns = columns
         self._inputs_at_once = max(1, batch_size // votes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,6 +160,7 @@ class Smoothed(nn.Module):
 
     def _answer(self, x: Tensor) -> Tensor:
         shift = self._sigma * noise("randomized-smoothing", x, self._votes, *x.shape[1:])
+        shift = shift * rows.movable(x, self._columns)
         if differentiates(x):
             # Activations are not kept but computed again for the gradient: there are many copies.
             mean = checkpoint(self._mean, x, shift, use_reentrant=False, preserve_rng_state=False)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks import perturbation
+from harness.attacks import perturbation, rows
 from harness.datasets import Dataset
 from harness.features import evaluating
 from harness.types import Part, Risk, Split
@@ -73,27 +73,30 @@ class TRADES:
     def loss(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
         """The loss of each example (b,); both terms are differentiated."""
         x = batch.x
-        far = self._farthest(model, x, stream)
+        far = self._farthest(model, batch, stream)
         logits = model(x)
         change = _divergence(logits, model(far))
         return F.cross_entropy(logits, batch.y, reduction="none") + self.beta * change
 
-    def _farthest(self, model: nn.Module, x: Tensor, stream: torch.Generator) -> Tensor:
+    def _farthest(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
         """The point of the ball around each input where the answer differs most from its own."""
         assert self.epsilon is not None, "resolve() first"
         assert self.step_size is not None, "resolve() first"
-        noise = START * torch.randn(x.shape, generator=stream)
+        x = batch.x
+        noise = START * torch.randn(x.shape, generator=stream).to(x.device)
+        noise = noise * rows.movable(x, batch.columns)
+        asked = rows.whole(model, batch.columns)
         with evaluating(model):
             with torch.no_grad():
                 answer = model(x)
 
             def gradient(at: Tensor) -> Tensor:
                 at = at.detach().requires_grad_()
-                return torch.autograd.grad(_divergence(answer, model(at)).sum(), at)[0]
+                return torch.autograd.grad(_divergence(answer, asked(at)).sum(), at)[0]
 
             return perturbation.follow(
                 gradient,
-                x + noise.to(x.device),
+                x + noise,
                 x,
                 epsilon=self.epsilon,
                 norm=self.norm,

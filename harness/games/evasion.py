@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from harness.attacks import rows
 from harness.attacks.perturbation import sizes
 from harness.attacks.protocol import Attack, Evaded
 from harness.defenses.protocol import Certifies
@@ -48,15 +50,21 @@ def needs(attack: Attack, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
 def play(attack: Attack, table: Table) -> Outcome:
     """Attack the test examples, and check that the attack kept within its budget.
 
+    Of a row of a table, the numbers may be moved. The attack's target sees the nearest row with
+    whole categories, and what comes back is judged with the categories that it had.
+
     Raises:
         RuntimeError: The attack left the pixel range or its ball: a defect of the attack.
     """
     points = table.dataset.all.take(table.quarters.target_test)  # attacks take it batch by batch
-    target, aux = table.target(), table.aux()
+    aux = table.aux()
+    seen = replace(table, model=rows.whole(table.model, points.columns))
+    target = seen.target()
     judge = BlackBox(table.model, Access.LABELS)
     with seeded("answers", table.seed):  # of a target that is random
         found = attack.run(target, table.attacker(points=points, aux=aux), seed=table.seed)
         perturbed, flags = (found.x, found.flags) if isinstance(found, Evaded) else (found, ())
+        perturbed = rows.restored(perturbed, points)
         clean, after = judge.labels(points.x), judge.labels(perturbed)
     delta = perturbed - points.x
     norm, epsilon = attack.norm, attack.epsilon  # type: ignore[attr-defined]
@@ -67,7 +75,7 @@ def play(attack: Attack, table: Table) -> Outcome:
     metrics: dict[str, float | None] = {**robustness(clean, after, points.y, delta)}
     for defense in table.stack.defenses:
         if isinstance(defense, Certifies):
-            label, radius = defense.certify(table.unguarded, points.x, seed=table.seed)
+            label, radius = defense.certify(table.unguarded, points.x, table.shop, seed=table.seed)
             metrics |= certified(label, radius, points.y, table.dataset.epsilon["l2"])
     return Outcome(
         metrics=metrics,

@@ -178,7 +178,12 @@ def test_the_datasets_customary_radius_is_the_default(tiny) -> None:
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_random_starts_fill_the_ball(norm) -> None:
     start = torch.full((4000, 1, 1, 2), 0.5)
-    found = perturbation.random_start(start, 0.2, norm, generator("test", 0)) - start
+    found = (
+        perturbation.random_start(
+            Split(start, torch.zeros(4000).long()), 0.2, norm, generator("test", 0)
+        )
+        - start
+    )
     size = found.flatten(1).abs().amax(1) if norm == "linf" else found.flatten(1).norm(dim=1)
     assert size.max() <= 0.2 + 1e-6
     # In two dimensions a quarter of the volume of either ball is within half the radius.

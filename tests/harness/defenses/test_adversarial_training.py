@@ -57,7 +57,7 @@ def test_inputs_are_moved_to_the_corner_that_is_worst_for_the_true_label() -> No
 
 
 def test_a_single_step_from_a_random_start_is_cut_back_to_the_ball() -> None:
-    start = perturbation.random_start(X, EPSILON, "linf", _stream())
+    start = perturbation.random_start(Split(X, Y), EPSILON, "linf", _stream())
     away = torch.where(Y == 1, -1.0, 1.0).view(-1, 1, 1, 1) * torch.tensor([1.0, -1.0])
     expected = torch.clamp(start + 0.125 * away - X, -EPSILON, EPSILON) + X
     found = FastAdversarial(epsilon=EPSILON, step_size=0.125).inputs(
@@ -72,7 +72,7 @@ def test_inputs_equal_foolbox(norm, digits, job_for, monkeypatch) -> None:
     model = train_alone(job, digits.all.take(job.index), None).model
     points = digits.all.take(torch.arange(1000, 1060))
     epsilon = 0.1 if norm == "linf" else 0.5
-    monkeypatch.setattr(perturbation, "random_start", lambda x, *_: x)
+    monkeypatch.setattr(perturbation, "random_start", lambda points, *_: points.x)
     ours = AdversarialTraining(epsilon=epsilon, norm=norm, steps=5, step_size=epsilon / 3)
     found = ours.inputs(model, points, _stream())
     kind = foolbox.attacks.LinfPGD if norm == "linf" else foolbox.attacks.L2PGD
@@ -171,7 +171,7 @@ def test_the_loss_of_trades_is_its_formula() -> None:
     model = Plane()
     defense = TRADES(epsilon=EPSILON, step_size=0.025)
     loss = defense.loss(model, Split(X, Y), _stream())
-    moved = defense._farthest(model, X, _stream())
+    moved = defense._farthest(model, Split(X, Y), _stream())
     p, q = model(X).softmax(1), model(moved).softmax(1)
     natural = -p[torch.arange(4), Y].log()
     expected = natural + 6 * (p * (p.log() - q.log())).sum(1)
@@ -182,14 +182,18 @@ def test_the_loss_of_trades_is_its_formula() -> None:
 
 def test_trades_looks_where_the_answer_changes_most_whatever_the_label_is() -> None:
     """On a plane that is the corner on either side; the label does not matter."""
-    moved = TRADES(epsilon=EPSILON, step_size=0.025, steps=20)._farthest(Plane(), X, _stream())
+    moved = TRADES(epsilon=EPSILON, step_size=0.025, steps=20)._farthest(
+        Plane(), Split(X, Y), _stream()
+    )
     side = torch.sign((moved - X)[:, :, :, :1])
     torch.testing.assert_close(moved, X + side * torch.tensor([0.1, -0.1]))
 
 
 def test_trades_starts_beside_the_input_where_there_is_a_gradient() -> None:
     """At the input itself the divergence is smallest: every step from there stays there."""
-    first = TRADES(epsilon=EPSILON, steps=1, step_size=0.01)._farthest(Plane(), X, _stream())
+    first = TRADES(epsilon=EPSILON, steps=1, step_size=0.01)._farthest(
+        Plane(), Split(X, Y), _stream()
+    )
     assert ((first - X).abs() > 0.005).all()
     assert ((first - X).abs() < 0.015).all()
 

@@ -62,14 +62,14 @@ def test_the_radius_of_a_unanimous_vote_by_hand() -> None:
         def forward(self, x):
             return torch.tensor([[0.0, 1.0, 0.0]]).expand(len(x), 3)
 
-    label, radius = SMOOTHING.certify(Always(), _points((0.5, 0.5)), seed=0)
+    label, radius = SMOOTHING.certify(Always(), _points((0.5, 0.5)), SHOP, seed=0)
     assert (label.tolist(), label.dtype) == ([1], torch.int64)
     assert radius.tolist() == pytest.approx([0.25 * norm.ppf(0.001 ** (1 / 1000))])
     assert radius.tolist() == pytest.approx([0.6158], abs=1e-4)
 
 
 def test_an_even_vote_has_no_certificate() -> None:
-    label, radius = SMOOTHING.certify(Plane(), _points((0.5, 0.5)), seed=0)
+    label, radius = SMOOTHING.certify(Plane(), _points((0.5, 0.5)), SHOP, seed=0)
     assert (label.tolist(), radius.tolist()) == ([-1], [0.0])
 
 
@@ -78,7 +78,7 @@ def test_certified_radii_stay_below_the_true_ones_and_come_close() -> None:
     x = torch.rand(40, 1, 1, 2, generator=stream)
     true = _distance(x)
     wide = RandomizedSmoothing(sigma=0.25, n=40_000, batch_size=50_000)
-    label, radius = wide.certify(Plane(), x, seed=0)
+    label, radius = wide.certify(Plane(), x, SHOP, seed=0)
     certified = label >= 0
     assert certified.sum() >= 36
     assert torch.equal(label[certified], (true > 0).long()[certified])
@@ -90,12 +90,12 @@ def test_certified_radii_stay_below_the_true_ones_and_come_close() -> None:
 
 def test_a_certificate_depends_on_the_seed_and_nothing_else() -> None:
     x = _points((0.5, 0.4), (0.6, 0.6))
-    first = SMOOTHING.certify(Plane(), x, seed=1)[1]
+    first = SMOOTHING.certify(Plane(), x, SHOP, seed=1)[1]
     state = torch.get_rng_state()
     torch.rand(1)
-    assert torch.equal(SMOOTHING.certify(Plane(), x, seed=1)[1], first)
+    assert torch.equal(SMOOTHING.certify(Plane(), x, SHOP, seed=1)[1], first)
     torch.set_rng_state(state)
-    assert not torch.equal(SMOOTHING.certify(Plane(), x, seed=2)[1], first)
+    assert not torch.equal(SMOOTHING.certify(Plane(), x, SHOP, seed=2)[1], first)
 
 
 def test_answers_are_the_shares_of_the_votes() -> None:
@@ -134,7 +134,7 @@ def test_no_more_copies_are_on_the_device_than_said() -> None:
     few.guard(Counting(), SHOP)(torch.rand(5, 1, 1, 2))
     assert sizes == [80, 80, 40]
     sizes.clear()
-    few.certify(Counting(), torch.rand(1, 1, 1, 2), seed=0)
+    few.certify(Counting(), torch.rand(1, 1, 1, 2), SHOP, seed=0)
     assert sizes == [30] + [100] * 5
 
 
@@ -169,7 +169,7 @@ def noisy(digits, job_for):
 def test_no_attack_within_the_certified_radius_breaks_it(digits, noisy) -> None:
     points = digits.all.take(torch.arange(1500, 1700))
     smoothing = RandomizedSmoothing().resolve(digits)
-    label, radius = smoothing.certify(noisy.model, points.x, seed=0)
+    label, radius = smoothing.certify(noisy.model, points.x, SHOP, seed=0)
     guarded = smoothing.guard(noisy.model, SHOP)
     data = AttackerData(points=points, num_classes=10, architecture="", input_shape=(1, 8, 8))
     attack = PGD(norm="l2", epsilon=0.45, steps=10).resolve(digits)
@@ -214,7 +214,7 @@ def test_a_published_robust_model_is_certified_and_its_guards_mask_nothing(
     points = data.all.take(torch.arange(data.n_train, data.n_train + 30))
     model = zoo.load("locuslab/fast-adversarial-pgd-mnist", mirror=mirror, accept_licence=True)
     model.eval().requires_grad_(False)
-    label, radius = SMOOTHING.certify(model, points.x, seed=0)
+    label, radius = SMOOTHING.certify(model, points.x, SHOP, seed=0)
     sure = (label == points.y) & (radius >= 0.5)
     assert sure.double().mean() > 0.7
     held = AttackerData(points=points, num_classes=10, architecture="", input_shape=(1, 28, 28))
