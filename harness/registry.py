@@ -102,6 +102,7 @@ DEFENSES = {
     "strip": "harness.defenses.strip:STRIP",
     "top-k": "harness.defenses.top_k:TopK",
     "trades": "harness.defenses.trades:TRADES",
+    "threshold-optimizer": "harness.defenses.threshold_optimizer:ThresholdOptimizer",
     "watermark": "harness.defenses.watermark:Watermark",
 }
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -160,7 +160,7 @@ def retrained(
     """
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(x)
+    scaler: Any = StandardScaler().fit(x)
     x = scaler.transform(x)
     strength = chosen(x, y, cells, rng)
     fits = [_fitted(x[rows], y[rows], strength) for rows in balanced(cells, draws, rng)]
@@ -191,7 +191,7 @@ def chosen(x: np.ndarray, y: np.ndarray, cells: np.ndarray, rng: np.random.Gener
 
     def worst(strength: float) -> float:
         fit = _fitted(x[half[rows]], y[half[rows]], strength)
-        right = fit.predict(x[~first]) == y[~first]
+        right = np.equal(fit.predict(x[~first]), y[~first])
         return min(right[cells[~first] == cell].mean() for cell in np.unique(cells))
 
     return max(STRENGTHS, key=worst)
