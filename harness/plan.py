@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, get_type_hints
 
-from harness import presets, registry
+from harness import foreign, presets, registry
 from harness.attackers import RECIPE, Attacker, attackers, route
 from harness.attacks.protocol import Plants, Resolves
 from harness.datasets import Dataset, Quarters, quarters
@@ -159,7 +159,8 @@ def _for_model(
                     defense.check(len(split.target_train), recipe)
             for wanted in attacks:
                 attack, unfit = _resolved(wanted.attack, dataset, bases, regime)
-                ood_size = len(datasets[wanted.threat.ood]) if wanted.threat.ood else 0
+                other = datasets[wanted.threat.ood] if wanted.threat.ood else None
+                ood_size = len(other) if other is not None else 0
                 threat = _with_share(wanted, split, ood_size)
                 game = GAMES[attack.risk]
                 setting = Setting(
@@ -174,11 +175,13 @@ def _for_model(
                 unfit = refused or unfit or stack.only_inspects(attack.risk)
                 try:
                     if not unfit:
+                        if other is not None:
+                            foreign.check(other, dataset)
                         game.check(attack, setting)
                 except NotApplicableError as error:
                     unfit = str(error)
                 poison = None
-                if isinstance(attack, Plants) and attack.rate > 0 and not unfit:
+                if not unfit and isinstance(attack, Plants) and attack.rate > 0:
                     poison = registry.describe(attack)
                     if (regime, poison, seed) not in tried:
                         tried.add((regime, poison, seed))

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch.nn.functional as F  # noqa: N812
 from filelock import Timeout
 from torch import nn
 
@@ -21,12 +20,13 @@ from harness.artifacts import AlteredError, Artifacts
 from harness.cohort import may_share
 from harness.datasets import Dataset, Source
 from harness.evaluate import Loaded, evaluate
+from harness.foreign import fitted
 from harness.games.game import Outcome
 from harness.plan import Plan, Planned
 from harness.results import Evaluation, Status
 from harness.store import Store
 from harness.training import Job, Trained
-from harness.types import NotApplicableError, Split
+from harness.types import NotApplicableError
 from zoo.catalog import open_catalog
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
@@ -272,15 +272,6 @@ def fits(source: nn.Module, entry: ModelEntry, dataset: Dataset) -> None:
             f"The surrogate {entry.name} is for {entry.dataset} ({entry.num_classes} classes), but "
             f"the target is for {dataset.name} ({dataset.num_classes} classes)."
         )
-
-
-def fitted(other: Dataset, dataset: Dataset) -> Split:
-    """The inputs of ``other`` in the shape of ``dataset``'s: grey or coloured, and resized."""
-    x, (channels, height, width) = other.x, dataset.input_shape
-    if x.shape[1] != channels:
-        x = x.mean(1, keepdim=True).expand(-1, channels, -1, -1)
-    x = F.interpolate(x, (height, width), mode="bilinear", antialias=True, align_corners=False)
-    return Split(x.clamp(0, 1).contiguous(), other.y)
 
 
 def code_version() -> str:

@@ -181,7 +181,7 @@ def test_numbers_are_made_again_from_the_stored_samples(digits, plain, measure) 
 def test_partial_and_foreign_data_are_what_the_attacker_says(digits, plain, measure) -> None:
     from harness import datasets
     from harness.datasets import Source
-    from harness.run import fitted
+    from harness.foreign import fitted
 
     ood = fitted(datasets.load("photo-patches", Source()), digits)
     assert ood.x.shape == (2000, 1, 8, 8)
