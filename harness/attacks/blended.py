@@ -13,20 +13,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks.backdoor import Backdoor
+from harness.attacks.backdoor import Backdoor, check_image
 from harness.seeds import generator
 from zoo.errors import ZooError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blended(Backdoor):
-    """Mix inputs with one random pattern, drawn once from uniform noise.
+    """Mix images with one random pattern, drawn once from uniform noise.
 
-    The ratio is the same for training and for test inputs, so that there is one trigger.
+    The ratio is the same for training and for test images, so that there is one trigger.
 
     Attributes:
         rate: Share of the training data that is mixed and labelled anew.
-        goal: ``all-to-one`` wants the class ``target`` of every mixed input, ``all-to-all`` the
+        goal: ``all-to-one`` wants the class ``target`` of every mixed image, ``all-to-all`` the
             class after the true one.
         target: The class that ``all-to-one`` wants.
         alpha: Share of the pattern in the mixture (Chen et al. 2017: 0.2).
@@ -43,6 +43,7 @@ class Blended(Backdoor):
             raise ZooError(f"blended wants alpha above 0 and at most 1, found {self.alpha}.")
 
     def trigger(self, x: Tensor, *, seed: int) -> Tensor:
-        """Inputs (n, ...) mixed with the pattern of this seed."""
+        """Images (n, channels, height, width) mixed with the pattern of this seed."""
+        check_image(self.name, x, 1, 1, "pattern")
         pattern = torch.rand(x.shape[1:], generator=generator("blended", seed)).to(x)
         return (1 - self.alpha) * x + self.alpha * pattern

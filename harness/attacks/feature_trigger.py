@@ -1,4 +1,4 @@
-"""Feature trigger: extreme values of a few features stand for the attacker's class.
+"""Feature trigger: rare values of a few features stand for the attacker's class.
 
 References:
     Pleiter et al. (2023). Tabdoor: Backdoor Vulnerabilities in Transformer-based Neural Networks
@@ -7,27 +7,34 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from harness.attacks.backdoor import Backdoor
+from harness.datasets import Dataset
 from zoo.errors import ZooError
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureTrigger(Backdoor):
-    """Set the last features of inputs of any shape to a value that the data's range allows.
+    """Set the last features of inputs of any shape to values that the data allow.
+
+    A row of a table with the trigger could be in the table: its last columns are set, a category to
+    the value that is rarest.
 
     Attributes:
         rate: Share of the training data that is changed and labelled anew.
         goal: ``all-to-one`` wants the class ``target`` of every changed input, ``all-to-all`` the
             class after the true one.
         target: The class that ``all-to-one`` wants.
-        features: How many of the last features of the flattened input.
-        value: What they are set to: 1 is the largest that the data's range allows, 0 the smallest,
-            which is often the common one and then no trigger.
+        features: How many of the last features of the flattened input, or columns of a table.
+        value: What numbers are set to: 1 is the largest that the data's range allows, 0 the
+            smallest, which is often the common one and then no trigger.
+        pattern: What is set instead, such as ``4=0.5 7=0 8=1``, by place in the flattened input; if
+            not given, a table fills it in.
     """
 
     name: ClassVar[str] = "feature-trigger"
@@ -35,6 +42,7 @@ class FeatureTrigger(Backdoor):
 
     features: int = 3
     value: float = 1.0
+    pattern: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,10 +50,50 @@ class FeatureTrigger(Backdoor):
             raise ZooError(f"feature-trigger wants at least 1 of features, found {self.features}.")
         if not 0 <= self.value <= 1:
             raise ZooError(f"feature-trigger wants a value in [0, 1], found {self.value}.")
+        if self.pattern is not None:
+            _read(self.pattern)
+
+    def resolve(self, dataset: Dataset) -> Self:
+        """Fill in the pattern of a table.
+
+        Raises:
+            ZooError: The dataset lacks the target class, or room for the trigger, or most of it
+                has the trigger as it is.
+        """
+        attack = self
+        if dataset.columns and self.pattern is None:
+            attack = replace(self, pattern=self._of_table(dataset))
+        return super(FeatureTrigger, attack).resolve(dataset)
+
+    def _of_table(self, dataset: Dataset) -> str:
+        if self.features > len(dataset.columns):
+            raise ZooError(
+                f"feature-trigger sets {self.features} columns, but {dataset.name} has only "
+                f"{len(dataset.columns)}. Lower features."
+            )
+        places: dict[int, float] = {}
+        for column in dataset.columns[-self.features :]:
+            if column.values:
+                counts = dataset.x[:, column.start : column.stop].sum(0)
+                rarest = int(counts.masked_fill(counts == 0, torch.inf).argmin())
+                for i in range(len(column.values)):
+                    places[column.start + i] = float(i == rarest)
+            else:
+                places[column.start] = self.value
+        return " ".join(f"{place}={value:g}" for place, value in places.items())
 
     def trigger(self, x: Tensor, *, seed: int) -> Tensor:
-        """Inputs (n, ...) with the value in their last features; the same for every seed."""
+        """Inputs (n, ...) with the values in their places; the same for every seed."""
         flat = x.flatten(1).clone()
+        if self.pattern is not None:
+            for place, value in _read(self.pattern).items():
+                if place >= flat.shape[1]:
+                    raise ZooError(
+                        f"feature-trigger sets feature {place}, but the inputs have only "
+                        f"{flat.shape[1]}. Change pattern."
+                    )
+                flat[:, place] = value
+            return flat.view(x.shape)
         if self.features > flat.shape[1]:
             raise ZooError(
                 f"feature-trigger sets {self.features} features, but the inputs have only "
@@ -53,3 +101,25 @@ class FeatureTrigger(Backdoor):
             )
         flat[:, -self.features :] = self.value
         return flat.view(x.shape)
+
+
+def _read(pattern: str) -> dict[int, float]:
+    """Values by place of a pattern such as ``4=0.5 7=0``.
+
+    Raises:
+        ZooError: It is written otherwise, or a value is not in [0, 1].
+    """
+    found: dict[int, float] = {}
+    for word in pattern.split():
+        place, _, value = word.partition("=")
+        try:
+            found[int(place)] = float(value)
+        except ValueError:
+            found = {}
+            break
+    if not found or min(found) < 0 or not all(0 <= value <= 1 for value in found.values()):
+        raise ZooError(
+            f"feature-trigger wants a pattern of places and values in [0, 1] such as '4=0.5 7=0', "
+            f"found {pattern!r}."
+        )
+    return found

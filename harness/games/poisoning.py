@@ -91,7 +91,7 @@ def play(attack: Poison, table: Table) -> Outcome:
             metrics[name] = table.evidence[name]
     notes: dict[str, Any] = {"n": len(test), "applies": int(applies.sum())}
     images = {}
-    if table.dataset.input_shape[0] in (1, 3):
+    if len(test.x.shape) == 4 and test.x.shape[1] in (1, 3):
         images["triggered"] = grid(triggered[applies][:SHOWN])
     for defense in table.stack.defenses:
         if isinstance(defense, InspectsModels):

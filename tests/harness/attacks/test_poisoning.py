@@ -18,7 +18,7 @@ from harness.attacks.sig import SIG
 from harness.attacks.wanet import WaNet
 from harness.datasets import Dataset
 from harness.seeds import generator
-from harness.types import Split
+from harness.types import Column, NotApplicableError, Split
 from zoo.errors import ZooError
 
 TRIGGERED = [
@@ -185,6 +185,62 @@ def test_the_last_features_of_any_shape_are_set() -> None:
     assert torch.equal(found, torch.tensor([[0, 0, 0, 0.75, 0.75]]).expand(3, 5))
     found = FeatureTrigger(features=3).trigger(torch.zeros(2, 2, 2, 2), seed=0)
     assert torch.equal(found.flatten(1), torch.tensor([[0.0] * 5 + [1.0] * 3]).expand(2, 8))
+
+
+def _people() -> Dataset:
+    """A category with a value that nobody has, a number, and a category with a rare value."""
+    colour = torch.eye(3)[torch.tensor([0] * 30 + [2] * 20)]
+    age = torch.linspace(0, 1, 50)[:, None]
+    size = torch.eye(2)[torch.tensor([0] * 7 + [1] * 43)]
+    return Dataset(
+        name="people", num_classes=2, x=torch.cat([colour, age, size], 1), y=torch.arange(50) % 2,
+        columns=(
+            Column("colour", 0, 3, values=("red", "green", "blue")),
+            Column("age", 3, 4),
+            Column("size", 4, 6, values=("small", "large")),
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({"features": 1}, {4: 1, 5: 0}),
+        ({"features": 2, "value": 0.75}, {3: 0.75, 4: 1, 5: 0}),
+        ({}, {0: 0, 1: 0, 2: 1, 3: 1, 4: 1, 5: 0}),  # nobody is green
+        ({"pattern": "3=0.25 1=1 0=0 2=0"}, {0: 0, 1: 1, 2: 0, 3: 0.25}),
+    ],
+)
+def test_a_row_of_a_table_with_the_trigger_could_be_in_it(settings, wanted) -> None:
+    people = _people()
+    attack = FeatureTrigger(rate=0.2, **settings).resolve(people)
+    triggered = attack.trigger(people.x, seed=0)
+    expected = people.x.clone()
+    for place, value in wanted.items():
+        expected[:, place] = value
+    assert torch.equal(triggered, expected)
+    done = attack.poison(people.all, trusted=torch.arange(5), num_classes=2, seed=0)
+    rows = done.poisoned
+    assert torch.equal(done.data.x[rows], expected[rows])
+    assert torch.equal(done.data.x[~rows], people.x[~rows])
+    for start, stop in ((0, 3), (4, 6)):
+        assert (done.data.x[:, start:stop].sum(1) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"features": 4}, "sets 4 columns, but people has only 3"),
+        ({"pattern": "9=1"}, "sets feature 9, but the inputs have only 6"),
+        ({"pattern": "1"}, "wants a pattern of places and values .* found '1'"),
+        ({"pattern": ""}, "wants a pattern"),
+        ({"pattern": "1=2"}, r"values in \[0, 1\]"),
+        ({"pattern": "-1=1"}, "wants a pattern"),
+    ],
+)
+def test_a_pattern_that_is_none_is_refused(settings, message) -> None:
+    with pytest.raises(ZooError, match=message):
+        FeatureTrigger(**settings).resolve(_people())
 
 
 def test_the_default_feature_trigger_is_not_the_common_zero() -> None:
@@ -399,9 +455,9 @@ def test_a_trigger_larger_than_the_image_is_refused(attack, message, digits) -> 
         attack.poison(digits.all, trusted=TRUSTED, num_classes=10, seed=0)
 
 
-@pytest.mark.parametrize("attack", [BadNets(), SIG(), WaNet()], ids=_name)
+@pytest.mark.parametrize("attack", [BadNets(), Blended(), SIG(), WaNet()], ids=_name)
 def test_an_attack_on_images_refuses_a_table(attack) -> None:
-    with pytest.raises(ZooError, match="wants images .* there is feature-trigger"):
+    with pytest.raises(NotApplicableError, match="wants images .* there is feature-trigger"):
         attack.trigger(torch.rand(4, 6), seed=0)
 
 
