@@ -22,6 +22,7 @@ from harness.attacks.backdoor import check_rate, choose, count_of, flags
 from harness.attacks.knowledge import Canaries
 from harness.attacks.lira import confidence
 from harness.attacks.protocol import AttackerData, Poisoned
+from harness.made_up import uniform
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk, Split
@@ -35,7 +36,7 @@ class CanaryAudit:
     Attributes:
         rate: Share of the training data that become canaries, half of which are trained on.
         kind: ``mislabelled`` gives training examples a random wrong label, ``noise`` replaces them
-            by uniform noise with a random label.
+            by uniform noise with a random label; in a table, by rows of random values.
         guessed: Share of the canaries that the auditor says something about: half of them in, by
             the highest scores, half of them out, by the lowest.
         dp_delta: Of the budget, where the target's defense does not claim one itself.
@@ -88,9 +89,10 @@ class CanaryAudit:
             shift = torch.randint(1, num_classes, (count,), generator=stream)
             y = (y + shift.to(y.device)) % num_classes
         else:
-            x = torch.rand(x.shape, generator=stream).to(x.device)
+            x = uniform(count, x.shape[1:], data.columns, stream).to(x.device)
             y = torch.randint(num_classes, (count,), generator=stream).to(y.device)
-        return Canaries(rows=rows, points=Split(x, y), included=included.to(y.device))
+        points = replace(data.take(rows), x=x, y=y)
+        return Canaries(rows=rows, points=points, included=included.to(y.device))
 
     def poison(self, data: Split, *, trusted: Tensor, num_classes: int, seed: int) -> Poisoned:
         """The data with the canaries that are put in, without those that are left out."""

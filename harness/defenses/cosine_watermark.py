@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -38,6 +38,7 @@ from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
+    from harness.datasets import Dataset
     from harness.defenses.protocol import InputsOf
 
 SHARPNESS = 2.0
@@ -84,6 +85,15 @@ class CosineWatermark:
                 raise ZooError(
                     f"cosine-watermark wants {name} of at least 1, found {getattr(self, name)}."
                 )
+
+    def resolve(self, dataset: Dataset) -> Self:
+        """Refuse a dataset with too few classes.
+
+        Raises:
+            NotApplicableError: There are fewer than three.
+        """
+        _need_classes(dataset.num_classes)
+        return self
 
     def fit(
         self,
@@ -134,16 +144,20 @@ class CosineWatermark:
         self, like: Tensor, num_classes: int, stream: torch.Generator
     ) -> Callable[[Tensor], Tensor]:
         """A secret function of images (n, ...), in [-1, 1] for each class (n, num_classes)."""
-        if num_classes < 3:
-            raise NotApplicableError(
-                f"cosine-watermark hides in the probabilities of the wrong classes, so it wants "
-                f"at least 3 classes, found {num_classes}."
-            )
+        _need_classes(num_classes)
         pixels = like[0].numel()
         weights = torch.randn((pixels, num_classes), generator=stream)
         weights = (weights * self.frequency / math.sqrt(pixels)).to(like.device)
         phases = (torch.rand(num_classes, generator=stream) * 2 * math.pi).to(like.device)
         return lambda x: (x.flatten(1) @ weights + phases).cos()
+
+
+def _need_classes(num_classes: int) -> None:
+    if num_classes < 3:
+        raise NotApplicableError(
+            f"cosine-watermark hides in the probabilities of the wrong classes, so it wants "
+            f"at least 3 classes, found {num_classes}."
+        )
 
 
 def _preference(values: Tensor, y: Tensor) -> Tensor:

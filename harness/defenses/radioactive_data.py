@@ -20,12 +20,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import perturbation
+from harness.attacks import perturbation, rows
 from harness.defenses.protocol import Cleaned
 from harness.features import features, head
 from harness.ownership import Owner, Verification, margins
@@ -35,6 +35,9 @@ from harness.types import NotApplicableError, Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
+if TYPE_CHECKING:
+    from harness.datasets import Dataset
+
 BATCH = 1024
 """Images on the marking network at once."""
 
@@ -42,6 +45,8 @@ BATCH = 1024
 @dataclass(frozen=True, kw_only=True)
 class RadioactiveData:
     """Mark a share of the training images, and look for the marks' directions in a suspect.
+
+    Of a row of a table, the numbers are moved and the categories stay.
 
     Attributes:
         rate: Share of the training images that is marked.
@@ -77,6 +82,15 @@ class RadioactiveData:
                     f"radioactive-data wants {name} of at least 1, found {getattr(self, name)}."
                 )
 
+    def resolve(self, dataset: Dataset) -> Self:
+        """Refuse data of which nothing can be moved.
+
+        Raises:
+            NotApplicableError: Every column of the table has categories.
+        """
+        rows.check(self.name, dataset)
+        return self
+
     def clean(self, data: Split, shop: Workshop) -> Cleaned:
         """``data`` with a share of its images marked, labels as they are."""
         order = torch.randperm(len(data), generator=generator("radioactive", "share", shop.seed))
@@ -89,7 +103,7 @@ class RadioactiveData:
         network = self.marking_network(shop)
         carriers = self.carriers(network, data.x, shop)
         x = data.x.clone()
-        x[chosen] = self._marked(network, data.x[chosen], carriers[data.y[chosen]])
+        x[chosen] = self._marked(network, data.take(chosen), carriers[data.y[chosen]])
         return Cleaned(data=replace(data, x=x), notes={"marked": len(chosen)})
 
     def verifier(self, owner: Owner) -> Callable[[BlackBox], Verification]:
@@ -105,16 +119,15 @@ class RadioactiveData:
         stream = generator("radioactive", "decoys", owner.shop.seed)
         sets: list[tuple[int, Tensor]] = []  # class, (decoys + 1, images, ...)
         for c in range(owner.shop.num_classes):
-            x = owner.unseen.x[owner.unseen.y == c][: self.images]
-            if not len(x):
+            unseen = owner.unseen.take((owner.unseen.y == c).nonzero()[: self.images, 0])
+            if not len(unseen):
                 continue
             carriers = torch.cat([own[c : c + 1], _directions(self.decoys, own[c : c + 1], stream)])
+            again = torch.arange(len(unseen), device=unseen.y.device).repeat(len(carriers))
             marked = self._marked(
-                network,
-                x.repeat(len(carriers), *[1] * (x.dim() - 1)),
-                carriers.repeat_interleave(len(x), 0),
+                network, unseen.take(again), carriers.repeat_interleave(len(unseen), 0)
             )
-            sets.append((c, marked.view(len(carriers), *x.shape)))
+            sets.append((c, marked.view(len(carriers), *unseen.x.shape)))
         if not sets:
             raise NotApplicableError("radioactive-data wants unseen examples, found none.")
 
@@ -135,16 +148,17 @@ class RadioactiveData:
 
         return verify
 
-    def _marked(self, network: nn.Module, start: Tensor, carriers: Tensor) -> Tensor:
+    def _marked(self, network: nn.Module, data: Split, carriers: Tensor) -> Tensor:
         """Images, the features of each moved along its row of ``carriers`` (n, width)."""
+        free = rows.movable(data.x, data.columns)
         return torch.cat(
             [
-                self._move(network, x, u)
-                for x, u in zip(start.split(BATCH), carriers.split(BATCH), strict=True)
+                self._move(network, x, u, free)
+                for x, u in zip(data.x.split(BATCH), carriers.split(BATCH), strict=True)
             ]
         )
 
-    def _move(self, network: nn.Module, start: Tensor, carriers: Tensor) -> Tensor:
+    def _move(self, network: nn.Module, start: Tensor, carriers: Tensor, free: Tensor) -> Tensor:
         seen: list[Tensor] = []
         hook = head(network, start).register_forward_pre_hook(
             lambda _, inputs: seen.append(inputs[0].flatten(1))
@@ -155,7 +169,7 @@ class RadioactiveData:
                 x = x.detach().requires_grad_()
                 network(x)
                 ascent = torch.autograd.grad((seen.pop() * carriers).sum(), x)[0].sign()
-                x = x.detach() + 2.5 * self.radius / self.steps * ascent
+                x = x.detach() + 2.5 * self.radius / self.steps * ascent * free
                 x = perturbation.project(x, start, self.radius, "linf")
         finally:
             hook.remove()

@@ -1,4 +1,4 @@
-"""A watermark: the model learns labels for made-up images that nobody can guess.
+"""A watermark: the model learns labels for made-up inputs that nobody can guess.
 
 The labels are drawn independently of everything else. Whatever a model does that was made without
 them, each of its answers is right with probability 1 / num_classes, so the number of right answers
@@ -21,6 +21,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from harness.defenses.protocol import Cleaned
+from harness.made_up import uniform
 from harness.metrics.classification import accuracy
 from harness.ownership import Owner, Verification
 from harness.seeds import generator
@@ -36,10 +37,12 @@ learned by networks that pool."""
 
 @dataclass(frozen=True, kw_only=True)
 class Watermark:
-    """Train on a set of made-up images with random labels, and ask a suspect for these labels.
+    """Train on a set of made-up inputs with random labels, and ask a suspect for these labels.
+
+    A made-up image has few large shapes; a made-up row of a table has random values.
 
     Attributes:
-        triggers: How many images there are.
+        triggers: How many inputs there are.
         per_batch: How many of them a batch holds at least, on average over an epoch; they are
             repeated as often as that takes (Adi et al. 2018 use 2).
         independents: How many independent models the false claims are counted on.
@@ -90,12 +93,14 @@ class Watermark:
         return verify
 
     def marks(self, like: Tensor, shop: Workshop) -> Split:
-        """The triggers, the shape of ``like`` (n, channels, height, width) and on its device."""
+        """The triggers, the shape of ``like`` (n, ...) and on its device."""
         stream = generator("watermark", shop.seed)
-        channels, height, width = like.shape[1:]
-        coarse = torch.rand(
-            (self.triggers, channels, min(GRAIN, height), min(GRAIN, width)), generator=stream
-        )
-        x = F.interpolate(coarse, (height, width), mode="nearest")
+        channels, *size = like.shape[1:]
+        if size:
+            coarse = [min(GRAIN, side) for side in size]
+            x = uniform(self.triggers, (channels, *coarse), (), stream)
+            x = F.interpolate(x, tuple(size), mode="nearest")
+        else:
+            x = uniform(self.triggers, like.shape[1:], shop.data.columns, stream)
         y = torch.randint(shop.num_classes, (self.triggers,), generator=stream)
         return Split(x.to(like.device), y.to(like.device))

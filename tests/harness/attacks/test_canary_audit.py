@@ -15,7 +15,7 @@ from harness.seeds import derive
 from harness.stack import Stack
 from harness.target import AccessDeniedError, BlackBox
 from harness.training import Trained, train_alone
-from harness.types import Access, NotApplicableError, Regime, Split, ThreatModel
+from harness.types import Access, Column, NotApplicableError, Regime, Split, ThreatModel
 from harness.workshop import trusted_index
 from zoo import nets
 from zoo.errors import ZooError
@@ -52,6 +52,22 @@ def test_those_whose_coin_says_so_are_trained_on_and_the_others_are_left_out(kin
         else:
             assert torch.equal(x, tiny.x[row])
             assert y == tiny.y[row]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_canary_in_a_table_could_be_a_row_of_it(kind) -> None:
+    columns = (Column("age", 0, 1), Column("colour", 1, 4, values=("red", "green", "blue")))
+    stream = torch.Generator().manual_seed(0)
+    colours = torch.eye(3)[torch.randint(3, (64,), generator=stream)]
+    x = torch.cat([torch.rand(64, 1, generator=stream), colours], 1)
+    data = Split(x, torch.arange(64) % 3, columns=columns)
+    planted, done = _both(CanaryAudit(rate=0.5, kind=kind), data)
+    assert planted.points.columns == columns
+    for found in (planted.points.x, done.data.x):
+        assert set(found[:, 1:].unique().tolist()) == {0, 1}
+        assert (found[:, 1:].sum(1) == 1).all()
+    same = (planted.points.x == x[planted.rows]).all(1)
+    assert same.all() if kind == "mislabelled" else not same.any()
 
 
 def test_a_mislabelled_canary_has_its_image_and_another_label(digits) -> None:

@@ -1,6 +1,7 @@
 """The four proofs of ownership: known answers, and the faults of others that we must not have."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from harness.defenses.watermark import Watermark
 from harness.ownership import Owner
 from harness.target import BlackBox
 from harness.training import workshop
-from harness.types import Access, NotApplicableError, Regime, Split
+from harness.types import Access, Column, NotApplicableError, Regime, Split
 from harness.workshop import Workshop
 from zoo import nets
 from zoo.errors import ZooError
@@ -84,6 +85,30 @@ def test_triggers_are_in_range_and_labels_are_of_any_number_of_classes(shape, cl
     assert marks.x.min() >= 0
     assert marks.x.max() <= 1
     assert set(marks.y.tolist()) == set(range(classes))
+
+
+COLUMNS = (Column("age", 0, 1), Column("colour", 1, 4, values=("red", "green", "blue")))
+
+
+def _table_shop(seed=0) -> Workshop:
+    """Of an owner of rows with an age and a colour."""
+    shop = _shop(seed=seed, shape=(4,))
+    stream = torch.Generator().manual_seed(1)
+    colours = torch.eye(3)[torch.randint(3, (60,), generator=stream)]
+    x = torch.cat([torch.rand(60, 1, generator=stream), colours], 1)
+    data = Split(x, torch.arange(60) % 3, columns=COLUMNS)
+    return replace(shop, data=data, trusted=data.take(torch.arange(30)))
+
+
+def test_triggers_of_a_table_could_be_rows_of_it() -> None:
+    shop = _table_shop()
+    marked = Watermark().clean(shop.data, shop)
+    marks = marked.data.x[60:]
+    assert marks.shape == (30, 4)
+    assert torch.equal(marks, Watermark().marks(shop.data.x, shop).x)
+    assert (marks[:, 1:].sum(1) == 1).all()
+    assert set(marks[:, 1:].unique().tolist()) == {0, 1}
+    assert len(marks[:, 0].unique()) == 30
 
 
 def test_all_triggers_are_used_and_come_again_from_the_seed_alone() -> None:
@@ -219,7 +244,29 @@ def test_two_classes_leave_no_room_for_a_preference() -> None:
         CosineWatermark().fit(model, data, Recipe(), seed=0)
 
 
+def test_two_classes_are_refused_before_any_training(tiny) -> None:
+    with pytest.raises(NotApplicableError, match="at least 3 classes, found 2"):
+        CosineWatermark().resolve(replace(tiny, num_classes=2))
+    assert CosineWatermark().resolve(tiny) == CosineWatermark()
+
+
 # Radioactive data
+
+
+def test_marks_of_a_table_are_in_its_numbers() -> None:
+    shop = _table_shop()
+    found = RadioactiveData(rate=1.0).clean(shop.data, shop)
+    changed = found.data.x - shop.data.x
+    assert (changed[:, 0] != 0).double().mean() > 0.9
+    assert changed.abs().max() <= 0.2 + 1e-6
+    assert torch.equal(found.data.x[:, 1:], shop.data.x[:, 1:])
+
+
+def test_a_table_without_numbers_has_no_room_for_marks(tiny) -> None:
+    rows = torch.eye(3)[torch.arange(64) % 3]
+    colours = (Column("colour", 0, 3, values=("red", "green", "blue")),)
+    with pytest.raises(NotApplicableError, match="radioactive-data moves numbers"):
+        RadioactiveData().resolve(replace(tiny, x=rows, columns=colours))
 
 
 def test_marks_stay_within_the_radius_and_the_range_and_follow_the_carriers() -> None:
