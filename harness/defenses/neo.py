@@ -72,8 +72,14 @@ class NEO:
         """The filter itself, if its blocker fits the images.
 
         Raises:
+            NotApplicableError: There are no images.
             ZooError: It is larger than they are.
         """
+        if len(dataset.input_shape) != 3:
+            raise NotApplicableError(
+                f"neo covers regions of images, but {dataset.name} has inputs of shape "
+                f"{dataset.input_shape}."
+            )
         smaller = min(dataset.input_shape[1:])
         if self.size is not None and self.size > smaller:
             raise ZooError(

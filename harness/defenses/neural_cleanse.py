@@ -89,13 +89,13 @@ class NeuralCleanse:
             NotApplicableError: With fewer than three classes no norm can stand out; or the inputs
                 are no images.
         """
+        if shop.trusted.x.ndim != 4:
+            raise NotApplicableError("neural-cleanse wants images, found other inputs.")
         if shop.num_classes < 3:
             raise NotApplicableError(
                 f"neural-cleanse compares classes with each other and wants at least 3, found "
                 f"{shop.num_classes}."
             )
-        if shop.trusted.x.ndim != 4:
-            raise NotApplicableError("neural-cleanse wants images, found other inputs.")
         masks, patterns, worked = self.triggers(model, shop)
         norms = masks.flatten(1).sum(1)
         index = anomaly_indices(norms)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.datasets import Dataset
 from harness.defenses.answers import Rewritten
-from harness.types import Part, Risk
+from harness.types import NotApplicableError, Part, Risk
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
@@ -45,8 +45,14 @@ class TopK:
         """Refuse to hide nothing.
 
         Raises:
-            ZooError: There are too few classes.
+            NotApplicableError: There are two classes, of which one score gives away the other.
+            ZooError: There are too few classes for this ``k``.
         """
+        if dataset.num_classes < 3:
+            raise NotApplicableError(
+                f"top-k wants at least 3 classes, but {dataset.name} has {dataset.num_classes}: "
+                f"the largest score tells the other one. Use label-only."
+            )
         if self.k > dataset.num_classes - 2:
             # All but one score give away the last one, too.
             raise ZooError(

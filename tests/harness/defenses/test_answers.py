@@ -177,6 +177,10 @@ def test_scores_of_labels_only_teach_a_thief_what_labels_teach(model, digits) ->
         (lambda d: Rounding(decimals=-1), "decimals of at least 0, found -1"),
         (lambda d: TopK(k=0), "k of at least 1, found 0"),
         (lambda d: TopK(k=2).resolve(d), "k of at most 1 for the 3 classes of tiny, found 2"),
+        (
+            lambda d: TopK(k=1).resolve(replace(d, num_classes=2)),
+            "top-k wants at least 3 classes, but tiny has 2",
+        ),
         (lambda d: ScoreNoise(scale=0.0), "scale above 0, found 0"),
     ],
 )

@@ -347,3 +347,8 @@ def test_a_public_backdoor_is_told_from_its_cleaned_teacher(mirror, home_dir) ->
     assert rejected["backdoored"][0] > 0.9
     assert rejected["teacher"][0] < 0.1
     assert max(rejected["backdoored"][1], rejected["teacher"][1]) < 0.1
+
+
+def test_there_is_nothing_to_cover_in_a_row_of_a_table(tiny) -> None:
+    with pytest.raises(NotApplicableError, match=r"images, but tiny has inputs of shape \(16,\)"):
+        NEO().resolve(replace(tiny, x=tiny.x.flatten(1)))
