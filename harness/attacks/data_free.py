@@ -3,6 +3,7 @@
 The generator looks for inputs on which the surrogate and the target disagree; the surrogate learns
 the target's answers to them. The target cannot be differentiated, so the generator's gradient is
 estimated from answers to inputs moved a little in random directions. Those answers are queries too.
+Rows of a table are made by another generator: see `harness.attacks.row_maker`.
 
 References:
     Truong, Maini, Walls and Papernot (2021). Data-Free Model Extraction. CVPR.
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from harness.attacks import surrogate
 from harness.attacks.protocol import AttackerData
+from harness.attacks.row_maker import RowGenerator, drawn, slope_of
 from harness.datasets import Dataset
 from harness.seeds import derive, generator, seeded
 from harness.target import BlackBox
@@ -50,7 +52,8 @@ class DataFree:
         directions: Random directions in which a gradient is estimated; one query for each, and one.
         step: How far an input is moved, before it is squashed into the pixel range.
         latent: Size of the noise that an input is made from.
-        width: Channels of the generator's last hidden layer.
+        width: Channels of the generator's last hidden layer; that of a table's rows has four times
+            as many units.
     """
 
     name: ClassVar[str] = "data-free"
@@ -103,8 +106,13 @@ class DataFree:
         """Steal ``target`` and return the surrogate, in eval mode."""
         stream, device = generator("data-free", seed), target.device
         copy = surrogate.build(self.surrogate, data, seed).to(device)
+        images = len(data.input_shape) == 3
         with seeded("generator", seed):
-            maker = Generator(data.input_shape, self.latent, self.width).to(device)
+            if images:
+                maker = Generator(data.input_shape, self.latent, self.width)
+            else:
+                maker = RowGenerator(data.input_shape[0], self.latent, self.width)
+        maker.to(device)
         optimizer = make_optimizer(list(copy.parameters()), self.recipe)
         maker_optimizer = torch.optim.Adam(maker.parameters(), lr=self.generator_lr)
         budget = self.queries if target.budget is None else target.budget
@@ -116,9 +124,21 @@ class DataFree:
             noise = torch.randn(self.batch_size, self.latent, generator=stream)
             return maker(noise.to(device))[:n]
 
-        def agreement(raw: Tensor) -> Tensor:
-            x = squash(raw)
+        def finished(raw: Tensor) -> Tensor:
+            return squash(raw) if images else drawn(raw, data.columns, squash, stream)
+
+        def agreement(x: Tensor) -> Tensor:
             return -(copy(x) - logits(target.scores(x))).abs().mean(1)
+
+        def slope_at(raw: Tensor) -> Tensor:
+            if images:
+                return estimate(
+                    lambda raw: agreement(squash(raw)), raw, self.directions, self.step, stream
+                )
+            return slope_of(
+                agreement, raw, data.columns, squash=squash, directions=self.directions,
+                step=self.step, stream=stream,
+            )  # fmt: skip
 
         with seeded("dropout", derive("surrogate", seed)):
             while left:
@@ -128,7 +148,7 @@ class DataFree:
                     if n == 0:
                         break
                     with torch.no_grad():
-                        x = squash(make(n))
+                        x = finished(make(n))
                     wanted = logits(target.scores(x))
                     left -= n
                     xs.append(x)
@@ -141,7 +161,7 @@ class DataFree:
                 n = min(self.batch_size, left // (1 + self.directions))
                 if n:
                     raw = make(n)
-                    slope = estimate(agreement, raw.detach(), self.directions, self.step, stream)
+                    slope = slope_at(raw.detach())
                     left -= n * (1 + self.directions)
                     maker_optimizer.zero_grad()
                     raw.backward(slope / n)
