@@ -5,6 +5,7 @@ References:
     Zhao, Mopuri and Bilen (2020). iDLG: Improved Deep Leakage from Gradients. arXiv:2001.02610.
     Geiping et al. (2020). Inverting Gradients - How Easy Is It to Break Privacy in Federated
         Learning? NeurIPS.
+    Vero et al. (2023). TabLeak: Tabular Data Leakage in Federated Learning. ICML. (Rows of tables.)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch.func import functional_call, grad, replace_all_batch_norm_modules_, v
 from harness.attacks import perturbation
 from harness.attacks.protocol import AttackerData
 from harness.attacks.released import Released
+from harness.attacks.tabular_inversion import hard, soft
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
@@ -37,7 +39,8 @@ class GradientInversion:
 
     The attacker takes part in the training, or listens to it: it knows the weights and sees the
     gradient of one step, once the defenses are done with it. Each observed step is inverted by
-    itself, all of them at once.
+    itself, all of them at once. In rows of a table a category is a softmax over its values while
+    searching, and a number a sigmoid; in the end the likeliest value is taken.
 
     Attributes:
         batch: Training examples that the step's gradient is of.
@@ -49,7 +52,7 @@ class GradientInversion:
         total_variation: Weight of the mean difference between neighbouring pixels.
         restarts: Random starts of each, the best of which is kept.
         steps: Steps of Adam on the signs of the gradient.
-        lr: Size of the first steps, in units of the pixel range.
+        lr: Size of the first steps, in units of the pixel range; on the logits of a table's rows.
     """
 
     name: ClassVar[str] = "gradient-inversion"
@@ -91,26 +94,30 @@ class GradientInversion:
             y = inferred_labels(data.gradients, data.num_classes)[:, None]
         # Starts of one step stand next to each other.
         wanted, y = (each.repeat_interleave(self.restarts, dim=0) for each in (wanted, y))
-        start = torch.rand(
-            (len(wanted), y.shape[1], *data.input_shape), generator=generator("start", seed)
-        )
-        x = start.to(wanted.device).requires_grad_()
-        optimizer = torch.optim.Adam([x], lr=self.lr)
+        shape, stream = (len(wanted), y.shape[1], *data.input_shape), generator("start", seed)
+        draw = torch.randn if data.columns else torch.rand  # logits, or pixels
+        start = draw(shape, generator=stream)
+        free = start.to(wanted.device).requires_grad_()
+        optimizer = torch.optim.Adam([free], lr=self.lr)
         schedule = torch.optim.lr_scheduler.MultiStepLR(
             optimizer, [round(share * self.steps) for share in DECAY]
         )
         gradients = vmap(_gradient_of(model))
         for _ in range(self.steps):
+            x = soft(free.flatten(0, 1), data.columns).view_as(free) if data.columns else free
             cost = self._distance(flat(tuple(gradients(x, y).values())), wanted)
             if x.dim() == 5:
                 cost = cost + self.total_variation * total_variation(x)
-            (slope,) = torch.autograd.grad(cost.sum(), x)
-            x.grad = slope.sign()
+            (slope,) = torch.autograd.grad(cost.sum(), free)
+            free.grad = slope.sign()
             optimizer.step()
             schedule.step()
-            with torch.no_grad():
-                x.clamp_(0, 1)
-        x = x.detach()
+            if not data.columns:
+                with torch.no_grad():
+                    free.clamp_(0, 1)
+        x = free.detach()
+        if data.columns:
+            x = hard(x.flatten(0, 1), data.columns).view_as(x)
         cost = self._distance(flat(tuple(gradients(x, y).values())), wanted)
         best = cost.view(-1, self.restarts).argmin(1)
         return x.unflatten(0, (-1, self.restarts))[torch.arange(len(best)), best]

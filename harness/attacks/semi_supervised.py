@@ -7,6 +7,8 @@ References:
     Jagielski et al. (2020). High Accuracy and High Fidelity Extraction of Neural Networks. USENIX
     Security.
     Berthelot et al. (2019). MixMatch: A Holistic Approach to Semi-Supervised Learning. NeurIPS.
+    Yoon et al. (2020). VIME: Extending the Success of Self- and Semi-supervised Learning to Tabular
+        Domain. NeurIPS. (How rows of a table are augmented.)
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from harness.images import moved
 from harness.seeds import derive, generator, seeded
 from harness.target import BlackBox
 from harness.training import make_optimizer
-from harness.types import Access, Aux, Risk
+from harness.types import Access, Aux, Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
@@ -36,8 +38,9 @@ from zoo.recipe import Recipe
 class SemiSupervised:
     """Ask for a part of the attacker's inputs, and learn from the others as well.
 
-    Images are augmented by random shifts only: a mirrored digit is another one. Of MixMatch, the
-    moving average of the weights is left out.
+    Images are augmented by random shifts only: a mirrored digit is another one. In rows of a table
+    some columns are replaced by those of other rows of the attacker's. Of MixMatch, the moving
+    average of the weights is left out.
 
     Attributes:
         share: Of the attacker's inputs that are asked if the threat model sets no budget.
@@ -50,6 +53,7 @@ class SemiSupervised:
         weight: Of the loss on unanswered inputs, after a linear rise over the whole training.
         shift: Largest random shift, as a share of the image's side; .125 is customary for natural
             images, and 0 assumes nothing about what the target is blind to.
+        corruption: Probability with which a column of a row is replaced; 0 likewise.
     """
 
     name: ClassVar[str] = "semi-supervised"
@@ -67,6 +71,7 @@ class SemiSupervised:
     alpha: float = 0.75  # Berthelot et al. 2019
     weight: float = 75.0  # Berthelot et al. 2019, CIFAR-10
     shift: float = 0.0
+    corruption: float = 0.0
 
     def __post_init__(self) -> None:
         _ = self.recipe
@@ -76,6 +81,7 @@ class SemiSupervised:
             ("alpha", self.alpha > 0, "above 0"),
             ("weight", self.weight >= 0, "of at least 0"),
             ("shift", 0 <= self.shift < 1, "of at least 0 and below 1"),
+            ("corruption", 0 <= self.corruption < 1, "of at least 0 and below 1"),
         ):
             if not fits:
                 raise ZooError(
@@ -88,12 +94,20 @@ class SemiSupervised:
         return Recipe(lr=self.lr, epochs=self.epochs, batch_size=self.batch_size)
 
     def resolve(self, dataset: Dataset) -> Self:
-        """Refuse a surrogate that does not fit the dataset.
+        """Refuse a surrogate, or an augmentation, that does not fit the dataset.
 
         Raises:
-            ZooError: It is unknown, or its input or its classes do not fit.
+            ZooError: It is unknown, or its input or its classes do not fit; or rows are to be
+                shifted, or images to be corrupted.
         """
         surrogate.check(self.surrogate, dataset)
+        other = "shift" if len(dataset.input_shape) == 1 else "corruption"
+        if getattr(self, other):
+            raise ZooError(
+                f"semi-supervised wants no {other} for inputs of {dataset.name}, which are "
+                f"{'rows of a table' if other == 'shift' else 'images'}, found "
+                f"{getattr(self, other)}. Set it to 0."
+            )
         return self
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> nn.Module:
@@ -106,10 +120,16 @@ class SemiSupervised:
         answers = surrogate.probabilities(surrogate.ask(target, asked), data.num_classes)
         copy = surrogate.build(self.surrogate, data, seed).to(x.device)
         # If every input was asked, the answered ones stand in for the others.
-        return self._fit(copy, asked, answers, rest if len(rest) else asked, seed)
+        return self._fit(copy, data.aux, asked, answers, rest if len(rest) else asked, seed)
 
     def _fit(
-        self, model: nn.Module, asked: Tensor, answers: Tensor, rest: Tensor, seed: int
+        self,
+        model: nn.Module,
+        pool: Split,
+        asked: Tensor,
+        answers: Tensor,
+        rest: Tensor,
+        seed: int,
     ) -> nn.Module:
         optimizer = make_optimizer(list(model.parameters()), self.recipe)
         rng = np.random.default_rng(derive("mixmatch", seed))
@@ -120,11 +140,11 @@ class SemiSupervised:
             for step in range(steps):
                 known = torch.from_numpy(rng.integers(len(asked), size=size)).to(asked.device)
                 unknown = torch.from_numpy(rng.integers(len(rest), size=size)).to(asked.device)
-                views = [self._shifted(rest[unknown], rng) for _ in range(2)]
+                views = [self._augmented(rest[unknown], pool, rng) for _ in range(2)]
                 with torch.no_grad():
                     guess = torch.stack([model(view).softmax(1) for view in views]).mean(0)
                     guess = sharpen(guess, self.temperature)
-                x = torch.cat([self._shifted(asked[known], rng), *views])
+                x = torch.cat([self._augmented(asked[known], pool, rng), *views])
                 y = torch.cat([answers[known], guess, guess])
                 x, y = mixed(x, y, self.alpha, rng)
                 logits = model(x)
@@ -135,6 +155,12 @@ class SemiSupervised:
                 optimizer.step()
         return model.eval()
 
+    def _augmented(self, x: Tensor, pool: Split, rng: np.random.Generator) -> Tensor:
+        """Images that are shifted, or rows that are corrupted by those of ``pool``."""
+        if x.dim() == 2:
+            return corrupted(x, pool, self.corruption, rng)
+        return self._shifted(x, rng)
+
     def _shifted(self, x: Tensor, rng: np.random.Generator) -> Tensor:
         """Each image moved by its own whole number of pixels; edges are repeated."""
         rows, columns = (
@@ -142,6 +168,24 @@ class SemiSupervised:
             for most in (int(self.shift * side) for side in x.shape[2:])
         )
         return moved(x, rows, columns, repeat_edges=True)
+
+
+def corrupted(x: Tensor, pool: Split, share: float, rng: np.random.Generator) -> Tensor:
+    """Rows (n, features) with some columns replaced by the same column of rows of ``pool``.
+
+    Args:
+        x: The rows.
+        pool: Any of its rows may stand in, for each row and column another one.
+        share: Probability with which a column of a row is replaced.
+        rng: Of all that.
+    """
+    found = x.clone()
+    places = [(c.start, c.stop) for c in pool.columns] or [(i, i + 1) for i in range(x.shape[1])]
+    for start, stop in places:
+        replaced = torch.from_numpy(rng.random(len(x)) < share).to(x.device)[:, None]
+        other = torch.from_numpy(rng.integers(len(pool), size=len(x))).to(x.device)
+        found[:, start:stop] = torch.where(replaced, pool.x[other, start:stop], x[:, start:stop])
+    return found
 
 
 def sharpen(scores: Tensor, temperature: float) -> Tensor:

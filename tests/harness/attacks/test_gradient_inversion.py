@@ -19,7 +19,7 @@ from harness.defenses.dpsgd import DPSGD
 from harness.metrics.reconstruction import mse
 from harness.stack import Stack
 from harness.target import BlackBox
-from harness.types import Access, Split
+from harness.types import Access, Column, Split
 from harness.workshop import Workshop
 from zoo import nets
 from zoo.errors import ZooError
@@ -204,3 +204,19 @@ def test_it_is_known_as_one_that_sees_gradients() -> None:
 def test_bad_settings_are_refused(settings, message) -> None:
     with pytest.raises(ZooError, match=f"gradient-inversion {message}"):
         GradientInversion(**settings)
+
+
+def test_rows_of_a_table_come_back_whole() -> None:
+    columns = (Column("age", 0, 1), Column("colour", 1, 4, values=("red", "green", "blue")))
+    colours = torch.eye(3)[torch.tensor([0, 2, 1, 0])]
+    x = torch.cat([torch.tensor([[0.1], [0.9], [0.5], [0.7]]), colours], 1).view(4, 1, 4)
+    torch.manual_seed(0)
+    model = nets.build("mlp-128", (4,), 2).eval()
+    released = _released(
+        model, x, torch.tensor([[0], [1], [1], [0]]),
+        num_classes=2, input_shape=(4,), columns=columns,
+    )  # fmt: skip
+    attack = GradientInversion(observed=4, restarts=1, steps=200)
+    found = attack.run(BlackBox(model, Access.WEIGHTS), released, seed=0)
+    assert torch.equal(found[..., 1:], x[..., 1:])
+    torch.testing.assert_close(found[..., 0], x[..., 0], rtol=0, atol=0.02)

@@ -1,5 +1,7 @@
 """Semi-supervised extraction: MixMatch's parts by hand, and what the unanswered inputs are worth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,10 @@ from torch import nn
 
 from harness.attacks.distillation import Distillation
 from harness.attacks.protocol import AttackerData
-from harness.attacks.semi_supervised import SemiSupervised, mixed, sharpen
+from harness.attacks.semi_supervised import SemiSupervised, corrupted, mixed, sharpen
 from harness.metrics.classification import accuracy
 from harness.target import BlackBox
-from harness.types import Access, Split
+from harness.types import Access, Column, Split
 from zoo.errors import ZooError
 
 
@@ -50,6 +52,45 @@ def test_a_shift_moves_an_image_by_whole_pixels() -> None:
         kinds.add(found[0])
     assert len(kinds) == 9
     assert torch.equal(SemiSupervised(shift=0.0)._shifted(x, np.random.default_rng(0)), x)
+
+
+COLUMNS = (Column("age", 0, 1), Column("colour", 1, 4, values=("red", "green", "blue")))
+
+
+def test_a_corrupted_row_has_whole_columns_of_other_rows() -> None:
+    rng = np.random.default_rng(0)
+    pool = Split(
+        torch.tensor([[0.1, 1, 0, 0], [0.2, 1, 0, 0]]), torch.zeros(2).long(), {}, None, COLUMNS
+    )
+    x = torch.tensor([[0.9, 0.0, 0.0, 1.0]]).expand(4000, 4)
+    before = x.clone()
+    found = corrupted(x, pool, 0.3, rng)
+    assert torch.equal(x, before)
+    ages, colours = found[:, 0], found[:, 1:]
+    replaced = colours[:, 0] == 1
+    assert torch.equal(
+        colours[replaced], torch.tensor([[1.0, 0, 0]]).expand(int(replaced.sum()), 3)
+    )
+    assert torch.equal(colours[~replaced], x[~replaced, 1:])
+    # Each column by itself, and by either row of the pool.
+    assert replaced.double().mean().item() == pytest.approx(0.3, abs=0.03)
+    assert (ages != 0.9).double().mean().item() == pytest.approx(0.3, abs=0.03)
+    assert ((ages != 0.9) & replaced).double().mean().item() == pytest.approx(0.09, abs=0.02)
+    assert (ages == 0.1).sum().item() == pytest.approx((ages == 0.2).sum().item(), rel=0.2)
+    assert torch.equal(corrupted(x, pool, 0.0, rng), x)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "message"),
+    [
+        ({"shift": 0.1}, (4,), "no shift for inputs of tiny, which are rows of a table, found 0.1"),
+        ({"corruption": 0.1}, (1, 4, 4), "no corruption for inputs of tiny, which are images"),
+    ],
+)
+def test_what_is_no_augmentation_of_such_inputs_is_refused(settings, shape, message, tiny) -> None:
+    data = replace(tiny, x=torch.rand(64, *shape))
+    with pytest.raises(ZooError, match=message):
+        SemiSupervised(**settings).resolve(data)
 
 
 class Halves(nn.Module):
@@ -108,6 +149,7 @@ def test_untrained_it_knows_nothing(victim, thief, fidelity) -> None:
         ({"alpha": -1.0}, "alpha above 0"),
         ({"weight": -1.0}, "weight of at least 0"),
         ({"shift": 1.0}, "shift of at least 0 and below 1"),
+        ({"corruption": 1.0}, "corruption of at least 0 and below 1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message) -> None:
