@@ -139,7 +139,12 @@ def evaluate(
         susceptibility=susceptibility(cell.risk, metrics),
         utility=utility,
         evidence=evidence,
-        provenance={**environment(device), "split": _split(table.quarters), **provenance},
+        provenance={
+            **environment(device),
+            "split": _split(table.quarters),
+            "attributes_in_features": list(dataset.stated),
+            **provenance,
+        },
         seconds=time.perf_counter() - begin,
         peak_memory_mb=peak_memory_mb(device),
     )

@@ -79,7 +79,7 @@ def metrics(measure):
             name: [
                 measure(
                     data, judged[seed], seed, _attack(name, **changes),
-                    others=others[seed],
+                    others=others[seed] if name in ATTACKS else {game.VICTIMS: others[seed][game.VICTIMS]},
                 )[0].metrics
                 for seed in SEEDS
             ]

@@ -595,3 +595,12 @@ def test_a_table_is_shared_out_like_images(regime) -> None:
     held = torch.cat(list(vars(split).values()))
     assert len(held.unique()) == len(held)
     assert made.all.take(split.target_test).x.shape[1:] == made.input_shape == (5,)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_result_says_whether_the_model_is_told_the_attributes(measure, told) -> None:
+    sex = Attribute(torch.arange(80) // 2 % 2, ("a", "b"))
+    columns = (Column("sex" if told else "k", 0, 2), Column("l", 2, 5))
+    data = replace(_table(80), z={"sex": sex}, columns=columns)
+    found, _ = measure(data, torch.nn.Linear(5, 2), 0, "correctness")
+    assert found.provenance["attributes_in_features"] == (["sex"] if told else [])
