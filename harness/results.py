@@ -207,6 +207,8 @@ class Interaction:
         model_key: Digest of recipe or weights: models of one name may differ in it.
         n_failed: Seeds whose measurement failed on either side, and which are not in the means.
         q_equivalence: ``p_equivalence``, corrected like ``q``.
+        aims_met: What the stack is shown to do for its own risk by other measures than the primary
+            one, in words.
     """
 
     model: str
@@ -243,3 +245,4 @@ class Interaction:
     model_key: str = ""
     n_failed: int = 0
     q_equivalence: float | None = None
+    aims_met: tuple[str, ...] = ()

@@ -42,8 +42,8 @@ FORMULAS = {
     Risk.ATTRIBUTE_INFERENCE: "2 (AUC - AUC of what the attacker knows without the model)",
     Risk.DATA_RECONSTRUCTION: "correlation with the truth, the mean of all classes taken from both",
     Risk.DISTRIBUTION_INFERENCE: "2 distinguishing accuracy - 1",
-    Risk.DISCRIMINATORY_BEHAVIOR: "difference in equalized odds, from what groups dealt at random "
-    "would show (0) to 1",
+    Risk.DISCRIMINATORY_BEHAVIOR: "difference in equalized odds, from that of groups "
+    "dealt at random (0) to 1",
 }
 """How `susceptibility` is made from the metrics, in words."""
 

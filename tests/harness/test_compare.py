@@ -302,3 +302,42 @@ def test_a_proof_or_an_inspection_is_effective_by_what_it_finds(metric, share, v
     assert rows[EVASION].verdict == verdict
     if share == 1:
         assert "in 12 of 12 seeds" in rows[EVASION].verdict_note
+
+
+@pytest.mark.parametrize(
+    ("metric", "change", "words"),
+    [
+        ("demographic_parity_difference", -0.1, "lowers the difference in demographic parity"),
+        ("worst_group_accuracy", 0.1, "raises the accuracy of the worst group"),
+        ("demographic_parity_difference", 0.1, None),
+        ("worst_group_accuracy", -0.1, None),
+        ("accuracy_difference", -0.1, None),
+        ("demographic_parity_difference", 0.0, None),
+    ],
+)
+def test_a_defense_may_be_made_for_another_definition_of_fairness(metric, change, words) -> None:
+    """Equalized odds stay as they are, or get worse."""
+    risk = Risk.DISCRIMINATORY_BEHAVIOR
+    fair = Method("reweighing", (), "reweighing", risk)
+    found = []
+    for seed in range(12):
+        for stack in ((), (fair,)):
+            own = _evaluation(stack, risk, seed, _shifted(0.1 * len(stack))[seed])
+            value = 0.5 + NOISE[seed] * (1 - 2 * len(stack)) + change * len(stack)
+            found.append(replace(own, metrics={**own.metrics, metric: value}))
+            found.append(_evaluation(stack, EVASION, seed, _shifted(0.2 * len(stack))[seed]))
+    rows = {row.risk: row for row in compare(found)}
+    assert rows[risk].aims_met == ((words,) if words else ())
+    expected = "increases" if words else "defense not effective"
+    assert (rows[risk].verdict, rows[EVASION].verdict) == (expected, expected)
+    if words:
+        assert rows[EVASION].verdict_note == f"the stack {words}"
+
+
+def test_a_defense_for_another_risk_meets_no_aim_of_fairness() -> None:
+    risk = Risk.DISCRIMINATORY_BEHAVIOR
+    found = [
+        replace(e, metrics={**e.metrics, "demographic_parity_difference": 1.0 - len(e.cell.stack)})
+        for e in _both(risk, FLAT, FLAT)
+    ]
+    assert [row.aims_met for row in compare(found)] == [()]
