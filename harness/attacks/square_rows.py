@@ -14,6 +14,9 @@ from harness.attacks import perturbation
 PAIR = 2
 """Fewest numbers of an L2 move: with one, the perturbation could not turn a little."""
 
+OPPOSITE = 1e-4
+"""Length of the sum of two directions below which one is the other turned round."""
+
 
 def signs(*shape: int, stream: torch.Generator, like: Tensor) -> Tensor:
     """Up or down at random, of ``shape``."""
@@ -70,7 +73,8 @@ def swap(
     delta = best - origin
     unused = (epsilon**2 - perturbation.norms(delta) ** 2).clamp_min(0)
     available = (perturbation.norms(delta * (here | there)) ** 2 + unused).sqrt()
-    up_or_down = signs(*best.shape, stream=stream, like=best) * here
-    new = perturbation.direction(up_or_down, "l2") + perturbation.direction(delta * here, "l2")
+    fresh = perturbation.direction(signs(*best.shape, stream=stream, like=best) * here, "l2")
+    new = fresh + perturbation.direction(delta * here, "l2")
+    new = torch.where(perturbation.norms(new) < OPPOSITE, fresh, new)
     delta = torch.where(here, available * perturbation.direction(new, "l2"), delta * ~there)
     return perturbation.project(origin + delta, origin, epsilon, "l2")
