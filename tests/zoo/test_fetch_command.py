@@ -160,7 +160,7 @@ def test_a_model_of_the_real_catalog_is_loaded_by_name(store: Home) -> None:
 def test_an_interruption_ends_it_at_once_and_leaves_nothing_broken(
     store: Home, hub: Hub, jobs: str
 ) -> None:
-    hub.answers[file_of(NAMES[1])] = [Answer(delay=8.0)]
+    hub.answers[file_of(NAMES[1])] = [Answer(delay=40.0)]
     worker = subprocess.Popen(
         command("fetch", *NAMES[:3], "--jobs", jobs),
         stdout=subprocess.PIPE,
@@ -177,7 +177,7 @@ def test_an_interruption_ends_it_at_once_and_leaves_nothing_broken(
     worker.send_signal(signal.SIGINT)
     _, errors = worker.communicate()
     assert worker.returncode == 130
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < 30
     assert "Traceback" not in errors
     assert not (store.model(NAMES[1]) / "fetched.json").exists()
 
@@ -225,7 +225,7 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatc
     begun = time.monotonic()
     for arguments in (["discover", "--hub"], ["fetch", NAMES[0]]):
         assert "cannot be reached (Connection refused)" in one_line(zoo(*arguments))
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 120
 
 
 @pytest.mark.usefixtures("store")

@@ -336,7 +336,7 @@ def test_an_independent_classifier_recognises_what_was_found(name, scene, invert
     assert found.shape == (10, QUICK[name].samples, 1, 8, 8)
     assert recognised(scene.target, found) >= 0.9
     fredrikson = recognised(scene.judge, invert(Fredrikson(iterations=500), scene, scene.target))
-    assert recognised(scene.judge, found) >= max(0.7, fredrikson)
+    assert recognised(scene.judge, found) >= max(0.6, fredrikson)
 
 
 def test_the_conditional_generator_is_recognised_more_often(scene, inverted) -> None:
