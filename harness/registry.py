@@ -72,12 +72,13 @@ ATTACKS = {
 DEFENSES = {
     "abl": "harness.defenses.abl:ABL",
     "activation-clustering": "harness.defenses.activation_clustering:ActivationClustering",
+    "adversarial-debiasing": "harness.defenses.adversarial_debiasing:AdversarialDebiasing",
     "adversarial-training": "harness.defenses.adversarial_training:AdversarialTraining",
     "anp": "harness.defenses.anp:ANP",
     "cosine-watermark": "harness.defenses.cosine_watermark:CosineWatermark",
     "dataset-inference": "harness.defenses.dataset_inference:DatasetInference",
-    "dpsgd": "harness.defenses.dpsgd:DPSGD",
     "dfr": "harness.defenses.dfr:DFR",
+    "dpsgd": "harness.defenses.dpsgd:DPSGD",
     "early-stopping": "harness.defenses.early_stopping:EarlyStopping",
     "fast-adversarial-training": "harness.defenses.fast_adversarial_training:FastAdversarial",
     "fine-pruning": "harness.defenses.fine_pruning:FinePruning",
@@ -100,9 +101,9 @@ DEFENSES = {
     "score-noise": "harness.defenses.score_noise:ScoreNoise",
     "spectral-signatures": "harness.defenses.spectral_signatures:SpectralSignatures",
     "strip": "harness.defenses.strip:STRIP",
+    "threshold-optimizer": "harness.defenses.threshold_optimizer:ThresholdOptimizer",
     "top-k": "harness.defenses.top_k:TopK",
     "trades": "harness.defenses.trades:TRADES",
-    "threshold-optimizer": "harness.defenses.threshold_optimizer:ThresholdOptimizer",
     "watermark": "harness.defenses.watermark:Watermark",
 }
 
