@@ -83,6 +83,7 @@ DEFENSES = {
     "fast-adversarial-training": "harness.defenses.fast_adversarial_training:FastAdversarial",
     "fine-pruning": "harness.defenses.fine_pruning:FinePruning",
     "gaussian-noise": "harness.defenses.gaussian_noise:GaussianNoise",
+    "group-dro": "harness.defenses.group_dro:GroupDRO",
     "hamp": "harness.defenses.hamp:HAMP",
     "knowledge-distillation": "harness.defenses.knowledge_distillation:KnowledgeDistillation",
     "label-only": "harness.defenses.label_only:LabelOnly",

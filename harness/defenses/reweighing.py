@@ -25,8 +25,6 @@ class Reweighing(OfAttribute):
 
     Nobody is left out. Examples that count more or less already are counted so, and their weights
     multiplied. Those that nobody is behind, such as marks, are not counted and keep their weight.
-    Weights tell a loss what an example counts: a training loop that has its own way with the loss
-    of a batch honours them too.
 
     Attributes:
         attribute: The sensitive attribute, or several crossed, such as ``sex+race``; the dataset's
