@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from harness.mixture import need_one_network
 from harness.types import NotApplicableError
 
 
@@ -52,8 +53,9 @@ def head(model: nn.Module, x: Tensor) -> nn.Linear:
         x: At least one input.
 
     Raises:
-        NotApplicableError: There is none.
+        NotApplicableError: There is none, or one for each network of a mixture.
     """
+    need_one_network(model)
     ran: list[nn.Linear] = []
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
 

@@ -80,6 +80,7 @@ DEFENSES = {
     "dfr": "harness.defenses.dfr:DFR",
     "dpsgd": "harness.defenses.dpsgd:DPSGD",
     "early-stopping": "harness.defenses.early_stopping:EarlyStopping",
+    "exponentiated-gradient": "harness.defenses.exponentiated_gradient:ExponentiatedGradient",
     "fast-adversarial-training": "harness.defenses.fast_adversarial_training:FastAdversarial",
     "fine-pruning": "harness.defenses.fine_pruning:FinePruning",
     "gaussian-noise": "harness.defenses.gaussian_noise:GaussianNoise",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness.features import evaluating
 from harness.images import moved
+from harness.mixture import need_one_network
 from harness.training import fit
 from harness.types import NotApplicableError, Split
 from zoo.recipe import Recipe
@@ -76,8 +77,10 @@ def need_convolutions(name: str, model: nn.Module, why: str) -> list[nn.Conv2d]:
     """The convolutions of ``model``.
 
     Raises:
-        NotApplicableError: There are none, and the defense called ``name`` needs some.
+        NotApplicableError: There are none, and the defense called ``name`` needs some; or the model
+            is a mixture.
     """
+    need_one_network(model)
     found = convolutions(model)
     if not found:
         raise NotApplicableError(f"{name} {why}, but the network has no convolution.")
