@@ -1,6 +1,6 @@
 """The same work by Amulet 0.6.0 and by this project: CPU seconds, and what came of it.
 
-    python tests/benchmarks/amulet.py [--amulet PYTHON] [--rows bcdefghijklm] [--repeats 1] [--json FILE]
+    python tests/benchmarks/amulet.py [--amulet PYTHON] [--rows bcdefghijklmn] [--repeats 1] [--json FILE]
 
 PYTHON is that of an environment with Amulet 0.6.0 (`amuletml`); if none is given, one is made
 under build/amulet, for which Python 3.11 and 6 GB are wanted. Both sides are given the same arrays,
@@ -28,6 +28,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+import amulet_fairness
 import amulet_privacy
 import amulet_security
 import numpy as np
@@ -36,7 +37,7 @@ from amulet_common import Common, Numbers
 
 AMULET = "0.6.0"
 SIDE = Path(__file__).with_name("amulet_side.py")
-ROWS = dict(sorted({**amulet_security.ROWS, **amulet_privacy.ROWS}.items()))
+ROWS = dict(sorted({**amulet_security.ROWS, **amulet_privacy.ROWS, **amulet_fairness.ROWS}.items()))
 
 
 def by_zoo(row: str, common: Common) -> tuple[float, Numbers]:
@@ -69,6 +70,8 @@ def by_amulet(row: str, common: Common, python: Path) -> tuple[float, Numbers, d
     if row == "c":
         made = common.model("answer")
         numbers["robust accuracy"] = common.robust(made, common.evade(made))
+    if row == "n":
+        numbers |= amulet_fairness.gaps(common.model("answer").eval(), common)
     return answer["seconds"], numbers, answer["versions"]
 
 

@@ -18,6 +18,8 @@ import torch
 from amulet.attribute_inference.attacks import DudduCIKM2022
 from amulet.attribute_inference.metrics import evaluate_attribute_inference
 from amulet.data_reconstruction.attacks import FredriksonCCS2015
+from amulet.discriminatory_behavior.defenses import AdversarialDebiasing
+from amulet.discriminatory_behavior.metrics import DiscriminatoryBehavior
 from amulet.distribution_inference.attacks import SuriEvans2022
 from amulet.distribution_inference.metrics import evaluate_distinguishing_accuracy
 from amulet.evasion.attacks import EvasionPGD
@@ -344,6 +346,44 @@ def distribution_inference(common: Common) -> Work:
     return work, judge
 
 
+def debiasing(common: Common) -> Work:
+    model = common.model("initial")
+
+    def loader(part: str, *, shuffle: bool) -> DataLoader:
+        names = ("x", "y", "z") if part == "train" else ("x_test", "y_test", "z_test")
+        x, y, z = (common.data[name] for name in names)
+        return common.loader(TensorDataset(x, y, z[:, None].float()), shuffle=shuffle)
+
+    def work() -> tuple[nn.Module, dict[str, float]]:
+        data = common.loader(common.set("x", "y"))
+        base = train_classifier(model, data, common.criterion, adam(model), 10, "cpu")
+        defense = AdversarialDebiasing(
+            base,
+            common.criterion,
+            adam(base),
+            loader("train", shuffle=True),
+            loader("test", shuffle=False),
+            1,
+            10,
+            torch.tensor([30.0]),
+            "cpu",
+            epochs=10,
+            pretrain_adversary_epochs=5,
+        )
+        made = defense.train_fair()
+        metric = DiscriminatoryBehavior(made, loader("test", shuffle=False), "cpu")
+        return made, metric.evaluate_subgroup_metrics()[0]
+
+    def judge(found: tuple[nn.Module, dict[str, float]]) -> dict[str, float]:
+        made, metrics = found
+        return {
+            "test accuracy": common.keep(made),
+            "TPR gap of class 1": float(metrics["true_positive_parity"]),
+        }
+
+    return work, judge
+
+
 ROWS = {
     "b": evasion,
     "c": adversarial_training,
@@ -357,6 +397,7 @@ ROWS = {
     "k": attribute_inference,
     "l": inversion,
     "m": distribution_inference,
+    "n": debiasing,
 }
 
 

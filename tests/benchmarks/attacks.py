@@ -5,6 +5,7 @@
     python tests/benchmarks/attacks.py extraction --model digits-cnn --seeds 12
     python tests/benchmarks/attacks.py membership-inference --model digits-cnn --seeds 12
     python tests/benchmarks/attacks.py attribute-inference --model adult-mlp --seeds 12
+    python tests/benchmarks/attacks.py discriminatory-behavior --model digits-tinted-cnn --seeds 12
 
 Further options go to `harness eval`: --adversary adaptive.
 
@@ -40,6 +41,8 @@ SUCCEEDS = {
     Risk.ATTRIBUTE_INFERENCE: ["--set", "knows=features"],
     Risk.DATA_RECONSTRUCTION: [],
     Risk.DISTRIBUTION_INFERENCE: ["--set", "ratio0=0.02", "--set", "ratio1=0.98"],
+    # After one epoch a model of digits-tinted knows little more than the colour.
+    Risk.DISCRIMINATORY_BEHAVIOR: ["--set", "recipe.epochs=1"],
 }
 UNTRAINED = ["--set", "recipe.epochs=1", "--set", "recipe.lr=1e-9"]
 FAILS = {
@@ -50,12 +53,15 @@ FAILS = {
     Risk.ATTRIBUTE_INFERENCE: UNTRAINED,
     Risk.DATA_RECONSTRUCTION: UNTRAINED,
     Risk.DISTRIBUTION_INFERENCE: UNTRAINED,
+    # It ends up with one answer for everybody; an untrained network may well tell colours apart.
+    Risk.DISCRIMINATORY_BEHAVIOR: ["--set", "recipe.epochs=5", "--set", "recipe.lr=1"],
 }
 BESIDE = {
     Risk.MEMBERSHIP_INFERENCE: ("tpr_at_1pct_fpr", "tpr_at_0.1pct_fpr", "audited_epsilon"),
     Risk.ATTRIBUTE_INFERENCE: ("imputation_auc", "features_imputation_auc"),
     Risk.DATA_RECONSTRUCTION: ("mse", "mean_image_mse", "ssim", "evaluation_accuracy"),
     Risk.DISTRIBUTION_INFERENCE: ("auc", "n_leaked"),
+    Risk.DISCRIMINATORY_BEHAVIOR: ("equalized_odds_chance", "worst_group_accuracy"),
 }
 """Metrics that are shown beside the primary one."""
 
