@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 
-from harness import datasets, registry, tabular
+from harness import datasets, listing, registry, tabular
 from harness.datasets import TINT_STRENGTH, Dataset, Quarters, Source, quarters
 from harness.games import attribute as attribute_game
 from harness.games.game import Setting
@@ -604,3 +604,17 @@ def test_a_result_says_whether_the_model_is_told_the_attributes(measure, told) -
     data = replace(_table(80), z={"sex": sex}, columns=columns)
     found, _ = measure(data, torch.nn.Linear(5, 2), 0, "correctness")
     assert found.provenance["attributes_in_features"] == (["sex"] if told else [])
+
+
+def test_the_long_list_says_who_is_told_what(tmp_path) -> None:
+    source = _own(tmp_path)
+    (tmp_path / "broken.toml").write_text("lable = 3")
+    header, rows = listing.described_datasets(source)
+    found = {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
+    assert sorted(found) == datasets.names(source)
+    told = {name: row["among the features"] for name, row in found.items()}
+    assert (told["adult"], told["adult-aware"], told["toys"], told["digits"]) == (
+        "no", "yes", "no", None,
+    )  # fmt: skip
+    assert found["german"]["sensitive attributes"] == "sex, age"
+    assert "Nearest: label" in found["broken"]["what it is"]
