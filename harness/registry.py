@@ -75,6 +75,7 @@ DEFENSES = {
     "adversarial-debiasing": "harness.defenses.adversarial_debiasing:AdversarialDebiasing",
     "adversarial-training": "harness.defenses.adversarial_training:AdversarialTraining",
     "anp": "harness.defenses.anp:ANP",
+    "correlation-remover": "harness.defenses.correlation_remover:CorrelationRemover",
     "cosine-watermark": "harness.defenses.cosine_watermark:CosineWatermark",
     "dataset-inference": "harness.defenses.dataset_inference:DatasetInference",
     "dfr": "harness.defenses.dfr:DFR",

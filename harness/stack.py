@@ -24,6 +24,7 @@ from harness.defenses.protocol import (
     GuardsByData,
     HoldsOut,
     MixesExamples,
+    Prepares,
     Releases,
     Weighs,
 )
@@ -47,7 +48,7 @@ _ONLY_ONE = {
 TAKES_LOSS = frozenset({Part.GRADIENTS, Part.SCHEDULE})
 """Parts that a training loop may act on and still take the loss of another defense."""
 
-TRAINING = frozenset({Part.DATA, Part.INPUTS, Part.LOSS, Part.GRADIENTS, Part.SCHEDULE})
+TRAINING = frozenset({Part.DATA, Part.NETWORK, *_ONLY_ONE})
 """Parts whose defenses need a model trained for them."""
 
 
@@ -116,7 +117,7 @@ class Stack:
             for d in self.defenses
             if isinstance(d, Edits)
             or (isinstance(d, Cleans) and Part.EVIDENCE not in d.acts_on)
-            or isinstance(d, GuardsByData | MixesExamples)
+            or isinstance(d, GuardsByData | MixesExamples | Prepares)
         )
 
     def clean(
@@ -171,6 +172,12 @@ class Stack:
                 model, changed = defense.adapt(model, fine_tuned=fine_tuned)
                 notes |= changed
         return model, notes
+
+    def prepare(self, model: nn.Module, data: Split) -> None:
+        """Fit to the training data what is not trained of the network that `adapt` gave."""
+        for defense in self.defenses:
+            if isinstance(defense, Prepares):
+                defense.prepare(model, data)
 
     @property
     def inputs(self) -> InputsOf | None:

@@ -292,6 +292,7 @@ def train_alone(
     model, evidence = network(job, base)
     evidence |= notes
     model.to(data.x.device)
+    stack.prepare(model, data)
     if job.recipe is None:
         pass
     elif stack.loop is not None:

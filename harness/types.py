@@ -65,6 +65,7 @@ class Part(StrEnum):
     """Where on the pipeline a defense acts."""
 
     DATA = "data"
+    NETWORK = "network"  # what is trained, before the training starts
     INPUTS = "inputs"
     LOSS = "loss"
     GRADIENTS = "gradients"

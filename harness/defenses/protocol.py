@@ -110,6 +110,20 @@ class Adapts(Protocol):
 
 
 @runtime_checkable
+class Prepares(Adapts, Protocol):
+    """Fits what it changed of the network to the training data, before the training starts."""
+
+    def prepare(self, model: nn.Module, data: Split) -> None:
+        """Set buffers of ``model``, which `adapt` gave, by the training data.
+
+        Args:
+            model: On the device of ``data``.
+            data: After every defense that acts on them.
+        """
+        ...
+
+
+@runtime_checkable
 class ChangesInputs(Protocol):
     """Acts on the inputs of a training step."""
 

@@ -168,6 +168,7 @@ def test_a_method_is_a_frozen_dataclass_with_facts_and_words(kind, name) -> None
 def test_a_defense_has_the_methods_of_the_parts_it_acts_on() -> None:
     protocols = {
         Part.DATA: Cleans,
+        Part.NETWORK: Adapts,
         Part.INPUTS: (ChangesInputs, ChangesLoss),
         Part.LOSS: (ChangesLoss, Fits),
         Part.GRADIENTS: Fits,

@@ -31,6 +31,7 @@ class Scaled(nn.Module):
     ) -> None:
         super().__init__()
         self.net = net
+        self.input_shape = input_shape
         self.size = input_shape[1:]
         shape = (-1, *(1 for _ in self.size))
         self.register_buffer("mean", torch.tensor(mean).view(shape), persistent=False)
