@@ -1,12 +1,17 @@
 """The site in a real browser, opened from disk."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
+from harness.group_picture import WORDS, group_rates
+from harness.results import Method
 from harness.types import Risk
 from leaderboard.publish import publish
 from leaderboard.render import render
@@ -46,8 +51,34 @@ def site(tmp_path: Path, interaction, evaluation) -> Path:
         for risk, attack, effect, verdict in measured
     ]
     interactions.append(interaction(defense="watermark", defense_params={}, effect=0.1))
+    rates = {
+        "equalized_odds_difference": (0.3, 0.32),
+        "predictive_parity_difference[class 3]": (0.1, 0.2),
+        "tpr[Female, Amer-Indian-Eskimo]": (None, 0.5),
+    }
+    interactions.append(
+        interaction(
+            risk=Risk.DISCRIMINATORY_BEHAVIOR, attack="group-audit", effect=0.02,
+            verdict="unresolved", metric="equalized_odds_difference", metrics=rates,
+            baseline=0.3, defended=0.32,
+        )
+    )  # fmt: skip
     evaluations = [evaluation(stack=(), seed=seed) for seed in range(3)]
-    publish(render(tables(interactions, evaluations, {})), tmp_path / "site with space")
+    audited = evaluation(
+        risk=Risk.DISCRIMINATORY_BEHAVIOR, attack=Method("group-audit"),
+        metrics={name: after for name, (_, after) in rates.items()},
+        primary="equalized_odds_difference",
+    )  # fmt: skip
+    drawn = group_rates(
+        dict.fromkeys(WORDS, np.array([[0.5, 0.4, 0.6], [np.nan] * 3])),
+        ("Male, White", "Female, Amer-Indian-Eskimo"),
+        title="class 1",
+    )
+    png = io.BytesIO()
+    Image.fromarray(drawn).save(png, "PNG")
+    pictures = {audited.cell.key: {"groups": png.getvalue()}}
+    made = tables(interactions, [*evaluations, audited], {}, pictures)
+    publish(render(made), tmp_path / "site with space")
     return tmp_path / "site with space"
 
 
@@ -91,7 +122,11 @@ def test_the_matrix_opens_from_disk(page: Page, site: Path):
         "▼ decreases −5.0 [+1.2, +4.9] 0.912 → 0.940 12 seeds · q 0.004",
         "▲ increases +3.1 [+1.2, +4.9] 0.912 → 0.940 12 seeds · q 0.004",
         "✕ failed no reason was recorded",
+        "? unresolved +2.0 [+1.2, +4.9] 0.300 → 0.320 12 seeds · q 0.004",
     ]
+    heads = page.locator("thead th[data-column]").all_inner_texts()
+    assert "equalized_odds_difference: higher is worse" in heads[-1]
+    assert "Discriminatory behavior" in page.locator("thead th.risk").last.inner_text().capitalize()
 
 
 def test_every_link_leads_to_a_file_and_a_place_in_it(page: Page, site: Path):
@@ -126,6 +161,20 @@ def test_a_click_on_a_cell_opens_its_row_on_the_models_page(page: Page, site: Pa
     assert "max_grad_norm" in row.inner_text()
     page.get_by_role("link", name="All models").click()
     assert page.url == (site / "index.html").as_uri()
+
+
+def test_the_rates_of_groups_are_a_picture_on_the_models_page(page: Page, site: Path):
+    page.goto((site / "models" / "digits-cnn.html").as_uri())
+    seeds = page.locator("details.seeds", has_text="group-audit")
+    seeds.locator("summary").click()
+
+    picture = seeds.locator("img")
+    picture.scroll_into_view_if_needed()
+    page.wait_for_function("image => image.complete", arg=picture.element_handle())
+    assert picture.evaluate("image => image.naturalWidth") == 340
+    assert picture.evaluate("image => image.clientWidth") == 340
+    assert picture.get_attribute("alt") == "groups: group-audit on dpsgd, seed 0"
+    assert "predictive_parity_difference[class 3]" in seeds.inner_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
