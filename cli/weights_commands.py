@@ -10,6 +10,7 @@ import typer
 
 from cli.printing import Format, progress, show
 from cli.zoo_options import (
+    DataDir,
     FormatOption,
     Mirror,
     Names,
@@ -36,6 +37,7 @@ def fetch(
     names: Names = None,
     where: Where = None,
     mirror: Mirror = None,
+    data_dir: DataDir = None,
     from_file: Annotated[
         Path | None,
         typer.Option(help="The published file, got by other means; it is checked like any."),
@@ -81,6 +83,7 @@ def fetch(
             entry,
             home,
             mirror=mirror,
+            data_dir=data_dir,
             from_file=from_file,
             offline=offline,
             accept_licence=accept_licence,
@@ -110,9 +113,7 @@ def verify(
     names: Names = None,
     where: Where = None,
     mirror: Mirror = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder with datasets in torchvision's formats.")
-    ] = None,
+    data_dir: DataDir = None,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1.")] = "cpu",
     limit: Annotated[
         int | None, typer.Option(help="Measure on the first so many images only.", min=1)
@@ -160,10 +161,21 @@ def verify(
 
 @app.command()
 def add(
-    path: Annotated[Path, typer.Argument(help="A torch checkpoint or safetensors.")],
     name: Annotated[str, typer.Option(help="What to call it: me/resnet20-cifar10.")],
-    dataset: Annotated[str, typer.Option(help="What it was trained to classify.")],
+    dataset: Annotated[str, typer.Option(help="What it is trained to classify.")],
     architecture: Annotated[str, typer.Option(help="What it is an instance of.")],
+    path: Annotated[
+        Path | None, typer.Argument(help="A torch checkpoint or safetensors; none with --train.")
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="There are no weights: fetching it trains it.")
+    ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="field=value of the recipe to train by: epochs=20, lr=0.001."),
+    ] = None,
+    data_dir: DataDir = None,
+    mirror: Mirror = None,
     input_shape: Annotated[
         str | None,
         typer.Option(help="Channels, height, width that it takes; by default the dataset's."),
@@ -183,15 +195,59 @@ def add(
         str, typer.Option(help="Dropped from the tensors' names: module.")
     ] = "",
 ) -> None:
-    """Enter your own checkpoint into the catalog, and copy it into the store.
+    """Enter your own model into the catalog: a checkpoint, or a recipe to train one by.
 
-    The file is read without running anything in it, and has to fit its architecture exactly.
+    A checkpoint is copied into the store. It is read without running anything in it, and has to
+    fit its architecture exactly.
+
+    With --train the dataset may be a table of your own, which DATA_DIR/NAME.toml describes, or one
+    of those that `harness list datasets` shows. Its input shape and number of classes are the
+    dataset's, and so are the columns' widths of tabular-transformer.
 
     For example:
 
       zoo add mine.pt --name me/resnet20-cifar10 --dataset cifar10 --architecture cifar-resnet20
       --mean 0.49,0.48,0.45 --std 0.25,0.24,0.26
+
+      zoo add --train --name me/credit-mlp --dataset credit --data-dir tables --architecture mlp-32
+      --set epochs=20
     """
+    if train:
+        of_a_file = {
+            "a file": path,
+            "--input-shape": input_shape,
+            "--licence": licence,
+            "--state-dict": state_dict,
+            "--strip-prefix": strip_prefix,
+        }
+        if given := [option for option, value in of_a_file.items() if value]:
+            raise ZooError(
+                f"{', '.join(given)} cannot be given with --train: there are no weights yet, and "
+                "the input is the dataset's. Leave it out."
+            )
+        from harness import own_models
+        from harness.datasets import Source
+        from zoo.add_trained import add_trained
+
+        entry = add_trained(
+            open_home(),
+            name=name,
+            data=own_models.facts(dataset, Source.resolve(data_dir, mirror)),
+            architecture=architecture,
+            recipe=own_models.recipe(settings or []),
+            mean=_numbers("--mean", mean),
+            std=_numbers("--std", std),
+            purpose=purpose,
+        )
+        print(f"Added {entry.name}. Train it with: zoo fetch {entry.name}")
+        return
+    if path is None:
+        raise ZooError("Name the checkpoint to add, or give --train for a model without weights.")
+    if settings:
+        raise ZooError(
+            f"--set {settings[0]} is of a recipe, and {path} has been trained. Give --train and no "
+            "file, or leave it out."
+        )
     from zoo.add import add as add_model
 
     entry = add_model(

@@ -33,6 +33,10 @@ Mirror = Annotated[
     Path | None,
     typer.Option(help="Folder with copies of published files; by default $ZOO_MIRROR."),
 ]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder with datasets: torchvision's formats, tables; $ZOO_DATA_DIR."),
+]
 AnnotationsOption = Annotated[
     Path | None,
     typer.Option("--annotations", help="Folder of annotations; by default zoo's own."),

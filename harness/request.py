@@ -219,7 +219,7 @@ def load(
 
     def weights(entry: ModelEntry) -> str:
         if fetching:
-            return fetch(entry, home, mirror=mirror).sha256
+            return fetch(entry, home, mirror=mirror, data_dir=source.data_dir).sha256
         made = recorded(home, entry.name)
         return made["sha256"] if made else f"to be fetched: {entry.name}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -35,6 +36,8 @@ class SelfTrained:
         entry: ModelEntry,
         home: Home,
         *,
+        mirror: Path | None = None,
+        data_dir: Path | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Fetched:
         """Train ``entry`` on the ``target_train`` quarter of seed 0, unless that was done.
@@ -42,12 +45,15 @@ class SelfTrained:
         Args:
             entry: Has a recipe.
             home: Where the weights go: ``blobs/<sha256>``.
+            mirror: Where datasets may be; by default ``$ZOO_MIRROR``.
+            data_dir: Likewise, in torchvision's formats or described; ``$ZOO_DATA_DIR``.
             progress: Called with steps done and steps in all.
 
         Returns:
             The weights, and the accuracy on the ``target_test`` quarter.
         """
-        dataset, split = _data(entry)
+        dataset = datasets.load(entry.dataset, datasets.Source.resolve(data_dir, mirror))
+        split = datasets.quarters(dataset, SEED, Regime.FROM_SCRATCH)
         job = _job(entry, dataset, split)
         with locked(home, entry.name):
             made = recorded(home, entry.name)
@@ -96,11 +102,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _data(entry: ModelEntry) -> tuple[Dataset, Quarters]:
-    dataset = datasets.load(entry.dataset, datasets.Source.resolve())
-    return dataset, datasets.quarters(dataset, SEED, Regime.FROM_SCRATCH)
 
 
 def _job(entry: ModelEntry, dataset: Dataset, split: Quarters) -> Job:

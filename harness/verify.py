@@ -105,7 +105,7 @@ def verify(
         progress: Called with examples done and in all.
     """
     sha256_ok = stored_intact(entry, home) is not False
-    fetched = fetch(entry, home, mirror=mirror)
+    fetched = fetch(entry, home, mirror=mirror, data_dir=data_dir)
     model = load_model(entry, fetched.path).to(device)
     dataset = datasets.load(entry.dataset, Source.resolve(data_dir, mirror))
     split, test = _test_part(entry, dataset)

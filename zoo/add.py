@@ -2,7 +2,8 @@
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,7 @@ from annotations.cells import read_cell
 from annotations.load import load_codebook
 from zoo.added import checked
 from zoo.build import refresh
-from zoo.catalog import PURPOSES, Purpose, open_catalog
+from zoo.catalog import PURPOSES, Catalog, Purpose, open_catalog
 from zoo.counting import count
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError, unknown
@@ -60,20 +61,7 @@ def add(
             than such a network's weights.
     """
     catalog = open_catalog(home)
-    codebook = load_codebook()
-    try:
-        read_cell(codebook.tables["published"].fields["name"], name)
-    except ValueError as problem:
-        raise ZooError(
-            f"--name {problem}: use lower-case letters, digits, hyphens and dots, like "
-            "me/resnet20-cifar10."
-        ) from problem
-    if name in catalog.names():
-        raise ZooError(
-            f"There is a model {name!r} already. Names are never reused; choose another."
-        )
-    if purpose not in PURPOSES:
-        raise unknown("purpose", purpose, PURPOSES)
+    check_words(catalog, name, purpose)
     facts = catalog.dataset(dataset)
     shape = input_shape or facts["input_shape"]
     if shape is None:
@@ -81,16 +69,7 @@ def add(
             f"Images of {dataset} differ in size: say what the network takes with --input-shape "
             "3,224,224."
         )
-    channels = shape[0] if len(shape) == 3 else 1
-    means = (0.0,) * channels if mean is None else tuple(mean)
-    stds = (1.0,) * channels if std is None else tuple(std)
-    finite = all(map(math.isfinite, (*means, *stds)))
-    if not (len(means) == len(stds) == channels and finite and min(stds) > 0):
-        raise ZooError(
-            f"Images of {dataset} have {channels} channel{'s' * (channels > 1)}: --mean and --std "
-            f"need {channels} comma-separated finite number{'s' * (channels > 1)}, those of --std "
-            "above 0."
-        )
+    means, stds = scaling(dataset, tuple(shape), mean, std)
     if not path.is_file():
         raise ZooError(f"There is no file {path}.")
 
@@ -120,46 +99,114 @@ def add(
     )
     counts = count(architecture, entry.input_shape, entry.num_classes)
     fit(entry, read_state_dict(path, artifact))
-    values: dict[str, Any] = {
-        "name": name,
-        "purpose": purpose,
-        "task": "image classification",
-        "dataset": dataset,
-        "architecture": architecture,
-        "input_shape": entry.input_shape,
-        "num_classes": entry.num_classes,
-        "mean": entry.mean,
-        "std": entry.std,
-        "licence": licence,
-        "backdoored": False,
-        **asdict(artifact),
-        **asdict(counts),
-    }
-    try:
-        checked(values, codebook)
-    except ValueError as problem:
-        raise ZooError(f"{name} cannot be added: {problem}.") from problem
-    provenance = {
-        "coder": "user",
-        "method": "manual",
-        "confidence": "medium",
-        "evidence": "added with zoo add",
-    }
-    folder = home.model(name)
-    record = folder / "entry.json"
-    with locked(home, name):
-        if record.exists():
-            raise ZooError(f"Another command has just added {name!r}. Choose another name.")
+    values = facts_of(entry) | asdict(artifact) | asdict(counts)
+    with entering(home, entry, values) as record:
         with new_blob(home, name) as part:
             shutil.copyfile(path, part)
             if sha256_file(part) != sha256:
                 raise ZooError(f"{path} changed while it was read. Add it when it is finished.")
             keep(home, part, sha256)
+        convert(entry, artifact, home)
+        write_json(record, {"values": values, "provenance": PROVENANCE})
+    return entry
+
+
+PROVENANCE = {
+    "coder": "user",
+    "method": "manual",
+    "confidence": "medium",
+    "evidence": "added with zoo add",
+}
+"""Of everything that a user says of a model."""
+
+
+def check_words(catalog: Catalog, name: str, purpose: str) -> None:
+    """Refuse a name that is taken or cannot be one, and an unknown purpose.
+
+    Raises:
+        ZooError: It is so.
+    """
+    try:
+        read_cell(load_codebook().tables["published"].fields["name"], name)
+    except ValueError as problem:
+        raise ZooError(
+            f"--name {problem}: use lower-case letters, digits, hyphens and dots, like "
+            "me/resnet20-cifar10."
+        ) from problem
+    if name in catalog.names():
+        raise ZooError(
+            f"There is a model {name!r} already. Names are never reused; choose another."
+        )
+    if purpose not in PURPOSES:
+        raise unknown("purpose", purpose, PURPOSES)
+
+
+def scaling(
+    dataset: str,
+    shape: tuple[int, ...],
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation per channel, 0 and 1 unless given; of a table one for all features.
+
+    Raises:
+        ZooError: They are of another number of channels, or no scaling.
+    """
+    channels = shape[0] if len(shape) == 3 else 1
+    means = (0.0,) * channels if mean is None else tuple(mean)
+    stds = (1.0,) * channels if std is None else tuple(std)
+    finite = all(map(math.isfinite, (*means, *stds)))
+    if not (len(means) == len(stds) == channels and finite and min(stds) > 0):
+        raise ZooError(
+            f"Images of {dataset} have {channels} channel{'s' * (channels > 1)}: --mean and --std "
+            f"need {channels} comma-separated finite number{'s' * (channels > 1)}, those of --std "
+            "above 0."
+        )
+    return means, stds
+
+
+def facts_of(entry: ModelEntry) -> dict[str, Any]:
+    """What the catalog's columns say of a user's model, its weights and counts aside."""
+    kind = "image" if len(entry.input_shape) == 3 else "tabular"
+    return {
+        "name": entry.name,
+        "purpose": entry.purpose,
+        "task": f"{kind} classification",
+        "dataset": entry.dataset,
+        "architecture": entry.architecture,
+        "input_shape": entry.input_shape,
+        "num_classes": entry.num_classes,
+        "mean": entry.mean,
+        "std": entry.std,
+        "licence": entry.licence,
+        "backdoored": False,
+    }
+
+
+@contextmanager
+def entering(home: Home, entry: ModelEntry, values: Mapping[str, Any]) -> Iterator[Path]:
+    """Where to write the model's file; the catalog is built with it, or all is taken back.
+
+    Args:
+        home: The store.
+        entry: The model.
+        values: What is going to be written of it.
+
+    Raises:
+        ZooError: A value cannot be one of the catalog, or the name is taken.
+    """
+    try:
+        checked(values, load_codebook())
+    except ValueError as problem:
+        raise ZooError(f"{entry.name} cannot be added: {problem}.") from problem
+    folder = home.model(entry.name)
+    record = folder / "entry.json"
+    with locked(home, entry.name):
+        if record.exists():
+            raise ZooError(f"Another command has just added {entry.name!r}. Choose another name.")
         try:
-            convert(entry, artifact, home)
-            write_json(record, {"values": values, "provenance": provenance})
+            yield record
             refresh(home)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)  # its blobs may be another model's as well
             raise
-    return entry

@@ -14,7 +14,7 @@ from annotations.cells import write_cell
 from annotations.codings import Round, load_round, rounds
 from annotations.load import FOLDER, load
 from annotations.record import AnnotationError, Annotations, Provenance, Row, Table
-from zoo.added import ARTIFACT, NETWORK, entry_files, read_added
+from zoo.added import ARTIFACT, NETWORK, Added, entry_files, read_added
 from zoo.database import CATALOG_TABLES, connect, content_hash, one_line, publish, quoted
 from zoo.errors import ZooError
 from zoo.home import Home
@@ -123,7 +123,7 @@ def inputs_hash(home: Home, folder: Path) -> str:
     return sha.hexdigest()
 
 
-def _tables(annotations: Annotations, added: Sequence[Row]) -> dict[str, list[dict[str, Any]]]:
+def _tables(annotations: Annotations, added: Added) -> dict[str, list[dict[str, Any]]]:
     """The rows of every table of the catalog."""
     tables: dict[str, list[dict[str, Any]]] = {name: [] for name in CATALOG_TABLES}
     tables["sources"] = [
@@ -138,18 +138,20 @@ def _tables(annotations: Annotations, added: Sequence[Row]) -> dict[str, list[di
         for origin in annotations.origins.values()
     ]
     for entity in _PLAIN:
-        tables[entity] = [dict(row.values) for row in annotations.of(entity)]
+        rows = [*annotations.of(entity), *added.brought.get(entity, ())]
+        tables[entity] = [dict(row.values) for row in rows]
     tables["codes"] = [
         {"code_group": group, "code": code, "columns": columns}
         for group, codes in annotations.codebook.codes.items()
         for code, columns in codes.items()
     ]
-    models = [*annotations.of("models"), *added]
+    models = [*annotations.of("models"), *added.models]
+    recipes = {**annotations.recipes, **added.recipes}
     pins = {row.values["model"]: row.values for row in annotations.of("pins")}
     for row in models:
         model: dict[str, Any] = {k: v for k, v in row.values.items() if k in _MODEL}
         recipe = row.values.get("recipe")
-        model["recipe"] = recipe and dict(sorted(annotations.recipes[str(recipe)].items()))
+        model["recipe"] = recipe and dict(sorted(recipes[str(recipe)].items()))
         tables["models"].append({**model, "source": _source(row)})
         pin = pins.get(row.key, {})
         artifact = {name: row.values.get(name) or pin.get(name) for name in ARTIFACT}
@@ -157,15 +159,18 @@ def _tables(annotations: Annotations, added: Sequence[Row]) -> dict[str, list[di
             for path in ("state_dict", "strip_prefix"):
                 artifact[path] = artifact[path] or ""
             tables["artifacts"].append({**artifact, "model": row.key})
-    tables["networks"] += _counted(added, tables["networks"])
-    tables["words"] = list(_words(annotations, models))
+    tables["networks"] += _counted(added.models, tables["networks"])
+    tables["words"] = list(_words(annotations, added, models))
     for name, table in annotations.codebook.tables.items():
         if table.entity != "evidence":
             for row in annotations.rows[name]:
                 tables["annotations"] += _facts(annotations, table, row)
     like_published = replace(annotations.codebook.tables["published"], origin=None)
-    for row in added:
+    for row in added.models:
         tables["annotations"] += _facts(annotations, like_published, row)
+    for kind, brought in added.brought.items():
+        for row in brought:
+            tables["annotations"] += _facts(annotations, annotations.codebook.tables[kind], row)
     for row in _documents(annotations):
         document = Table(row.table, row.file, row.table, (), {})
         tables["annotations"] += _facts(annotations, document, row)
@@ -204,11 +209,17 @@ def _counted(added: Sequence[Row], networks: Sequence[Mapping[str, Any]]) -> lis
     return list(found.values())
 
 
-def _words(annotations: Annotations, models: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def _words(
+    annotations: Annotations, added: Added, models: Sequence[Row]
+) -> Iterator[dict[str, Any]]:
     """The words that each model is found by."""
     families = {row.key: row.values for row in annotations.of("families")}
-    family = {row.key: str(row.values["family"]) for row in annotations.of("architectures")}
-    datasets = {row.key: row.values for row in annotations.of("datasets")}
+
+    def known(kind: str) -> list[Row]:
+        return [*annotations.of(kind), *added.brought[kind]]
+
+    family = {row.key: str(row.values["family"]) for row in known("architectures")}
+    datasets = {row.key: row.values for row in known("datasets")}
     papers = {row.key: row.values for row in annotations.of("papers")}
     for row in models:
         values = row.values

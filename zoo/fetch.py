@@ -34,6 +34,7 @@ def fetch(
     home: Home,
     *,
     mirror: Path | None = None,
+    data_dir: Path | None = None,
     from_file: Path | None = None,
     offline: bool = False,
     accept_licence: bool = False,
@@ -45,6 +46,8 @@ def fetch(
         entry: What the catalog says about the model.
         home: Where the weights go.
         mirror: Folder with copies of published files; by default ``$ZOO_MIRROR``.
+        data_dir: Folder with datasets that self-trained models are trained on; by default
+            ``$ZOO_DATA_DIR``.
         from_file: The published file, which the user has got by other means; it is checked like
             any other.
         offline: Use no network.
@@ -60,14 +63,15 @@ def fetch(
         mirror = Path(os.environ["ZOO_MIRROR"])
     published = Published(mirror, from_file, offline, accept_licence)
     known = sources(published)
-    source = known.get(entry.source)
+    trained_by_the_user = entry.source == "local" and entry.recipe is not None
+    source = known.get("selftrained" if trained_by_the_user else entry.source)
     if source is None:
         if entry.recipe is not None:
             raise unknown("source of models", entry.source, known)
         source = published  # how a file is got depends on where it lies, not on who lists it
     if from_file is not None and source is not published:
         raise ZooError(f"--from-file is for published weights; {entry.name} has none.")
-    return source.fetch(entry, home, progress=progress)
+    return source.fetch(entry, home, mirror=mirror, data_dir=data_dir, progress=progress)
 
 
 def fetch_all(

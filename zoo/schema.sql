@@ -69,8 +69,8 @@ COMMENT ON COLUMN networks.has_dropout_layers IS 'There are layers of dropout, a
 CREATE TABLE datasets (
     key VARCHAR PRIMARY KEY,
     name VARCHAR NOT NULL,
-    topic VARCHAR NOT NULL,
-    granularity VARCHAR NOT NULL,
+    topic VARCHAR,
+    granularity VARCHAR,
     train_size BIGINT,
     test_size BIGINT,
     num_classes INTEGER NOT NULL,

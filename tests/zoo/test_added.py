@@ -63,7 +63,7 @@ def without(name: str) -> bytes:
 
 def test_an_entry_is_read_as_a_row(home: Home) -> None:
     put(home, with_values())
-    (row,) = read_added(home, load())
+    (row,) = read_added(home, load()).models
     assert (row.key, row.file) == ("me/mlp", "models/me__mlp/entry.json")
     assert (row.values["mean"], row.values["std"]) == ((1e-7,), (1e20,))
     assert (row.values["licence"], row.values["backdoored"]) == (None, False)

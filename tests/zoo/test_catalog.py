@@ -231,8 +231,8 @@ def test_list_gives_the_columns_asked_for_in_order_and_stops_at_the_limit(
     header, rows = catalog.list(["dataset", "name"], limit=2)
     assert header == ["dataset", "name"]
     assert rows == [
+        ("adult-aware", "adult-aware-mlp"),
         ("adult", "adult-mlp"),
-        ("cifar10", "akamaster/resnet110-cifar10"),
     ]
     assert tuple(catalog.list()[0]) == DEFAULT_COLUMNS
     assert catalog.list(["*"], limit=0)[1] == []

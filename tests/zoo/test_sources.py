@@ -17,7 +17,9 @@ from zoo.recipe import Recipe
 class Fixed:
     """A source that has every model already."""
 
-    def fetch(self, entry: ModelEntry, home: Home, *, progress: Progress | None = None) -> Fetched:
+    def fetch(
+        self, entry: ModelEntry, home: Home, *, progress: Progress | None = None, **_: object
+    ) -> Fetched:
         return Fetched(entry.name, Path("weights"), "0" * 64, True, 0.5)
 
 

@@ -42,8 +42,23 @@ class Fetched:
 class Source(Protocol):
     """One way of getting weights. Packages add theirs under the entry point ``zoo.sources``."""
 
-    def fetch(self, entry: ModelEntry, home: Home, *, progress: Progress | None = None) -> Fetched:
+    def fetch(
+        self,
+        entry: ModelEntry,
+        home: Home,
+        *,
+        mirror: Path | None = None,
+        data_dir: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Fetched:
         """Get the weights of ``entry`` into ``home``, or find them there.
+
+        Args:
+            entry: Of the catalog.
+            home: The store.
+            mirror: Folder with copies of public files.
+            data_dir: Folder with datasets.
+            progress: Called with how much is done and how much there is to do.
 
         Raises:
             ZooError: They cannot be had; the text says what to do.

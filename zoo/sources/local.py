@@ -10,7 +10,9 @@ from zoo.sources.blobs import convert, converted, intact, locked
 class Local:
     """Checkpoints of which the store holds the only copy it knows of."""
 
-    def fetch(self, entry: ModelEntry, home: Home, *, progress: Progress | None = None) -> Fetched:
+    def fetch(
+        self, entry: ModelEntry, home: Home, *, progress: Progress | None = None, **_: object
+    ) -> Fetched:
         """Check what is in the store, and convert it again if the converted file is damaged.
 
         Raises:

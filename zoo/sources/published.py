@@ -51,7 +51,9 @@ class Published:
     offline: bool = False
     accept_licence: bool = False
 
-    def fetch(self, entry: ModelEntry, home: Home, *, progress: Progress | None = None) -> Fetched:
+    def fetch(
+        self, entry: ModelEntry, home: Home, *, progress: Progress | None = None, **_: object
+    ) -> Fetched:
         """Get the file, check it against all that is known, and convert it; or check what is there.
 
         Raises:

@@ -1,0 +1,50 @@
+"""What `zoo add --train` has to know of a dataset and of a recipe, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_type_hints
+
+from harness import datasets, registry
+from harness.datasets import Source
+from harness.request import settings
+from zoo.add_trained import Data
+from zoo.errors import unknown
+from zoo.recipe import Recipe
+
+
+def facts(name: str, source: Source) -> Data:
+    """What the catalog has to know of a dataset.
+
+    Args:
+        name: As of `harness.datasets.load`.
+        source: Where its files are.
+
+    Raises:
+        ZooError: There is no such dataset, or its files are not there or wrong.
+    """
+    found = datasets.load(name, source)
+    n_train = found.n_train or len(found)
+    return Data(
+        name=name,
+        input_shape=found.input_shape,
+        num_classes=found.num_classes,
+        train_size=n_train,
+        test_size=len(found) - n_train or None,
+        attributes=tuple(found.z),
+        widths=tuple(column.stop - column.start for column in found.columns),
+    )
+
+
+def recipe(texts: Sequence[str]) -> Recipe:
+    """``["epochs=20", "lr=0.003"]`` as a recipe; the rest is as `zoo.recipe.Recipe` has it.
+
+    Raises:
+        ZooError: A text is none of its fields, or no value for it.
+    """
+    hints, values = get_type_hints(Recipe), {}
+    for field, text in settings(texts).items():
+        if field not in hints:
+            raise unknown("setting of a recipe", field, hints)
+        values[field] = registry.parse(text, hints[field], field)
+    return Recipe(**values)

@@ -1,0 +1,95 @@
+"""A table of the user's own from its description to an evaluated model."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import own_models
+from harness.datasets import Source
+from zoo.errors import ZooError
+from zoo.recipe import Recipe
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    """Four hundred loans, approved by income and job."""
+    folder, draw = tmp_path / "tables", random.Random(0)
+    folder.mkdir()
+    lines = ["age,job,sex,income,approved"]
+    for _ in range(400):
+        job, income = draw.choice("abc"), draw.randrange(100)
+        approved = "yes" if income + 20 * (job == "a") > 55 else "no"
+        lines.append(f"{draw.randrange(18, 80)},{job},{draw.choice('fm')},{income},{approved}")
+    (folder / "loans.csv").write_text("\n".join(lines) + "\n")
+    (folder / "credit.toml").write_text(
+        'file = "loans.csv"\nlabel = "approved"\nclasses = ["no", "yes"]\n'
+        'categorical = ["job", "sex"]\n[sensitive.sex]\n'
+    )
+    return folder
+
+
+def test_the_facts_of_a_dataset_are_those_of_its_rows(tables: Path) -> None:
+    found = own_models.facts("credit", Source(data_dir=tables))
+    assert (found.input_shape, found.widths, found.num_classes) == ((5,), (1, 3, 1), 2)
+    assert (found.train_size, found.test_size, found.attributes) == (400, None, ("sex",))
+    digits = own_models.facts("digits", Source())
+    assert (digits.input_shape, digits.widths, digits.attributes) == ((1, 8, 8), (), ())
+
+
+def test_a_recipe_is_read_from_settings() -> None:
+    assert own_models.recipe(["epochs=20", "lr=3e-3"]) == Recipe(epochs=20, lr=0.003)
+    assert own_models.recipe([]) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epoch=3", "No setting of a recipe 'epoch'. Nearest: epochs"),
+        ("epochs=many", "epochs wants int, found 'many'"),
+        ("epochs=0", "wants epochs of at least 1, found 0"),
+        ("optimizer=lion", "optimizer wants adam|sgd, found 'lion'"),
+        ("epochs", "--set wants field=value, found 'epochs'"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(text: str, said: str) -> None:
+    with pytest.raises(ZooError) as caught:
+        own_models.recipe([text])
+    assert said in str(caught.value)
+
+
+def test_a_users_own_table_is_trained_shown_and_evaluated(tmp_path: Path, tables: Path) -> None:
+    environment = {
+        **os.environ,
+        "ZOO_HOME": str(tmp_path / "home"),
+        "ZOO_DATA_DIR": str(tables),
+        "OMP_NUM_THREADS": "1",
+    }
+
+    def call(*command: str) -> str:
+        done = subprocess.run(
+            [BIN / command[0], *command[1:]], capture_output=True, text=True, env=environment,
+            timeout=200,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    call("zoo", "add", "--train", "--name", "me/credit", "--dataset", "credit",
+         "--architecture", "tabular-transformer", "--set", "epochs=20", "--set", "lr=0.01")  # fmt: skip
+    (fetched,) = json.loads(call("zoo", "fetch", "me/credit", "--format", "json"))
+    assert fetched["status"] == "fetched"
+    assert fetched["accuracy"] > 0.8  # of 100 others; about half of them are approved
+    shown = json.loads(call("zoo", "show", "me/credit", "--format", "json"))
+    assert shown["model"]["architecture"] == "tabular-transformer/1,3,1"
+    (row,) = json.loads(
+        call("harness", "eval", "--model", "me/credit", "--risk", "membership-inference",
+             "--attack", "correctness", "--seeds", "1", "--format", "json")
+    )  # fmt: skip
+    assert (row["regime"], row["status"]) == ("from-scratch", "ok")
+    assert row["accuracy"] == pytest.approx(fetched["accuracy"])
