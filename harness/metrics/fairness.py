@@ -39,6 +39,9 @@ PER_CLASS = (
 )
 """What is kept for each class where there are more than two."""
 
+OF_A_GROUP = ("accuracy", "selection_rate", "tpr", "fpr", "ppv")
+"""What is kept for each group where there are two classes."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Fairness:
@@ -117,21 +120,13 @@ def fairness(
         "p_rule": 100 * ratio,
         "equalized_odds_chance": float(chance.mean()),
         "classes_judged": float(np.isfinite(odds).sum()),
-        "calibration_difference": np.nan,
+        **_calibration(scores, y, group, names, judged["accuracy"][:, 0]),
     }
-    enough = judged["accuracy"][:, 0]
-    shown = found if num_classes == 2 else {"accuracy": found["accuracy"]}
     for i, name in enumerate(names):
         metrics[f"n[{name}]"] = float(resting["accuracy"][i, 0])
-        for rate in sorted(shown.keys() - {"base_rate"}):
-            metrics[f"{rate}[{name}]"] = float(np.where(judged[rate], shown[rate], np.nan)[i, 0])
-    if scores is not None:
-        ece = np.array([_ece(scores[group == i], y[group == i]) if enough[i] else np.nan
-                        for i in range(len(names))])  # fmt: skip
-        metrics["calibration_difference"] = float(
-            group_tables.spread(ece[:, None], enough[:, None])[0]
-        )
-        metrics |= {f"ece[{name}]": float(value) for name, value in zip(names, ece, strict=True)}
+        for rate in OF_A_GROUP if num_classes == 2 else ("accuracy",):
+            value = found[rate][i, 0] if judged[rate][i, 0] else np.nan
+            metrics[f"{rate}[{name}]"] = float(value)
     if num_classes > 2:
         for gap in PER_CLASS:
             metrics |= {f"{gap}[class {c}]": float(gaps[gap][c]) for c in classes}
@@ -140,7 +135,7 @@ def fairness(
         metrics={name: float(v) if np.isfinite(v) else None for name, v in metrics.items()},
         bands=_bands(found, resting, judged, column),
         shown=classes[column],
-        too_small=_too_small(names, enough, judged, classes),
+        too_small=_too_small(names, judged, classes),
     )
 
 
@@ -240,6 +235,25 @@ def _ratio(rate: np.ndarray, judged: np.ndarray) -> float:
     return float(-group_tables.worst(-ratio))
 
 
+def _calibration(
+    scores: np.ndarray | None,
+    y: np.ndarray,
+    group: np.ndarray,
+    names: Sequence[str],
+    judged: np.ndarray,
+) -> dict[str, float]:
+    """The groups' calibration errors, and the difference of those that are ``judged`` (groups,)."""
+    if scores is None:
+        return {"calibration_difference": np.nan}
+    ece = np.full(len(names), np.nan)
+    for i in np.flatnonzero(judged):
+        ece[i] = _ece(scores[group == i], y[group == i])
+    return {
+        "calibration_difference": float(group_tables.spread(ece[:, None], judged[:, None])[0]),
+        **{f"ece[{name}]": float(value) for name, value in zip(names, ece, strict=True)},
+    }
+
+
 def _ece(scores: np.ndarray, y: np.ndarray) -> float:
     """Mean distance, over bins of confidence, from the share of right answers; NaN if one is."""
     import torch
@@ -275,13 +289,11 @@ def _bands(found: Rates, resting: Rates, judged: Rates, column: int) -> dict[str
     return bands
 
 
-def _too_small(
-    names: Sequence[str], enough: np.ndarray, judged: Rates, classes: Sequence[int]
-) -> dict[str, list[str]]:
+def _too_small(names: Sequence[str], judged: Rates, classes: Sequence[int]) -> dict[str, list[str]]:
     """For each group what rests on too few of its examples."""
     found = {}
     for i, name in enumerate(names):
-        missing = ["everything"] if not enough[i] else [
+        missing = ["everything"] if not judged["accuracy"][i, 0] else [
             rate if len(classes) == 1 else f"{rate} of class {c}"
             for rate in ("tpr", "fpr", "ppv")
             for column, c in enumerate(classes)
