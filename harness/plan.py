@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, get_type_hints
 
+import torch
+from torch import nn
+
 from harness import foreign, presets, registry
 from harness.attackers import RECIPE, Attacker, attackers, route
-from harness.attacks.protocol import Plants, Resolves
+from harness.attacks.protocol import Plants, ReadsNetwork, Resolves
 from harness.datasets import Dataset, Quarters, quarters
 from harness.defenses.protocol import Checks, Defense
 from harness.evaluate import GAMES
@@ -17,11 +20,12 @@ from harness.games.game import Setting, Wanted
 from harness.games.holdings import num_held
 from harness.request import Request
 from harness.results import Cell, Method
-from harness.seeds import derive
+from harness.seeds import derive, seeded
 from harness.stack import Stack
 from harness.training import Job
 from harness.types import NotApplicableError, Regime, Risk, ThreatModel
 from harness.workshop import trusted_index
+from zoo import nets
 from zoo.entry import ModelEntry
 from zoo.files import digest
 from zoo.recipe import Recipe
@@ -177,6 +181,8 @@ def _for_model(
                     if not unfit:
                         if other is not None:
                             foreign.check(other, dataset)
+                        if isinstance(attack, ReadsNetwork):
+                            attack.check_network(_network(entry))
                         game.check(attack, setting)
                 except NotApplicableError as error:
                     unfit = str(error)
@@ -231,6 +237,12 @@ def _resolved(
     if source := getattr(attack, "source", None):
         changes["source"] = f"{source}@{bases[source][:12]}"
     return replace(attack, **changes), None
+
+
+def _network(entry: ModelEntry) -> nn.Module:
+    """The entry's network without memory for its weights."""
+    with torch.device("meta"), seeded("network"):
+        return nets.build(entry.architecture, entry.input_shape, entry.num_classes)
 
 
 def _try_poison(attack: Plants, dataset: Dataset, split: Quarters, seed: int) -> None:

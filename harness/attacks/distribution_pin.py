@@ -169,6 +169,15 @@ class PermutationInvariantNetwork(TrainsModels):
         if self.epochs < 0:
             raise ZooError(f"epochs wants 0 or more, found {self.epochs}.")
 
+    def check_network(self, network: nn.Module) -> None:
+        """Refuse networks that are no plain rows of linear layers and convolutions.
+
+        Raises:
+            NotApplicableError: With the layer that is something else.
+        """
+        for _ in _neurons(network):
+            pass
+
     def run(self, target: BlackBox, data: Suspects, *, seed: int) -> Tensor:
         """Log odds that each model was trained in world 1.
 

@@ -71,6 +71,19 @@ class Resolves(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsNetwork(Attack, Protocol):
+    """An attack that not every architecture is open to."""
+
+    def check_network(self, network: nn.Module) -> None:
+        """Refuse a network of the target's architecture, whose weights do not matter.
+
+        Raises:
+            NotApplicableError: With what it has that the attack cannot read.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evaded:
     """Perturbed inputs, and reasons not to trust the robustness that they show.
