@@ -18,6 +18,9 @@ from zoo.recipe import Recipe
 RECIPE = "recipe"
 """Prefix of settings that change the training recipe: ``recipe.epochs=5``."""
 
+ON_TABLES = {"badnets": "feature-trigger"}
+"""Standard attacks that only images can suffer, and what stands for each where there are tables."""
+
 
 def _attack_names(request: Request) -> list[str]:
     """The attacks that are named, else the preset's, else the standard ones; some for each risk."""
@@ -25,7 +28,12 @@ def _attack_names(request: Request) -> list[str]:
     preset = presets.get(request.preset)
     names = [name for name in request.attacks if name != ALL]
     if not request.attacks and preset.attacks is None:
-        names = [name for risk in request.risks for name in registry.STANDARD.get(risk, ())]
+        names = [
+            name
+            for risk in request.risks
+            for standard in registry.STANDARD.get(risk, ())
+            for name in _standard(standard, request)
+        ]
     elif not request.attacks or ALL in request.attacks:
         names += [
             name for risk in request.risks for name, kind in known.items()
@@ -50,6 +58,12 @@ def _attack_names(request: Request) -> list[str]:
                 f"{', '.join(sorted({kind.risk for kind in known.values()}))}."
             )
     return names
+
+
+def _standard(name: str, request: Request) -> list[str]:
+    """A standard attack, or what stands for it on tables; both if there are images as well."""
+    tables = {len(entry.input_shape) == 1 for entry in request.models}
+    return list(dict.fromkeys(ON_TABLES.get(name, name) if t else name for t in sorted(tables)))
 
 
 def route(request: Request) -> dict[str, dict[str, str]]:

@@ -22,7 +22,7 @@ from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, Column, Risk
+from harness.types import Access, Aux, Column, NotApplicableError, Risk
 from zoo.errors import ZooError
 
 
@@ -65,10 +65,10 @@ class TabularInversion:
         """Refuse images.
 
         Raises:
-            ZooError: The dataset has no columns.
+            NotApplicableError: The dataset has no columns.
         """
         if not dataset.columns:
-            raise ZooError(
+            raise NotApplicableError(
                 f"tabular-inversion wants a table, but {dataset.name} has images. Use fredrikson."
             )
         return self
