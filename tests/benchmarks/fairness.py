@@ -1,7 +1,8 @@
 """Fairness beside fairlearn and AIF360: the same rows of Adult, the same model, what each finds.
 
     python tests/benchmarks/fairness.py [--mirror DIR] [--aif360 PYTHON] [--seeds 1] [--redraws 100]
-                                        [--parts metrics,weights,defenses] [--json FILE]
+                                        [--parts metrics,weights,defenses] [--defenses NAMES]
+                                        [--json FILE]
 
 Adult is looked for as anywhere (`--mirror` or ZOO_MIRROR, ZOO_DATA_DIR). PYTHON is that of an
 environment with AIF360 (`pip install aif360`); if none is given, one is made under build/aif360. It
@@ -149,7 +150,7 @@ class Network(ClassifierMixin, BaseEstimator):
 
 def scores(model: nn.Module, x: Tensor) -> np.ndarray:
     with torch.no_grad():
-        return torch.cat([model(part).softmax(1) for part in x.split(4096)]).numpy()
+        return torch.cat([model(part).double().softmax(1) for part in x.split(4096)]).numpy()
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -394,14 +395,16 @@ OURS: Mapping[str, tuple[str, dict[str, Any]]] = {
 """This project's defenses by what the table calls them."""
 
 
-def defenses(commons: list[Common], python: Path) -> list[dict[str, Any]]:
-    """One row per defense and who has it, as means over the seeds."""
+def defenses(commons: list[Common], python: Path, names: list[str]) -> list[dict[str, Any]]:
+    """One row per defense of these names and who has it, as means over the seeds."""
     runs: dict[tuple[str, str], list[tuple[np.ndarray, float, Common]]] = {}
     for common in commons:
         undefended = common.answers(common.test.x)
         runs.setdefault(("none", "Zoo"), []).append((undefended, 0.0, common))
         peers = fairlearns(common)
         for what, (name, settings) in OURS.items():
+            if name not in names:
+                continue
             made = registry.make("defense", name, settings)
             runs.setdefault((what, "Zoo"), []).append((*timed(common.defended(made)), common))
             if what in peers:
@@ -451,6 +454,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--redraws", type=int, default=100)
     parser.add_argument("--parts", default="metrics,weights,defenses")
+    known = sorted({name for name, _ in OURS.values()})
+    parser.add_argument("--defenses", default=",".join(known), metavar="NAMES")
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
     parts = given.parts.split(",")
@@ -472,7 +477,7 @@ def main() -> None:
     if "weights" in parts:
         record["weights"] = compared_weights(commons[0], python)
     if "defenses" in parts:
-        record["defenses"] = defenses(commons, python)
+        record["defenses"] = defenses(commons, python, given.defenses.split(","))
     if given.json:
         given.json.write_text(json.dumps(record, indent=2) + "\n")
 
