@@ -13,7 +13,7 @@ from harness.artifacts import Artifacts
 from harness.attacks.distribution_pin import PermutationInvariantNetwork
 from harness.datasets import Dataset, Source
 from harness.defenses.adversarial_training import AdversarialTraining
-from harness.defenses.correlation_remover import CorrelationRemover, FixedMap
+from harness.defenses.correlation_remover import CorrelationRemover, FixedMap, uncorrelated
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.knowledge_distillation import KnowledgeDistillation
 from harness.defenses.outlier_removal import OutlierRemoval
@@ -102,6 +102,16 @@ def test_the_map_is_fairlearns(people, job, attribute, states, alpha) -> None:
     expected = torch.from_numpy(theirs.transform(people.x.double().numpy()))
     torch.testing.assert_close(seen[:, others], expected, atol=1e-5, rtol=0)
     assert not seen[:, states].any()
+
+
+def test_the_map_is_fairlearns_where_some_rows_state_no_group() -> None:
+    x = torch.rand(200, 5, generator=torch.Generator().manual_seed(0)).double()
+    x[:, [1, 2]] = (torch.arange(200)[:, None] % 3 == torch.tensor([0, 1])).double()
+    weight, bias = uncorrelated(x, torch.tensor([1, 2]), 0.7)
+    theirs = Fairlearns(sensitive_feature_ids=[1, 2], alpha=0.7).fit_transform(x.numpy())
+    found = nn.functional.linear(x, weight, bias)
+    torch.testing.assert_close(found[:, [0, 3, 4]], torch.from_numpy(theirs))
+    assert not found[:, [1, 2]].any()
 
 
 def test_what_the_network_sees_is_uncorrelated_with_the_group(people, job) -> None:
