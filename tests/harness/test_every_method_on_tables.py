@@ -126,7 +126,7 @@ NO_DEFENSE: dict[str, dict[str, str]] = {
     "correlation-remover": {EVERY: ASKS_GROUP},
     "cosine-watermark": {EVERY: "at least 3 classes, found 2"},
     "exponentiated-gradient": {
-        "attribute-embeddings": "mixture of 2 networks, which have no layer in common",
+        "attribute-embeddings": r"mixture of \d+ networks, which have no layer in common",
         "gradient-inversion": OWN_LOOP,
     },
     "fine-pruning": {EVERY: "prunes the last convolution, but the network has no convolution"},
