@@ -133,8 +133,8 @@ class Network(ClassifierMixin, BaseEstimator):
 
     def fit(self, X, y, sample_weight=None) -> Network:  # noqa: N803
         x = torch.as_tensor(np.asarray(X), dtype=torch.float32)
-        weight = None if sample_weight is None else torch.as_tensor(np.asarray(sample_weight))
-        data = Split(x, torch.as_tensor(np.asarray(y)).long(), weight=weight)
+        weight = None if sample_weight is None else torch.tensor(np.array(sample_weight))
+        data = Split(x, torch.tensor(np.array(y)).long(), weight=weight)
         job = replace(self.common.job, input_shape=(x.shape[1],))
         model, _ = network(job, None)
         self.model_ = fit(model, data, RECIPE, seed=workshop(job, data, data, None).seed)
