@@ -402,3 +402,24 @@ def test_the_picture_is_of_the_class_that_is_treated_least_equally() -> None:
     np.testing.assert_allclose(found.bands["tpr"][:, 0], [1, 5 / 9])
     # Clopper-Pearson: all of nine are right with probability .025 at .025 ** (1 / 9).
     np.testing.assert_allclose(found.bands["tpr"][0, 1:], [0.025 ** (1 / 9), 1])
+
+
+def test_an_interval_reaches_as_far_down_as_up_and_never_beyond_what_a_rate_can_be() -> None:
+    cells = [
+        (0, 1, 1, 80),
+        (0, 1, 0, 20),
+        (1, 1, 1, 40),
+        (1, 1, 0, 60),
+        (0, 0, 0, 50),
+        (1, 0, 0, 50),
+    ]
+    found = metrics_of(*cells)
+    for name in ("equal_opportunity_difference", "accuracy_difference", "worst_group_accuracy"):
+        low, value, high = found[f"{name}_low"], found[name], found[f"{name}_high"]
+        assert high - value == pytest.approx(value - low)
+        assert 0.05 < value - low < 0.2
+    # 1.96 deviations of a difference of two rates, each of 100 examples.
+    width = 1.96 * np.sqrt(0.8 * 0.2 / 100 + 0.4 * 0.6 / 100)
+    assert found["equal_opportunity_difference_low"] == pytest.approx(0.4 - width, abs=0.02)
+    assert (found["base_rate_difference_low"], found["base_rate_difference"]) == (0, 0)
+    assert found["base_rate_difference_high"] > 0.05
