@@ -21,6 +21,9 @@ RECIPE = "recipe"
 ON_TABLES = {"badnets": "feature-trigger"}
 """Standard attacks that only images can suffer, and what stands for each where there are tables."""
 
+SHARED = frozenset({"attribute"})
+"""Settings that say what the request is about, so that a bare one is meant for every method."""
+
 
 def _attack_names(request: Request) -> list[str]:
     """The attacks that are named, else the preset's, else the standard ones; some for each risk."""
@@ -84,7 +87,7 @@ def route(request: Request) -> dict[str, dict[str, str]]:
             fields = {f"{m}.{f}" for m in methods for f in methods[m]}
             raise unknown("setting", key, fields)
         families = {m for m in owners if m in registry.known("attack")} or set(owners)
-        if set(owners) != families:
+        if set(owners) != families and name not in SHARED:
             raise ZooError(
                 f"Setting {key!r} is a field of {', '.join(owners)}. Write which: "
                 f"{owners[0]}.{name}={value}."

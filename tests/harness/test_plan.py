@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from harness import datasets, registry, request
 from harness.datasets import quarters
 from harness.plan import FINE_TUNING, plan
 from harness.request import Request
-from harness.types import Access, Aux, Regime, Risk
+from harness.types import Access, Attribute, Aux, Regime, Risk
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import UnknownNameError, ZooError
 from zoo.recipe import Recipe
@@ -294,6 +295,29 @@ def test_a_risk_without_attacks_is_refused(make) -> None:
         ZooError, match=r"No attack on evasion is available. Risks with attacks: att"
     ):
         make(risks="evasion", preset="ml-doctor")
+
+
+def test_a_bare_attribute_is_meant_for_every_method(digits, tiny) -> None:
+    odd = Attribute(torch.arange(64) % 2, ("even", "odd"))
+    tinted = replace(tiny, z={"tint": odd, "ink": odd})
+    asked = Request(
+        models=(replace(PUBLISHED, recipe=Recipe(epochs=1), source="selftrained"),),
+        stacks=(("reweighing",), ("group-dro",)),
+        risks=(Risk.DISCRIMINATORY_BEHAVIOR, Risk.ATTRIBUTE_INFERENCE),
+        seeds=1,
+        settings={"attribute": "ink", "group-dro.attribute": "tint+ink"},
+    )
+    found = plan(
+        asked, {"tiny": tinted}, {}, is_done=lambda key: False, is_trained=lambda job: False
+    )
+    of = {
+        m.name: dict(m.params)["attribute"]
+        for i in found.wanted
+        for m in (*i.cell.stack, i.cell.attack)
+    }
+    assert of.pop("group-dro") == "tint+ink"
+    assert of.keys() >= {"reweighing", "group-audit", "attribute-scores"}
+    assert set(of.values()) == {"ink"}
 
 
 def test_bare_settings_find_their_method(make) -> None:
