@@ -3,6 +3,7 @@
 The labels are as frequent in every such sample as in the whole dataset, so that they do not give
 the share away, and property and label remain as strongly associated as they are there: their odds
 ratios are the same. Suri and Evans sample likewise: to the share, then a fixed number per class.
+Examples whose attribute is not known are in no sample.
 
 References:
     Suri and Evans (2022). Formalizing and Estimating Distribution Inference Risks. PoPETs.
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from harness.datasets import Dataset
+from harness.types import UNKNOWN
 from zoo.errors import ZooError
 
 
@@ -67,9 +69,18 @@ class Populations:
         return found.values.numpy() == found.names.index(self.value)
 
     @cached_property
+    def known(self) -> np.ndarray:
+        """Of which examples (n,) bool it is known whether they have the property."""
+        return self.dataset.attribute(self.attribute).values.numpy() != UNKNOWN
+
+    def share(self, index: np.ndarray | slice) -> float:
+        """Share with the property of the examples at ``index`` of which it is known."""
+        return float(self.has[index][self.known[index]].mean())
+
+    @cached_property
     def _cell(self) -> np.ndarray:
-        """2 * label + property of every example, (n,)."""
-        return 2 * self.dataset.y.numpy() + self.has
+        """2 * label + property of every example, (n,); -1 where it is not known."""
+        return np.where(self.known, 2 * self.dataset.y.numpy() + self.has, -1)
 
     @cached_property
     def _counts(self) -> np.ndarray:
@@ -83,7 +94,8 @@ class Populations:
     def _count(self, index: np.ndarray) -> np.ndarray:
         """Examples at ``index`` by class and property, (classes, 2)."""
         cells = 2 * self.dataset.num_classes
-        return np.bincount(self._cell[index], minlength=cells).reshape(-1, 2)
+        cell = self._cell[index]
+        return np.bincount(cell[cell >= 0], minlength=cells).reshape(-1, 2)
 
     @cached_property
     def shares(self) -> np.ndarray:

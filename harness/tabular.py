@@ -19,17 +19,20 @@ import torch
 from harness.seeds import derive
 from harness.tables.cells import Cells
 from harness.tables.description import Description, Sensitive
-from harness.types import Attribute, Column
+from harness.types import UNKNOWN, Attribute, Column
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MISSING = "?"
-"""The category, and the group, of cells that say nothing."""
+"""The category of cells that say nothing."""
 
 MOST_GROUPS = 10
 """A sensitive column of numbers with more values than this needs bins."""
+
+MOST_WORDS = 50
+"""One of words with more values than this needs groups: so many are dates, or names."""
 
 MOST_CATEGORIES = 1000
 """A column with more values than this says who somebody is, not what kind."""
@@ -62,7 +65,8 @@ def encode(cells: Cells, description: Description) -> Encoded:
     A number is scaled so that the rows that are learnt from fill [0, 1], and clipped to that. One
     that is missing is their median; if any of them lacks it, a category says of every row whether
     it does. Every other column becomes one indicator per value that those rows have, sorted, a
-    missing one being a value; a row with a value that they do not have has none.
+    missing one being a value; a row with a value that they do not have has none. Whoever does not
+    say a sensitive attribute is in no group, unless the description names one for what is missing.
 
     Raises:
         ZooError: A cell is not what the description says, or an attribute says nothing of anybody.
@@ -71,7 +75,7 @@ def encode(cells: Cells, description: Description) -> Encoded:
     y = _labels(cells, description)
     z = {one.name: _attribute(cells, one, description) for one in description.sensitive}
     for name, attribute in z.items():
-        _check_groups(name, attribute, n_fitted, cells)
+        _check_groups(name, attribute, cells)
     parts: list[np.ndarray] = []
     columns: list[Column] = []
     for values, column in _features(cells, description, z, n_fitted):
@@ -165,21 +169,28 @@ def _attribute(cells: Cells, sensitive: Sensitive, description: Description) -> 
     values = cells.column(sensitive.column)
     if sensitive.groups:
         return _grouped(cells, values, sensitive, description)
-    known = {value for value in values if value is not None}
+    known = sorted({value for value in values if value is not None})
     if len(known) > MOST_GROUPS and all(_number(value) is not None for value in known):
         raise ZooError(
             f"{cells.source}: sensitive column {sensitive.column!r} has {len(known)} different "
             f"numbers. Say in {description.path} where one group ends and the next begins: "
             f"sensitive.{sensitive.name}.bins = [{float(np.median(list(map(float, known)))):g}]."
         )
-    return _coded([MISSING if value is None else value for value in values])
+    if len(known) > MOST_WORDS:
+        raise ZooError(
+            f"{cells.source}: sensitive column {sensitive.column!r} has {len(known)} different "
+            f"values, such as {known[0]!r}, and at most {MOST_WORDS} can be groups. Join them in "
+            f"sensitive.{sensitive.name}.groups in {description.path}, or leave the attribute out."
+        )
+    return _coded(values, known)
 
 
-def _coded(groups: Sequence[str], names: Sequence[str] | None = None) -> Attribute:
-    """An attribute; its values are numbered as in ``names``, or by name."""
-    names = sorted(set(groups)) if names is None else names
+def _coded(groups: Sequence[str | None], names: Sequence[str]) -> Attribute:
+    """An attribute; its values are numbered as in ``names``, and of None it is unknown."""
     number = {name: k for k, name in enumerate(names)}
-    codes = np.array([number[group] for group in groups], dtype=np.int64)
+    codes = np.array(
+        [UNKNOWN if group is None else number[group] for group in groups], dtype=np.int64
+    )
     return Attribute(torch.from_numpy(codes), tuple(names))
 
 
@@ -187,16 +198,19 @@ def _binned(values: np.ndarray, sensitive: Sensitive) -> Attribute:
     names = list(dict.fromkeys(sensitive.names))
     where = np.digitize(values, sensitive.bins)
     groups = [
-        MISSING if missing else sensitive.names[k]
+        None if missing else sensitive.names[k]
         for k, missing in zip(where, np.isnan(values), strict=True)
     ]
-    return _coded(groups, names + [MISSING] * (MISSING in groups and MISSING not in names))
+    return _coded(groups, names)
 
 
 def _grouped(
     cells: Cells, values: np.ndarray, sensitive: Sensitive, description: Description
 ) -> Attribute:
     group_of = {value: group for group, known in sensitive.groups.items() for value in known}
+    nothing = next(
+        (group_of[mark] for mark in ("", *description.missing) if mark in group_of), None
+    )
     groups = []
     for row, value in enumerate(values):
         if value is not None and value not in group_of:
@@ -204,28 +218,31 @@ def _grouped(
                 f"{cells.place(row, sensitive.column)}: {value!r} is in none of the groups of "
                 f"sensitive.{sensitive.name} in {description.path}. Add it to one."
             )
-        groups.append(MISSING if value is None else group_of[value])
-    names = list(sensitive.groups)
-    return _coded(groups, names + [MISSING] * (MISSING in groups and MISSING not in names))
+        groups.append(nothing if value is None else group_of[value])
+    return _coded(groups, list(sensitive.groups))
 
 
-def _check_groups(name: str, attribute: Attribute, n_fitted: int, cells: Cells) -> None:
-    """Refuse an attribute of which a group is not there to learn from, or not to judge by."""
-    counts = attribute.values.bincount(minlength=len(attribute.names))
+def _check_groups(name: str, attribute: Attribute, cells: Cells) -> None:
+    """Refuse an attribute that tells nobody apart, or has a group that nobody is in.
+
+    A group may be so small that no training row, or no test row, is in it. Whatever is about the
+    groups looks at those it finds in its own examples.
+    """
+    known = attribute.values[attribute.values != UNKNOWN]
+    counts = known.bincount(minlength=len(attribute.names))
+    if not len(known):
+        raise ZooError(f"{cells.source}: nobody's {name} is known. Take it out of sensitive.")
     if (counts > 0).sum() < 2:
         group = attribute.names[int(counts.argmax())]
         raise ZooError(
             f"{cells.source}: everybody's {name} is {group!r}, so there are no groups to compare. "
             f"Take it out of sensitive, or change its bins or groups."
         )
-    for part, rows in (("training", slice(n_fitted)), ("test", slice(n_fitted, None))):
-        here = attribute.values[rows].bincount(minlength=len(attribute.names))
-        for group, count, total in zip(attribute.names, here, counts, strict=True):
-            if not count:
-                raise ZooError(
-                    f"{cells.source}: no {part} row has the {name} {group!r} ({int(total)} of "
-                    f"{len(cells)} rows have). Join it with another group by bins or groups."
-                )
+    for group, count in zip(attribute.names, counts, strict=True):
+        if not count:
+            raise ZooError(
+                f"{cells.source}: no row has the {name} {group!r}. Take it out of bins or groups."
+            )
 
 
 def _features(
@@ -240,8 +257,8 @@ def _features(
             continue
         if said:
             for attribute in said:
-                names = np.array(z[attribute].names, dtype=object)
-                values = names[z[attribute].values.numpy()]
+                names = np.array([*z[attribute].names, None], dtype=object)
+                values = names[z[attribute].values.numpy()]  # None is last, as of `UNKNOWN`
                 found.append(_categories(attribute, values, n_fitted, cells))
         elif description.is_number(name):
             found += _scaled(name, _numbers(cells, name, description), n_fitted, cells)
@@ -255,7 +272,12 @@ def _features(
 def _categories(
     name: str, values: np.ndarray, n_fitted: int, cells: Cells
 ) -> tuple[np.ndarray, Column]:
-    known = sorted(set(values[:n_fitted]))
+    known = sorted(set(values[:n_fitted]) - {None})
+    if not known:
+        raise ZooError(
+            f"{cells.source}: no training row has a value in column {name!r}. List it under "
+            f"ignored, or take it out of sensitive."
+        )
     if len(known) > MOST_CATEGORIES:
         raise ZooError(
             f"{cells.source}: column {name!r} has {len(known)} different values, too many for "

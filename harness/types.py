@@ -102,7 +102,8 @@ class Attribute:
     """Something about the person or the thing behind each example, which may be sensitive.
 
     Attributes:
-        values: (n,) int64, 0 .. len(names) - 1; `UNKNOWN` of examples that nobody is behind.
+        values: (n,) int64, 0 .. len(names) - 1; `UNKNOWN` of examples that nobody is behind,
+            or whose attribute nobody knows.
         names: Of the values.
     """
 

@@ -1,19 +1,26 @@
 """Attribute inference: say of each record which value a sensitive attribute has.
 
 The records in question are not the target's training data, so what is found out is what the target
-gives away of anybody.
+gives away of anybody. Records whose attribute nobody knows are left out: they could not be judged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from torch import Tensor
+
 from harness.attacks.records import InfersAttribute, Records
 from harness.games.game import Outcome, Setting, Table, Wanted
-from harness.games.holdings import num_held, pool_index
+from harness.games.holdings import pool_index
 from harness.metrics.attribute import attribute
-from harness.types import NotApplicableError
+from harness.types import UNKNOWN, Attribute, NotApplicableError
 from zoo.errors import ZooError
+
+
+def _known(z: Attribute, index: Tensor) -> Tensor:
+    """Those of the rows at ``index`` whose attribute is known."""
+    return index[z.values[index] != UNKNOWN]
 
 
 def check(attack: InfersAttribute, setting: Setting) -> None:
@@ -26,7 +33,8 @@ def check(attack: InfersAttribute, setting: Setting) -> None:
             wants, or the query budget does not reach for one question each.
     """
     dataset, threat = setting.dataset, setting.threat
-    truth = dataset.attribute(attack.attribute).values[setting.quarters.target_test]
+    z = dataset.attribute(attack.attribute)
+    truth = z.values[_known(z, setting.quarters.target_test)]
     name = attack.attribute or next(iter(dataset.z))
     told = [part for part in name.split("+") if part in dataset.stated]
     if told:
@@ -39,7 +47,7 @@ def check(attack: InfersAttribute, setting: Setting) -> None:
             f"All records in question of {dataset.name} have the same {attack.attribute}: there is "
             f"nothing to infer."
         )
-    held = num_held(threat, setting.quarters, setting.ood_size)
+    held = len(_known(z, pool_index(setting.quarters, threat)))
     if not held or held < (attack.samples or 0):
         raise ZooError(
             f"The attacker wants {attack.samples or 'some'} records with a known "
@@ -63,7 +71,8 @@ def needs(attack: InfersAttribute, setting: Setting) -> Mapping[str, tuple[Wante
 def play(attack: InfersAttribute, table: Table) -> Outcome:
     """Hand out records with and without their attribute, and judge the latter beside imputation."""
     z = table.dataset.attribute(attack.attribute)
-    held, asked = pool_index(table.quarters, table.threat), table.quarters.target_test
+    held = _known(z, pool_index(table.quarters, table.threat))
+    asked = _known(z, table.quarters.target_test)
     target = table.bare_target()
     known = table.attacker(points=table.hold(asked), aux=table.hold(held))
     data = Records(**vars(known), aux_z=z.values[held].to(table.device), num_values=len(z.names))

@@ -73,7 +73,7 @@ def _size(attack: DistributionAttack, setting: Setting, populations: Populations
         raise ZooError(
             f"{size} examples with {populations} at {attack.ratio0:g} and at {attack.ratio1:g} "
             f"leave class {empty[0]} of {setting.dataset.name} empty. Choose ratios nearer to "
-            f"{populations.has.mean():.2f}, or another attribute or train_size."
+            f"{populations.share(slice(None)):.2f}, or another attribute or train_size."
         )
     return size
 
@@ -102,7 +102,7 @@ def check(attack: Any, setting: Setting) -> None:
         raise ZooError(
             f"{attack.name} asks about an example of each of {WORLDS} worlds at least, but the "
             f"query budget or {setting.dataset.name} gives fewer. Raise --queries, or choose "
-            f"ratios nearer to {populations.has.mean():.2f}."
+            f"ratios nearer to {populations.share(slice(None)):.2f}."
         )
 
 
@@ -159,7 +159,7 @@ def play(attack: Any, table: Table) -> Outcome:
             **metrics,
             "target_score": first,
             "target_looks_like": looks,
-            "target_ratio": float(populations.has[table.quarters.target_train.numpy()].mean()),
+            "target_ratio": populations.share(table.quarters.target_train.numpy()),
             "queries": float(target.queries),
         },
         samples={"world": world, "score": scores[1:]},

@@ -36,6 +36,8 @@ rows are have to be there::
     column = "personal_status"            # if it is not the attribute's own name
     groups = { female = ["A92", "A95"], male = ["A91", "A93", "A94"] }
 
+    # A cell that says nothing puts nobody in a group, unless groups has one with "" or that word.
+
     [openml]                              # where else the rows are, if there is a network
     id = 31
     columns = { class = "approved" }      # our names for OpenML's columns

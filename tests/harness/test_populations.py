@@ -1,12 +1,14 @@
 """Samples with a chosen share of a property: the share is right and nothing else has changed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from harness.datasets import Dataset
 from harness.populations import Populations
-from harness.types import Attribute
+from harness.types import UNKNOWN, Attribute
 from zoo.errors import ZooError
 
 COUNTS = np.array([[300, 100], [80, 120], [150, 50]])  # by class, without and with the hat
@@ -112,3 +114,22 @@ def test_a_pool_without_some_rare_kind_still_gives_a_small_sample() -> None:
         assert len(rows) == most
         assert not (cell[rows.numpy()] == 5).any()
     assert worlds.sizes(most + 1)[:, 2, 1].max() > 0
+
+
+def test_whoever_does_not_say_is_in_no_sample() -> None:
+    plain, data = _dataset(COUNTS), _dataset(COUNTS)
+    silent = torch.arange(0, len(data), 4)
+    values = data.z["hat"].values.clone()
+    values[silent] = UNKNOWN
+    data = replace(data, z={"hat": Attribute(values, ("no", "yes"))})
+    found = Populations(dataset=data, attribute="hat", value="yes", ratios=(0.2, 0.8))
+    keep = torch.ones(len(plain), dtype=torch.bool)
+    keep[silent] = False
+    others = replace(plain, x=plain.x[keep], y=plain.y[keep], z={"hat": plain.z["hat"].take(keep)})
+    alone = replace(found, dataset=others)
+    everybody = torch.arange(len(data))
+    n = found.largest([everybody])
+    assert n == alone.largest([torch.arange(len(others))])
+    assert np.array_equal(found.sizes(n), alone.sizes(n))
+    assert found.share(slice(None)) == alone.has.mean()
+    assert not torch.isin(found.draw(everybody, 1, n, seed=0), silent).any()

@@ -22,6 +22,7 @@ from harness.stack import Stack
 from harness.tables import cells, description
 from harness.tabular import Encoded
 from harness.types import (
+    UNKNOWN,
     Access,
     Attribute,
     Aux,
@@ -219,9 +220,54 @@ def test_bins_of_the_same_name_are_one_group(tmp_path) -> None:
     assert (age.names, age.values.tolist()) == (("other", "adult"), [0, 1, 0, 0, 1, 0])
 
 
-def test_who_does_not_say_is_a_group(tmp_path) -> None:
+def test_who_does_not_say_is_in_no_group(tmp_path) -> None:
     age = _toys(tmp_path, _aged(24, "", 61, "", 59, 12), AGES.replace("[25, 60]", "[25]")).z["age"]
-    assert (age.names, age.values.tolist()) == (("below 25", "from 25", "?"), [0, 2, 1, 2, 1, 0])
+    assert (age.names, age.values.tolist()) == (("below 25", "from 25"), [0, -1, 1, -1, 1, 0])
+    owner = _toys(tmp_path, _changed("owner", "Al", "", "Bo", "Al", "Bo", "")).z["owner"]
+    assert (owner.names, owner.values.tolist()) == (("Al", "Bo"), [0, -1, 1, 0, 1, -1])
+    said = TOYS + "groups = { a = ['Al'], b = ['Bo'] }"
+    owner = _toys(tmp_path, _changed("owner", "Al", "", "Bo", "Al", "Bo", ""), said).z["owner"]
+    assert (owner.names, owner.values.tolist()) == (("a", "b"), [0, -1, 1, 0, 1, -1])
+
+
+@pytest.mark.parametrize("mark", ["", "NA"])
+def test_who_does_not_say_may_have_a_group(tmp_path, mark) -> None:
+    said = f'missing = ["NA"]{TOYS}groups = {{ known = ["Al", "Bo"], silent = ["{mark}"] }}'
+    owner = _toys(tmp_path, _changed("owner", "Al", "", "Bo", "NA", "Bo", ""), said).z["owner"]
+    assert (owner.names, owner.values.tolist()) == (("known", "silent"), [0, 1, 0, 1, 0, 1])
+
+
+def test_the_features_say_nothing_of_who_does_not_say(tmp_path) -> None:
+    rows = _changed("owner", "Al", "", "Bo", "Cy", "Bo", "")
+    found = _toys(tmp_path, rows, "sensitive_in_features = true\n" + TOYS)
+    owner = next(column for column in found.columns if column.name == "owner")
+    assert owner.values == ("Al", "Bo")  # of the training rows; the one of Cy is not
+    shown = [[1, 0], [0, 0], [0, 1], [0, 0], [0, 1], [0, 0]]
+    assert found.x[:, owner.start : owner.stop].tolist() == shown
+
+
+def test_a_rare_value_or_a_missing_one_does_not_keep_a_table_from_being_used(
+    tmp_path, measure
+) -> None:
+    rng = np.random.default_rng(0)
+    sex = rng.choice(["f", "m"], 400)
+    sex[7] = "x"
+    sex[rng.permutation(np.delete(np.arange(400), 7))[:40]] = ""
+    price = np.where(rng.random(400) < 0.5, "low", "high")
+    rows = [("size", "sex", "price"), *zip(rng.random(400), sex, price, strict=True)]
+    said = "file = 'all.csv'\nlabel = 'price'\nclasses = ['low', 'high']\n[sensitive.sex]\n"
+    encoded = _encoded(tmp_path, said, rows)
+    data = Dataset(name="made", num_classes=2, **vars(encoded))
+    known = data.z["sex"].values != UNKNOWN
+    assert (data.z["sex"].names, int(known.sum())) == (("f", "m", "x"), 360)
+    split = quarters(data, 0, Regime.FROM_SCRATCH)
+    asked = split.target_test[known[split.target_test]]
+    assert 0 < len(asked) < len(split.target_test)
+    model = torch.nn.Linear(1, 2)
+    for attack in ("group-audit", "attribute-scores"):
+        quick = {"epochs": "1"} if attack == "attribute-scores" else {}
+        _, outcome = measure(data, model, 0, attack, **quick)
+        assert torch.equal(torch.as_tensor(outcome.samples["index"]), asked)
 
 
 def test_values_are_put_together_in_groups(tmp_path) -> None:
@@ -257,11 +303,12 @@ def test_attributes_are_among_the_features_if_the_description_says_so(tmp_path) 
          "columns: size, colour, age, noise, owner, price"),
         (TOYS, _changed("owner", *["Al"] * 6), "everybody's owner is 'Al', so there are no groups"),
         (AGES, _aged(*[30] * 6), "everybody's age is 'from 25 to below 60'"),
-        (TOYS, _changed("owner", "Al", "Al", "Cy"),
-         r"no training row has the owner 'Bo' \(1 of 6 rows have\)\. Join it"),
-        (TOYS, _changed("owner", "Bo", "Al", "Cy", "Bo", "Bo"),
-         r"no test row has the owner 'Al' \(1 of 6 rows have\)"),
-        (AGES, _aged(20, 30, 20, 30, 20, 30), r"no training row has the age 'from 60' \(0 of 6"),
+        (TOYS, _changed("owner", "Al", "", *["Al"] * 4), "everybody's owner is 'Al', so there are"),
+        (TOYS, _changed("owner", *[""] * 6), "nobody's owner is known. Take it out of sensitive"),
+        ("sensitive_in_features = true\n" + TOYS, _changed("owner", "", "", ""),
+         "no training row has a value in column 'owner'. List it under ignored, or take it out of"),
+        (AGES, _aged(20, 30, 20, 30, 20, 30),
+         r"no row has the age 'from 60'\. Take it out of bins or groups"),
         (TOYS + "groups = { x = ['Al', 'Bo'] }", TOY_ROWS,
          r"train\.csv, line 4, column 'owner': 'Cy' is in none of the groups of sensitive\.owner"),
         (TOYS, _changed("size", 2.0, "4,0"),
@@ -297,6 +344,10 @@ def test_many_numbers_need_bins_and_many_words_do_not(tmp_path) -> None:
     message = r"sensitive column 'age' has 11 different numbers\. .*sensitive\.age\.bins = \[5\]"
     with pytest.raises(ZooError, match=message):
         _encoded(tmp_path, said + "[sensitive.age]", rows)
+    dates = [rows[0], *((size, f"1990-{int(size) % 51}", price) for size, _, price in rows[1:])]
+    message = "sensitive column 'age' has 51 different values, such as '1990-0', and at most 50 can"
+    with pytest.raises(ZooError, match=message):
+        _encoded(tmp_path, said + "[sensitive.age]", dates)
     words = [rows[0], *((size, f"c{age}", price) for size, age, price in rows[1:])]
     assert len(_encoded(tmp_path, said + "[sensitive.age]", words).z["age"].names) == 11
     few = [rows[0], *((size, int(age) % 10, price) for size, age, price in rows[1:])]
