@@ -259,7 +259,8 @@ def compare(
     """What every stack does to every risk: paired effects with intervals and verdicts.
 
     Effects are changes in susceptibility (0 chance, 1 total): above 0, the risk gets worse. q is
-    corrected over everything in the store, whatever is shown.
+    corrected over everything in the store, whatever is shown. Under some rows stand other measures
+    of the risk: their effect is the raw change in points, and p is not corrected.
 
     Example:
       harness compare --defense dpsgd --format json
@@ -295,7 +296,11 @@ def compare(
         if len({(r.model, r.model_key) for r in kept}) > len({r.model for r in kept}):
             vary.append("model_key")  # a name that stood for several recipes or weights
         header = vary + COLUMNS
-        table(header, [[_text(row, name) for name in header] for row in kept])
+        lines = []
+        for row in kept:
+            lines.append([_text(row, name) for name in header])
+            lines += [[_other(row, one, name) for name in header] for one in row.also]
+        table(header, lines)
         return
     from dataclasses import asdict
 
@@ -418,6 +423,21 @@ def _text(row: Any, name: str) -> Any:
     if name in ("effect", "ci_low", "ci_high", "utility_delta") and value is not None:
         return f"{100 * value:+.1f}"
     return f"{value:.3f}" if isinstance(value, float) and name != "q" else value
+
+
+def _other(row: Any, measure: Any, name: str) -> Any:
+    """What stands under ``name`` in the line of another measure below a row."""
+    match name:
+        case "metric":
+            return measure.name
+        case "n_seeds" | "baseline" | "defended" | "effect" | "ci_low" | "ci_high":
+            return _text(measure, name)
+        case "verdict":
+            return "raw change" + ("" if measure.p is None else f", p {measure.p:.4g}")
+        case "q" | "utility_delta":
+            return None
+        case _:
+            return _text(row, name)
 
 
 app.add_typer(detections_command.app)

@@ -19,7 +19,7 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from harness.results import Cell, Evaluation, Interaction, Verdict
+from harness.results import Cell, Evaluation, Interaction, OtherMeasure, Verdict
 from harness.store import Store
 from harness.types import Risk
 from zoo.home import Home
@@ -187,6 +187,7 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
     }
     raw = metrics[primary] if primary else (None, None)
     utility = [(b.utility, a.utility) for b, a in pairs]
+    also = _also(cell.risk, pairs)
     return Interaction(
         model=cell.model,
         dataset=cell.dataset,
@@ -221,20 +222,47 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
         evidence=pairs[0][1].evidence if pairs else {},
         model_key=cell.model_key,
         n_failed=len({e.cell.seed for e in (*baseline, *defended) if e.status == "failed"}),
-        aims_met=_aims_met(cell.risk, pairs) if cell.risk in meant else (),
+        also=also,
+        aims_met=_aims_met(cell.risk, also) if cell.risk in meant else (),
     )
 
 
-def _aims_met(risk: Risk, pairs: Sequence[tuple[Evaluation, Evaluation]]) -> tuple[str, ...]:
-    """Which of `AIMS` the defended side is shown to meet, in words; corrected by Bonferroni."""
+def _also(risk: Risk, pairs: Sequence[tuple[Evaluation, Evaluation]]) -> tuple[OtherMeasure, ...]:
+    """The effects on those of `AIMS` that were measured, defense meant for it or not."""
+    found = []
+    for name in AIMS.get(risk, {}):
+        both = [(b.metrics.get(name), a.metrics.get(name)) for b, a in pairs]
+        known = [(b, a) for b, a in both if b is not None and a is not None]
+        if not known:
+            continue
+        before, after = np.array(known).T
+        effect = paired(before, after)
+        found.append(
+            OtherMeasure(
+                name=name,
+                n_seeds=len(known),
+                baseline=float(before.mean()),
+                defended=float(after.mean()),
+                effect=effect.effect,
+                ci_low=effect.ci_low,
+                ci_high=effect.ci_high,
+                p=effect.p,
+            )
+        )
+    return tuple(found)
+
+
+def _aims_met(risk: Risk, also: Sequence[OtherMeasure]) -> tuple[str, ...]:
+    """Which of `AIMS` the defended side is shown to meet, in words.
+
+    Corrected by Bonferroni over them and the primary metric: each is a chance to be called
+    effective.
+    """
     aims = AIMS.get(risk, {})
     met = []
-    for name, (sign, words) in aims.items():
-        both = [(b.metrics.get(name), a.metrics.get(name)) for b, a in pairs]
-        change = np.array([sign * (a - b) for b, a in both if a is not None and b is not None])
-        if len(change) < MIN_SEEDS or change.mean() <= 0:
-            continue
-        if sign_flip(change) * len(aims) <= ALPHA:
+    for one in also:
+        sign, words = aims[one.name]
+        if one.p is not None and sign * one.effect > 0 and one.p * (len(aims) + 1) <= ALPHA:
             met.append(words)
     return tuple(met)
 

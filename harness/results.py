@@ -166,6 +166,33 @@ Verdict = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherMeasure:
+    """What a stack does to a risk by another metric than the primary one, paired by seed.
+
+    All numbers are of the raw metric, over the seeds where both sides have it.
+
+    Attributes:
+        name: Of the metric.
+        n_seeds: Number of pairs.
+        baseline: Mean without the stack.
+        defended: Mean with it.
+        effect: Mean paired difference, defended - baseline; the metric says which way is better.
+        ci_low: Lower end of the 95 % interval of the effect; None with one pair.
+        ci_high: Upper end.
+        p: Exact sign-flip test of no effect, not corrected for how many are looked at.
+    """
+
+    name: str
+    n_seeds: int
+    baseline: float
+    defended: float
+    effect: float
+    ci_low: float | None
+    ci_high: float | None
+    p: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Interaction:
     """One risk measured without and with a defense stack, paired by seed.
 
@@ -207,8 +234,8 @@ class Interaction:
         model_key: Digest of recipe or weights: models of one name may differ in it.
         n_failed: Seeds whose measurement failed on either side, and which are not in the means.
         q_equivalence: ``p_equivalence``, corrected like ``q``.
-        aims_met: What the stack is shown to do for its own risk by other measures than the primary
-            one, in words.
+        also: The effects on other measures of the same risk that a defense may be made for.
+        aims_met: What the stack is shown to do for its own risk by those, in words.
     """
 
     model: str
@@ -245,4 +272,5 @@ class Interaction:
     model_key: str = ""
     n_failed: int = 0
     q_equivalence: float | None = None
+    also: tuple[OtherMeasure, ...] = ()
     aims_met: tuple[str, ...] = ()

@@ -3,10 +3,10 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from harness.results import Cell, Evaluation, Interaction
+from harness.results import Cell, Evaluation, Interaction, OtherMeasure
 from harness.types import Regime, Risk
 from leaderboard.command import command
 from leaderboard.pages import page_of
@@ -126,6 +126,8 @@ def jsonable(value: object) -> Any:
     match value:
         case Mapping():
             return {str(key): jsonable(value[key]) for key in value}
+        case OtherMeasure():
+            return jsonable(asdict(value))
         case list() | tuple():
             return [jsonable(item) for item in value]
         case float() if not math.isfinite(value):

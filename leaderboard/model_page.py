@@ -48,7 +48,8 @@ class SeedTable:
         attack: By which attack.
         threat_model: By which attacker.
         evaluations: Sorted by defense, then seed.
-        metrics: Names of all their metrics, the primary one first.
+        metrics: Names of the metrics that have a column, the primary one first.
+        others: Names of the rest: of one group or class, and the ends of intervals.
         shared: Provenance that is equal for all of them, flattened.
         own: For each evaluation the rest of its provenance, flattened.
         pictures: Those of the first seed of every defense that has any.
@@ -59,6 +60,7 @@ class SeedTable:
     threat_model: str
     evaluations: tuple[Evaluation, ...]
     metrics: tuple[str, ...]
+    others: tuple[str, ...]
     shared: Mapping[str, object]
     own: tuple[Mapping[str, object], ...]
     pictures: tuple[Picture, ...]
@@ -161,7 +163,8 @@ def _seed_table(
     pictures: Mapping[str, Mapping[str, bytes]],
 ) -> SeedTable:
     primary = [e.primary for e in evaluations if e.primary is not None]
-    others = sorted({name for e in evaluations for name in e.metrics})
+    names = sorted({name for e in evaluations for name in e.metrics})
+    others = [name for name in names if name not in primary and _is_detail(name, names)]
     provenance = [_flat(e.provenance) for e in evaluations]
     shared = {
         name: value
@@ -173,13 +176,20 @@ def _seed_table(
         attack=attack,
         threat_model=threat_model,
         evaluations=tuple(evaluations),
-        metrics=tuple(dict.fromkeys([*primary, *others])),
+        metrics=tuple(dict.fromkeys([*primary, *(n for n in names if n not in others)])),
+        others=tuple(others),
         shared=shared,
         own=tuple(
             {name: value for name, value in one.items() if name not in shared} for one in provenance
         ),
         pictures=tuple(_pictures(evaluations, pictures)),
     )
+
+
+def _is_detail(name: str, names: Sequence[str]) -> bool:
+    """Whether a metric is of one group or class, or an end of another's interval."""
+    ends = [name.removesuffix(end) for end in ("_low", "_high") if name.endswith(end)]
+    return "[" in name or any(base in names for base in ends)
 
 
 def _pictures(

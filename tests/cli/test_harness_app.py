@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.results import Cell, Evaluation, Method
+from harness.store import Store
+from harness.types import Access, Regime, Risk, ThreatModel
+from zoo.home import Home
+
 BIN = Path(sys.executable).parent
 
 
@@ -171,6 +176,35 @@ def test_compare_as_a_table_fits_its_columns(measured) -> None:
         "threat_model", "defense", "risk", "attack", "metric", "n_seeds", "baseline", "defended",
         "effect", "ci_low", "ci_high", "q", "verdict", "utility_delta",
     ]  # fmt: skip
+
+
+def test_other_measures_of_a_risk_have_a_line_under_its_row(tmp_path) -> None:
+    store = Store(Home.open(tmp_path / "home"))
+    for seed in range(2):
+        for stack in ((), (Method("dpsgd", (), "dpsgd", Risk.MEMBERSHIP_INFERENCE),)):
+            store.put(_audited(stack, seed, 0.5 + 0.25 * len(stack) + seed / 4 * len(stack)))
+    (row,) = json.loads(call("compare", "--format", "json", home=tmp_path / "home").stdout)
+    (one,) = row["also"]
+    assert (one["name"], one["effect"], one["p"]) == ("demographic_parity_difference", 0.375, 0.5)
+    assert one["ci_low"] < 0.375 < one["ci_high"]
+    lines = call("compare", home=tmp_path / "home").stdout.splitlines()
+    assert "equalized_odds_difference" in lines[-2]
+    assert lines[-1].split() == [
+        "dpsgd", "discriminatory-behavior", "group-audit", "demographic_parity_difference", "2",
+        "0.500", "0.875", "+37.5", f"{100 * one['ci_low']:+.1f}", f"{100 * one['ci_high']:+.1f}",
+        "-", "raw", "change,", "p", "0.5", "-",
+    ]  # fmt: skip
+
+
+def _audited(stack, seed: int, parity: float) -> Evaluation:
+    cell = Cell(
+        model="m", model_key="k", dataset="d", fingerprint="f", regime=Regime.FROM_SCRATCH,
+        stack=stack, risk=Risk.DISCRIMINATORY_BEHAVIOR, attack=Method("group-audit"),
+        threat=ThreatModel(access=Access.LABELS), seed=seed,
+    )  # fmt: skip
+    primary = "equalized_odds_difference"
+    metrics = {primary: 0.1, "demographic_parity_difference": parity}
+    return Evaluation(cell=cell, status="ok", metrics=metrics, primary=primary, susceptibility=0.1)
 
 
 def test_plan_says_what_is_there_and_what_is_missing(measured) -> None:

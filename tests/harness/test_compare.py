@@ -341,3 +341,51 @@ def test_a_defense_for_another_risk_meets_no_aim_of_fairness() -> None:
         for e in _both(risk, FLAT, FLAT)
     ]
     assert [row.aims_met for row in compare(found)] == [()]
+
+
+def _fair(values, *, metric="demographic_parity_difference", guards=None):
+    """Evaluations of pairs of a raw metric, of which None is not measured; odds stay as they are."""
+    risk = Risk.DISCRIMINATORY_BEHAVIOR
+    defense = Method("fair", (), "fair", guards or risk)
+    return [
+        replace(e, metrics={**e.metrics, metric: value})
+        for seed, pair in enumerate(values)
+        for stack, value in zip(((), (defense,)), pair, strict=True)
+        for e in [_evaluation(stack, risk, seed, FLAT[seed])]
+    ]
+
+
+@pytest.mark.parametrize("guards", [Risk.DISCRIMINATORY_BEHAVIOR, MI])
+def test_another_measure_has_an_effect_of_its_own_whoever_moves_it(guards) -> None:
+    pairs = [(0.5, 0.3), (0.6, 0.5), (0.4, None), (0.7, 0.4), (None, 0.4), (0.5, 0.55)]
+    (row,) = compare(_fair(pairs, guards=guards))
+    (one,) = row.also
+    d = np.array([-0.2, -0.1, -0.3, 0.05])
+    half = stats.t.ppf(0.975, 3) * d.std(ddof=1) / 2
+    assert (one.name, one.n_seeds) == ("demographic_parity_difference", 4)
+    assert (one.baseline, one.defended) == pytest.approx((0.575, 0.4375))
+    assert (one.effect, one.ci_low, one.ci_high) == pytest.approx(
+        (d.mean(), d.mean() - half, d.mean() + half)
+    )
+    # Of sixteen ways to set the signs, two have all alike and two have only the smallest other.
+    assert one.p == pytest.approx(4 / 16)
+    assert (row.n_seeds, row.effect, row.aims_met) == (6, 0, ())
+
+
+def test_another_measure_of_one_pair_has_no_interval_and_of_none_is_left_out() -> None:
+    (row,) = compare(_fair([(0.5, 0.3), (None, 0.2)]))
+    (one,) = row.also
+    assert (one.n_seeds, one.ci_low, one.ci_high, one.p) == (1, None, None, None)
+    assert one.effect == pytest.approx(-0.2)
+    (row,) = compare(_fair([(None, 0.3), (0.2, None)]))
+    assert row.also == ()
+    assert compare(_both(EVASION, FLAT, FLAT))[0].also == ()
+
+
+@pytest.mark.parametrize(("wrong", "p", "met"), [((), 2 / 256, True), ((2,), 6 / 256, False)])
+def test_aims_are_corrected_for_how_many_there_are_with_the_primary(wrong, p, met) -> None:
+    """.0234 is below .05 / 2, and above .05 / 3."""
+    changes = [size if size in wrong else -size for size in range(1, 9)]
+    (row,) = compare(_fair([(0.5, 0.5 + change / 100) for change in changes]))
+    assert row.also[0].p == pytest.approx(p)
+    assert bool(row.aims_met) == met

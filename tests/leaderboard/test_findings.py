@@ -3,6 +3,7 @@
 import math
 import random
 
+from harness.results import OtherMeasure
 from harness.types import Regime, Risk
 from leaderboard.findings import by_regime, export, findings, in_order
 
@@ -82,3 +83,17 @@ def test_an_exported_interaction_holds_what_json_can_say(interaction):
     assert record["p"] is None
     assert record["regime"] == "from-scratch"
     assert record["metrics"]["fidelity"] == [0.9124, 0.9401]
+
+
+def test_another_measure_is_exported_field_by_field(interaction):
+    one = OtherMeasure(
+        name="worst_group_accuracy", n_seeds=1, baseline=0.5, defended=0.6, effect=0.1,
+        ci_low=None, ci_high=None, p=None,
+    )  # fmt: skip
+
+    (record,) = export(interaction(also=(one,)))["also"]
+
+    assert record == {
+        "name": "worst_group_accuracy", "n_seeds": 1, "baseline": 0.5, "defended": 0.6,
+        "effect": 0.1, "ci_low": None, "ci_high": None, "p": None,
+    }  # fmt: skip

@@ -72,6 +72,18 @@ def test_the_primary_metric_comes_first(evaluation):
     assert section.seed_tables[0].metrics == ("z", "a", "b")
 
 
+def test_metrics_of_one_group_and_ends_of_intervals_have_no_column(evaluation):
+    names = ["gap", "gap_low", "gap_high", "gap [class 3]", "accuracy[sex=f]", "n_low", "odds_low"]
+    measured = [evaluation(metrics=dict.fromkeys([*names, "odds"], 0.5), primary="odds_low")]
+
+    (section,) = model_page("digits-cnn", {}, [], measured, {}).sections
+    (table,) = section.seed_tables
+
+    # n_low is no end of anything, and the primary metric is always shown.
+    assert table.metrics == ("odds_low", "gap", "n_low", "odds")
+    assert table.others == ("accuracy[sex=f]", "gap [class 3]", "gap_high", "gap_low")
+
+
 def test_findings_are_grouped_by_defense(interaction):
     found = findings(
         [

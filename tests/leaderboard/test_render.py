@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from harness.results import Method
+from harness.results import Method, OtherMeasure
 from harness.types import Access, Regime, Risk, ThreatModel
 from leaderboard.render import render
 from leaderboard.tables import tables
@@ -162,6 +162,20 @@ def test_a_model_page_has_facts_settings_evidence_p_values_and_the_command(inter
         "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11",
     ):
         assert words in page
+
+
+def test_effects_by_other_measures_and_metrics_of_groups_are_on_the_page(interaction, evaluation):
+    one = OtherMeasure(
+        name="worst_group_accuracy", n_seeds=12, baseline=0.5, defended=0.625, effect=0.125,
+        ci_low=0.1, ci_high=0.15, p=0.0005,
+    )  # fmt: skip
+    measured = evaluation(metrics={"fidelity": 0.5, "accuracy[sex=f]": 0.25})
+
+    page = text(site([interaction(also=(one,))], [measured])["models/digits-cnn.html"])
+
+    assert "worst_group_accuracy 0.500 → 0.625; +12.5 [+10.0, +15.0] , p <0.001" in page
+    assert "1 metric accuracy[sex=f] 0.250 0.934 94.1%" in page
+    assert "other measures" not in text(site([interaction()])["models/digits-cnn.html"])
 
 
 def test_a_model_that_left_the_catalog_says_so(interaction):
