@@ -32,7 +32,8 @@ class AdversarialDebiasing(OfAttribute):
     The adversary is a small network that takes a step of its own on every batch before its error
     counts. It sees the scores: on logits the model wins by making them large, and on digits that
     ended most trainings. Its error is the cross-entropy with all groups weighed the same, as a
-    share of that of guessing, so that one weight fits attributes of any number of values.
+    share of that of guessing among the groups that are there, so that one weight fits attributes of
+    any number of values.
 
     This is the minimax game of Louppe et al. Zhang et al. also take from the model's gradient its
     part along the adversary's, so that no step of the model helps the adversary. That needs the
@@ -125,8 +126,8 @@ class Adversary:
         if not told_label:
             sizes = sizes.sum(1, keepdim=True).expand(-1, classes)
         there = (sizes > 0).sum(0).clamp(min=1)
-        # All groups (of a class) weigh the same, and a guess has an error of 1 on average.
-        self._weights = sizes.sum(0) / (there * sizes.clamp(min=1)) / math.log(groups)
+        # All groups (of a class) weigh the same, and a guess is wrong by 1 on average.
+        self._weights = sizes.sum(0) / (there * sizes.clamp(min=1)) / there.clamp(min=2).log()
         with seeded("adversary", seed):
             self._net = nn.Sequential(
                 nn.Linear(classes * (2 if told_label else 1), hidden),

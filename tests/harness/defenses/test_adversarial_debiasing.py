@@ -97,10 +97,28 @@ def test_all_groups_weigh_the_same_and_a_guess_is_wrong_by_one() -> None:
 
 
 def test_a_class_with_one_group_only_and_a_group_without_anybody() -> None:
+    """Who guesses among all three is worse than who knows that there are two: log 3 to log 2."""
     adversary = _guessing(_adversary([[3.0, 2.0], [3.0, 0.0], [0.0, 0.0]]))
     y, groups = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0])
     found = adversary.error(torch.rand(3, 2), y, groups)
-    assert found.tolist() == pytest.approx([1.0, 1.0, 1.0])
+    assert found.tolist() == pytest.approx([math.log2(3)] * 3)
+
+
+@pytest.mark.parametrize("told_label", [True, False])
+def test_a_guess_is_wrong_by_one_however_many_values_nobody_has(told_label) -> None:
+    """Ten values, of which two are there; in class 2 three."""
+    groups = torch.tensor([3, 3, 7, 7, 3, 7, 5] * 30)
+    y = torch.tensor([0, 1, 0, 1, 2, 2, 2] * 30)
+    sizes = [[float(((groups == g) & (y == c)).sum()) for c in range(3)] for g in range(10)]
+    adversary = _adversary(sizes, told_label=told_label)
+    scores = torch.full((210, 3), 1 / 3)
+    for _ in range(400):
+        adversary.learn(scores, y, groups)
+    found = adversary.error(scores, y, groups)
+    assert found.mean().item() == pytest.approx(1, abs=0.02)
+    if told_label:
+        for label in range(3):
+            assert found[y == label].mean().item() == pytest.approx(1, abs=0.03)
 
 
 def test_it_learns_what_there_is_to_learn() -> None:
