@@ -36,11 +36,12 @@ class CorrelationRemover(OfAttribute):
     answers without anybody mapping them before. The columns themselves become 0.
 
     What is uncorrelated can still depend on the group, and a network that is not linear may find
-    it.
+    it. Of several attributes, the correlation with each value of each is removed, not that with
+    their combinations: the crossed groups are products of columns, which no affine map sees.
 
     Attributes:
-        attribute: The sensitive attribute, or several, such as ``sex+race``; the dataset's first
-            one if not given.
+        attribute: The sensitive attribute, or several side by side, such as ``sex+race``; the
+            dataset's first one if not given.
         alpha: Share of the correlation that is removed; the columns of the group are always.
     """
 

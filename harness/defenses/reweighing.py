@@ -26,6 +26,9 @@ class Reweighing(OfAttribute):
     Nobody is left out. Examples that count more or less already are counted so, and their weights
     multiplied. Those that nobody is behind, such as marks, are not counted and keep their weight.
 
+    DP-SGD clips what counts more down to what the others have, so that little is left of the
+    weights unless its max_grad_norm is large.
+
     Attributes:
         attribute: The sensitive attribute, or several crossed, such as ``sex+race``; the dataset's
             first one if not given.

@@ -127,6 +127,21 @@ def test_what_the_network_sees_is_uncorrelated_with_the_group(people, job) -> No
     assert correlation(_seen(model, people.x[made.index])).abs().max() < 1e-5
 
 
+def test_of_several_attributes_each_is_taken_out_but_not_their_combination() -> None:
+    """A feature that says whether two attributes are alike goes with neither of them."""
+    rng = np.random.default_rng(0)
+    sex, race = rng.integers(2, size=4000), rng.integers(2, size=4000)
+    pay = 0.2 * sex + 0.1 * race + rng.random(4000)
+    alike = (sex == race) + 0.5 * rng.random(4000)
+    x = np.column_stack([np.eye(2)[sex], np.eye(2)[race], pay, alike])
+    weight, bias = uncorrelated(torch.from_numpy(x), torch.arange(4), 1.0)
+    left = nn.functional.linear(torch.from_numpy(x), weight, bias).numpy()[:, 4:]
+    for value in (sex, race):
+        for column in left.T:
+            assert abs(np.corrcoef(column, value)[0, 1]) < 1e-9
+    assert abs(np.corrcoef(left[:, 1], sex == race)[0, 1]) > 0.9
+
+
 def test_the_scaling_of_the_input_comes_before_the_map(people, job) -> None:
     made = job(CorrelationRemover(), mean=(0.3,), std=(0.5,))
     model = _train(people, made).model
