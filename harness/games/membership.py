@@ -145,7 +145,10 @@ def _shadows(attack: Attack, setting: Setting) -> int:
 
 
 def play(attack: Attack, table: Table) -> Outcome:
-    """Hand out equally many members and non-members, shuffled, and judge the scores."""
+    """Hand out equally many members and non-members, shuffled, and judge the scores.
+
+    Scores that say nothing are flagged: their AUC of .5 is no finding about the model.
+    """
     if isinstance(attack, PlantsCanaries):
         return canaries.play(attack, table)
     dealt = deal(attack, table.setting)
@@ -169,6 +172,12 @@ def play(attack: Attack, table: Table) -> Outcome:
             "members": len(dealt.members),
             "non_members": len(dealt.others),
             "on_both_sides": dealt.ambiguous,
+            "flags": list(_flags(values)),
         },
         images={"roc": log_roc(values, truth.numpy())},
     )
+
+
+def _flags(scores: np.ndarray) -> tuple[str, ...]:
+    """Reasons for doubt in an attack's scores (n,), for people."""
+    return ("all candidates have the same score",) if np.ptp(scores) == 0 else ()

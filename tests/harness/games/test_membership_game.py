@@ -88,6 +88,23 @@ def test_an_attacker_with_the_weights_leaves_the_guard_behind(table, monkeypatch
     assert torch.equal(seen[1].scores(x), expected[1])
 
 
+@pytest.mark.parametrize(
+    ("spread", "flags"), [(0.0, ["all candidates have the same score"]), (0.1, [])]
+)
+def test_scores_that_are_all_the_same_are_flagged_in_the_evidence(
+    digits, measure, spread, flags
+) -> None:
+    """A model that answers everything alike is equally sure of all, or differs by the label."""
+    model = nets.build("mlp-32", (1, 8, 8), 10).eval()
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    last = [p for p in model.parameters()][-1]
+    last.data.copy_(spread * torch.arange(10.0))
+    found, _ = measure(digits, model, 0, "loss-threshold")
+    assert found.evidence["flags"] == flags
+    assert (found.metrics["auc"] == 0.5) == (spread == 0)
+
+
 def _twins(table, rows: torch.Tensor, of: torch.Tensor):
     """The table with the examples ``rows`` made equal to ``of``, label and all."""
     x, y = table.dataset.x.clone(), table.dataset.y.clone()
