@@ -22,7 +22,7 @@ from harness.request import Request
 from harness.results import Cell, Method
 from harness.seeds import derive, seeded
 from harness.stack import Stack
-from harness.training import Job
+from harness.training import Job, check_data
 from harness.types import NotApplicableError, Regime, Risk, ThreatModel
 from harness.workshop import trusted_index
 from zoo import nets
@@ -131,6 +131,7 @@ def _for_model(
     bases: Mapping[str, str],
 ) -> list[Planned]:
     dataset = datasets[entry.dataset]
+    check_data(entry, dataset)
     recipe, changed = _recipe(entry, settings.get(RECIPE, {}))
     found = []
     tried: set[tuple[Regime, Method, int]] = set()

@@ -13,7 +13,7 @@ from harness import datasets
 from harness.datasets import Dataset, Quarters
 from harness.metrics.classification import accuracy
 from harness.target import BlackBox
-from harness.training import Job, train_alone
+from harness.training import Job, check_data, train_alone
 from harness.types import Access, Regime
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
@@ -107,4 +107,5 @@ def _one_thread() -> Iterator[None]:
 def _job(entry: ModelEntry, dataset: Dataset, split: Quarters) -> Job:
     if entry.recipe is None:
         raise ZooError(f"Model {entry.name!r} has no recipe to train it from.")
+    check_data(entry, dataset)
     return Job.of(entry, dataset, split.target_train, recipe=entry.recipe, seed=SEED)

@@ -182,7 +182,7 @@ def _attribute(cells: Cells, sensitive: Sensitive, description: Description) -> 
             f"values, such as {known[0]!r}, and at most {MOST_WORDS} can be groups. Join them in "
             f"sensitive.{sensitive.name}.groups in {description.path}, or leave the attribute out."
         )
-    return _coded(values, known)
+    return _coded(list(values), known)
 
 
 def _coded(groups: Sequence[str | None], names: Sequence[str]) -> Attribute:

@@ -23,6 +23,7 @@ from harness.types import NotApplicableError, Split
 from harness.workshop import Workshop, trusted_index
 from zoo import nets
 from zoo.entry import ModelEntry
+from zoo.errors import ZooError
 from zoo.files import digest
 from zoo.recipe import Recipe
 
@@ -31,6 +32,26 @@ if TYPE_CHECKING:
 
 ARTIFACT_FORMAT = 2
 """Part of every job's key: raise it when training changes what a job gives."""
+
+
+def check_data(entry: ModelEntry, dataset: Dataset) -> None:
+    """Refuse a dataset that is no longer what a model of the catalog was entered for.
+
+    Images may have another size: the network scales them. What a published model of images calls
+    its classes is its publisher's affair.
+
+    Raises:
+        ZooError: A table has other features, or a model to be trained is for other classes.
+    """
+    tables = 1 in (len(entry.input_shape), len(dataset.input_shape))
+    reshaped = tables and entry.input_shape != dataset.input_shape
+    if reshaped or (entry.recipe is not None and entry.num_classes != dataset.num_classes):
+        took, has = ("x".join(map(str, one.input_shape)) for one in (entry, dataset))
+        raise ZooError(
+            f"{entry.name} was added for {took} features and {entry.num_classes} classes, but "
+            f"{dataset.name} has {has} and {dataset.num_classes} now. Add it again under another "
+            f"name with zoo add --train, or get the data that it was added for."
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

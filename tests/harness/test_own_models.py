@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import own_models
+from harness import datasets, own_models
 from harness.datasets import Source
+from harness.selftrained import SelfTrained
+from zoo.add_trained import add_trained
 from zoo.errors import ZooError
+from zoo.home import Home
 from zoo.recipe import Recipe
 
 BIN = Path(sys.executable).parent
@@ -93,3 +96,16 @@ def test_a_users_own_table_is_trained_shown_and_evaluated(tmp_path: Path, tables
     )  # fmt: skip
     assert (row["regime"], row["status"]) == ("from-scratch", "ok")
     assert row["accuracy"] == pytest.approx(fetched["accuracy"])
+
+
+def test_a_table_that_changed_is_not_trained_on(tmp_path: Path, tables: Path) -> None:
+    home, source = Home.open(tmp_path / "home"), Source(data_dir=tables)
+    entry = add_trained(
+        home, name="me/credit", data=own_models.facts("credit", source), architecture="mlp-32",
+        recipe=Recipe(epochs=1),
+    )  # fmt: skip
+    described = (tables / "credit.toml").read_text()
+    (tables / "credit.toml").write_text(f'ignored = ["age"]\n{described}')
+    datasets.load.cache_clear()
+    with pytest.raises(ZooError, match="added for 5 features and 2 classes, but credit has 4 and"):
+        SelfTrained().fetch(entry, home, data_dir=tables)

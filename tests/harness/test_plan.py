@@ -9,6 +9,7 @@ from harness import datasets, registry, request
 from harness.datasets import quarters
 from harness.plan import FINE_TUNING, plan
 from harness.request import Request
+from harness.training import check_data
 from harness.types import Access, Attribute, Aux, Regime, Risk
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import UnknownNameError, ZooError
@@ -473,3 +474,21 @@ def test_adversaries_are_read_from_texts() -> None:
     for text in ("", "both"):
         with pytest.raises(UnknownNameError, match="adversary"):
             request.adversaries([text])
+
+
+def test_data_that_are_not_what_a_model_was_added_for_are_refused(make, tiny) -> None:
+    rows = replace(SCRATCH, name="me/loans-mlp", dataset="tiny", input_shape=(6,), num_classes=3)
+    table = replace(tiny, name="loans", x=torch.rand(64, 7))
+    said = (
+        "me/loans-mlp was added for 6 features and 3 classes, but loans has 7 and 3 now. Add it "
+        "again under another name with zoo add --train, or get the data that it was added for."
+    )
+    for entry, data in ((rows, table), (replace(rows, recipe=None), table)):
+        with pytest.raises(ZooError) as caught:
+            check_data(entry, data)
+        assert str(caught.value) == said
+    check_data(replace(rows, input_shape=(7,)), table)
+    with pytest.raises(ZooError, match="features and 2 classes, but tiny has 1x4x4 and 3 now"):
+        make(models=(replace(rows, input_shape=(1, 4, 4), num_classes=2),))
+    # Images are scaled, and what is published may have other classes.
+    check_data(replace(PUBLISHED, input_shape=(1, 32, 32), num_classes=1000), tiny)
