@@ -1,8 +1,12 @@
 """Rates of groups from the table of group by label by answer, and what luck does to them.
 
-Whoever draws examples anew with replacement draws such a table from a multinomial distribution with
-the observed shares, and a rate depends on the table alone. So tables are drawn here in place of
-examples: the law is the same, and a thousand draws take milliseconds.
+A rate depends on the table alone, so tables are drawn here in place of examples: the law is the
+same, and a thousand draws take milliseconds.
+
+References:
+    Rubin (1981). The Bayesian Bootstrap. Annals of Statistics.
+    Dempster (1966). New Methods for Reasoning Towards Posterior Distributions Based on Sample Data.
+        Annals of Mathematical Statistics.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ CONFIDENCE = 0.95
 """Of every interval."""
 
 DRAWS = 1_000
-"""Tables that an interval rests on."""
+"""Of every rate, for an interval."""
 
 SHUFFLES = 200
 """Tables that a mean under chance rests on."""
@@ -33,6 +37,9 @@ SHUFFLES = 200
 Rates = Mapping[str, np.ndarray]
 """By name, (..., groups, classes): of each class against all others. The accuracy, and the share of
 all examples, are the same for every class."""
+
+Ends = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""By name of a rate, the least and the most that it is in each draw: (draws, groups, classes)."""
 
 
 def counted(
@@ -64,12 +71,12 @@ def resting_on(table: np.ndarray, classes: Sequence[int]) -> dict[str, np.ndarra
     }
 
 
-def rates(table: np.ndarray, classes: Sequence[int]) -> dict[str, np.ndarray]:
-    """`Rates` of tables (..., groups, classes, classes); NaN where one rests on nothing."""
+def counts(table: np.ndarray, classes: Sequence[int]) -> dict[str, np.ndarray]:
+    """How many of the examples that a rate rests on count for it, as `Rates`."""
     positive, called = table.sum(-1)[..., classes], table.sum(-2)[..., classes]
     right = np.diagonal(table, axis1=-2, axis2=-1)
     hits = right[..., classes]
-    above = {
+    return {
         "selection_rate": called,
         "base_rate": positive,
         "accuracy": np.broadcast_to(right.sum(-1)[..., None], positive.shape),
@@ -77,7 +84,11 @@ def rates(table: np.ndarray, classes: Sequence[int]) -> dict[str, np.ndarray]:
         "fpr": called - hits,
         "ppv": hits,
     }
-    below = resting_on(table, classes)
+
+
+def rates(table: np.ndarray, classes: Sequence[int]) -> dict[str, np.ndarray]:
+    """`Rates` of tables (..., groups, classes, classes); NaN where one rests on nothing."""
+    above, below = counts(table, classes), resting_on(table, classes)
     with np.errstate(invalid="ignore", divide="ignore"):
         return {name: above[name] / below[name] for name in above}
 
@@ -118,11 +129,30 @@ def worst(gap: np.ndarray) -> np.ndarray:
     return np.where(defined.any(-1), np.where(defined, gap, -np.inf).max(-1), np.nan)
 
 
-def redrawn(table: np.ndarray) -> np.ndarray:
-    """`DRAWS` tables of examples that are drawn from those of ``table`` with replacement."""
-    n = int(table.sum())
-    flat = np.random.default_rng(0).multinomial(n, table.ravel() / n, size=DRAWS)
-    return flat.reshape(DRAWS, *table.shape)
+def redrawn(table: np.ndarray, classes: Sequence[int]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """`DRAWS` of every rate from the examples it rests on and one more, as `Ends`.
+
+    This is Rubin's bootstrap, in which every example gets a random weight instead of being drawn or
+    not. Without the one more, a rate of 0 or 1 would be the same in every draw, however few
+    examples it rests on, and the interval would exclude a truth of .95. What the one more would be
+    answered is not known. So each draw has two ends: it counts against the rate, or for it. Alone,
+    the lower 2.5 % of the one and the upper 2.5 % of the other are the ends of Clopper and
+    Pearson's interval. With many examples, one more does not matter.
+    """
+    rng = np.random.default_rng(0)
+    above, below = counts(table, classes), resting_on(table, classes)
+    found = {}
+    for name, shape in ((name, n.shape) for name, n in below.items()):
+        columns = slice(1) if name == "accuracy" else slice(None)  # one number for all classes
+        for_it, n = above[name][:, columns], below[name][:, columns]
+        size = (DRAWS, *n.shape)
+        pro, con = rng.standard_gamma(for_it, size), rng.standard_gamma(n - for_it, size)
+        more = rng.standard_exponential(size)
+        total = pro + con + more
+        found[name] = tuple(
+            np.broadcast_to(share / total, (DRAWS, *shape)) for share in (pro, pro + more)
+        )
+    return found
 
 
 def shuffled(table: np.ndarray) -> np.ndarray:
@@ -143,7 +173,7 @@ def shuffled(table: np.ndarray) -> np.ndarray:
     return found
 
 
-def margins(observed: Rates, drawn: Rates, judged: Rates) -> dict[str, float]:
+def margins(observed: Rates, drawn: Ends, judged: Rates) -> dict[str, float]:
     """How far from the observed worst difference the true one may be, for each of `GAPS`.
 
     The quantile of a difference in redrawn tables would not do: a difference is never negative, so
@@ -154,16 +184,19 @@ def margins(observed: Rates, drawn: Rates, judged: Rates) -> dict[str, float]:
 
     Args:
         observed: Rates (groups, classes).
-        drawn: The same of redrawn tables, (draws, groups, classes).
+        drawn: The same of redrawn tables.
         judged: For each rate (groups, classes) bool, which groups count.
 
     Returns:
         By name; NaN where the difference is not defined.
     """
-    away = gaps({name: drawn[name] - observed[name] for name in observed}, judged)
+    away = {
+        name: _farthest(high - observed[name], observed[name] - low, judged[name])
+        for name, (low, high) in drawn.items()
+    }
     return {
-        name: _quantile(worst(np.where(np.isfinite(gap), away[name], np.nan)))
-        for name, gap in gaps(observed, judged).items()
+        name: _quantile(worst(np.stack([away[rate] for rate in about]).max(0)))
+        for name, about in GAPS.items()
     }
 
 
@@ -172,10 +205,66 @@ def margin_of_least(observed: np.ndarray, drawn: np.ndarray, judged: np.ndarray)
 
     Args:
         observed: (groups,).
-        drawn: (draws, groups).
+        drawn: (2, draws, groups), both ends.
         judged: (groups,) bool, which groups count.
     """
-    return _quantile(worst(np.abs(drawn - observed)[:, judged])) if judged.any() else np.nan
+    if not judged.any():
+        return np.nan
+    low, high = drawn
+    return _quantile(worst(np.maximum(high - observed, observed - low)[:, judged]))
+
+
+def ratio_ends(table: np.ndarray, drawn: Ends, judged: np.ndarray) -> tuple[float, float]:
+    """Ends of the 95 % interval of the smallest ratio of two groups' shares of positive answers.
+
+    As `margins`, with ratios in place of differences: what no pair is off by more than. Where a
+    group has no positive answer, its true share may be as near to 0 as you like, and so may the
+    ratio; the upper end then takes half an answer for none.
+
+    Args:
+        table: Counts of positive answers, and of examples: (2, groups, classes).
+        drawn: Of redrawn tables.
+        judged: (groups, classes) bool, which groups count.
+
+    Returns:
+        Both NaN where no ratio is defined.
+    """
+    given, n = table
+    judged = judged & (np.where(judged, given, 0).sum(0) > 0) & (judged.sum(0) >= 2)
+    if not judged.any():
+        return np.nan, np.nan
+    centre = np.log(np.where(judged, np.maximum(given, 0.5) / np.maximum(n, 1), 1.0))
+    low, high = drawn["selection_rate"]
+    with np.errstate(divide="ignore"):  # of draws of no answer at all, which are left out
+        up, down = np.log(high) - centre, centre - np.log(low)
+    factor = np.exp(_quantile(worst(_farthest(up, down, judged, below=judged & (given > 0)))))
+    least = np.where(judged, centre, np.inf).min(0)
+    smallest = np.exp((least - np.where(judged, centre, -np.inf).max(0))[judged.any(0)].min())
+    nobody = (judged & (given == 0)).any()
+    return 0.0 if nobody else smallest / factor, min(1.0, smallest * factor)
+
+
+def _farthest(
+    up: np.ndarray, down: np.ndarray, judged: np.ndarray, below: np.ndarray | None = None
+) -> np.ndarray:
+    """The most by which one group may be too high, and another too low, at once.
+
+    Args:
+        up: (draws, groups, classes), how far above what was observed.
+        down: Likewise, how far below.
+        judged: (groups, classes) bool, which groups count.
+        below: Which of them may be the one that is below; all if not given.
+
+    Returns:
+        (draws, classes), NaN where there are no two groups.
+    """
+    up = np.where(judged, up, -np.inf)
+    down = np.where(judged if below is None else below, down, -np.inf)
+    farthest = np.full(up[:, 0].shape, -np.inf)
+    for i in range(len(judged)):
+        others = np.delete(down, i, axis=1).max(1, initial=-np.inf)
+        np.maximum(farthest, up[:, i] + others, out=farthest)
+    return np.where(np.isfinite(farthest), farthest, np.nan)
 
 
 def _quantile(distance: np.ndarray) -> float:

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, precision_score
+from statsmodels.stats.proportion import proportion_confint
 
 from harness.metrics import group_tables
 from harness.metrics.fairness import fairness
@@ -125,6 +127,42 @@ def test_nobody_selected_is_no_ratio() -> None:
     assert found["predictive_parity_difference"] is None
 
 
+def test_one_group_that_is_large_enough_has_no_ratio_to_another() -> None:
+    found = metrics_of((0, 1, 1, 20), (0, 0, 0, 20), (1, 1, 1, 3), smallest=5)
+    for name in ("demographic_parity_difference", "demographic_parity_ratio", "p_rule"):
+        for end in ("", "_low", "_high"):
+            assert found[f"{name}{end}"] is None
+
+
+def test_where_one_class_has_a_ratio_the_others_do_not_matter() -> None:
+    """Nobody is given class 2: it has no ratio, and the intervals are of the other two."""
+    found = metrics_of((0, 0, 0, 30), (0, 1, 1, 10), (1, 0, 0, 20), (1, 1, 1, 20), num_classes=3)
+    assert found["demographic_parity_ratio"] == pytest.approx(0.5)
+    assert 0 < found["demographic_parity_ratio_low"] < 0.5 < found["demographic_parity_ratio_high"]
+
+
+def test_a_group_of_which_nobody_is_selected_may_still_have_a_share() -> None:
+    """None of 40, beside a half: up to about .072 of them by luck, so the ratio is up to .15."""
+    found = metrics_of((0, 0, 0, 40), (1, 0, 0, 1000), (1, 1, 1, 1000))
+    assert (found["p_rule"], found["p_rule_low"]) == (0, 0)
+    assert found["p_rule_high"] == pytest.approx(100 * (1 - 0.05 ** (1 / 40)) / 0.5, rel=0.1)
+    assert found["p_rule_high"] == 100 * found["demographic_parity_ratio_high"]
+
+
+def test_the_rates_of_groups_have_clopper_and_pearsons_intervals() -> None:
+    found = metrics_of(*HAND)
+    assert (found["ppv[b]"], found["fpr[b]_low"], found["tpr[a]"]) == (1, 0, 0.8)
+    assert found["ppv[b]_low"] == pytest.approx(0.025)  # one of one
+    assert found["fpr[b]_high"] == pytest.approx(1 - 0.025 ** (1 / 6))
+    for rate in ("selection_rate", "tpr", "ppv", "accuracy"):
+        assert found[f"{rate}[a]_low"] < found[f"{rate}[a]"] < found[f"{rate}[a]_high"]
+    few = metrics_of(*HAND, smallest=5)
+    assert (few["tpr[b]_low"], few["tpr[b]_high"]) == (None, None)
+    three = metrics_of((0, 2, 2, 9), (1, 2, 2, 9), num_classes=3)
+    assert three["accuracy[a]_low"] == pytest.approx(0.025 ** (1 / 9))
+    assert "tpr[a]_low" not in three
+
+
 def test_of_more_classes_those_that_cannot_be_judged_are_left_out_and_counted() -> None:
     found = fairness(
         *examples(
@@ -138,40 +176,83 @@ def test_of_more_classes_those_that_cannot_be_judged_are_left_out_and_counted() 
     assert found.too_small == {"b": ["tpr of class 2", "ppv of class 2"]}
 
 
-def test_calibration_is_how_far_confidence_is_from_accuracy() -> None:
+def test_calibration_is_how_far_scores_are_from_what_is_true() -> None:
     predicted, y, group = examples((0, 1, 1, 6), (0, 0, 1, 4), (1, 1, 1, 10))
     scores = np.tile(np.array([[0.1, 0.9]]), (20, 1))
     found = fairness(predicted, y, group, NAMES, num_classes=2, smallest=1, scores=scores).metrics
-    assert found["ece[a]"] == pytest.approx(0.9 - 0.6, abs=1e-6)
-    assert found["ece[b]"] == pytest.approx(1 - 0.9, abs=1e-6)
-    assert found["calibration_difference"] == pytest.approx(0.2, abs=1e-6)
+    assert (found["ece[a]"], found["ece[b]"]) == (pytest.approx(0.9 - 0.6), pytest.approx(0.1))
+    assert found["calibration_difference"] == pytest.approx(0.2)
+    assert found["miscalibration[a]"] == pytest.approx(0.9 - 0.6)
+    assert found["miscalibration[b]"] == pytest.approx(0.9 - 1)
+    assert found["miscalibration_difference"] == pytest.approx(0.4)
 
 
-def _slow_ece(scores: np.ndarray, y: np.ndarray) -> float:
-    sure, right = scores.max(1), scores.argmax(1) == y
-    bins = np.minimum((sure * 15).astype(int), 14)
-    return sum(
-        abs(sure[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean()
-        for b in np.unique(bins)
-    )
+def test_who_is_underrated_at_every_score_is_seen() -> None:
+    """Ten points more are true of group b, whatever the score: of .2 and .8, .3 and .9.
+
+    The surer class is .8 for both, and as often right in both: (.7 + .9) / 2.
+    """
+    cells = [(0, 1, 1, 80), (0, 0, 1, 20), (0, 1, 0, 20), (0, 0, 0, 80),
+             (1, 1, 1, 90), (1, 0, 1, 10), (1, 1, 0, 30), (1, 0, 0, 70)]  # fmt: skip
+    one = np.where(examples(*cells)[0] == 1, 0.8, 0.2)
+    found = metrics_of(*cells, scores=np.stack([1 - one, one], 1))
+    assert found["ece[a]"] == pytest.approx(0)
+    assert (found["ece[b]"], found["calibration_difference"]) == pytest.approx((0.1, 0.1))
+    assert found["miscalibration[b]"] == pytest.approx(-0.1)
 
 
-def test_calibration_equals_its_definition() -> None:
+def test_errors_that_cancel_out_within_a_group_are_seen_by_bins_alone() -> None:
+    predicted, y, group = examples((0, 1, 1, 8), (0, 0, 1, 2), (0, 1, 0, 2), (0, 0, 0, 8),
+                                   (1, 1, 1, 10), (1, 0, 0, 10))  # fmt: skip
+    one = np.where(predicted == 1, 0.8, 0.2)
+    found = fairness(predicted, y, group, NAMES, num_classes=2, smallest=1,
+                     scores=np.stack([1 - one, one], 1)).metrics  # fmt: skip
+    assert found["calibration_difference"] == pytest.approx(0.2)
+    assert found["miscalibration_difference"] == pytest.approx(0)
+
+
+def _slow_ece(score: np.ndarray, truth: np.ndarray) -> float:
+    """By scikit-learn's bins of one class's score."""
+    true, said = calibration_curve(truth, score, n_bins=15)
+    n, _ = np.histogram(score, bins=np.linspace(0, 1, 16))
+    return float(np.abs(true - said) @ n[n > 0] / len(score))
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_calibration_is_that_of_scikit_learns_curve(num_classes) -> None:
     rng = np.random.default_rng(0)
-    scores, y, group = rng.dirichlet(np.ones(3), 200), rng.integers(0, 3, 200), np.arange(200) % 2
+    scores, y = rng.dirichlet(np.ones(num_classes), 300), rng.integers(0, num_classes, 300)
+    group = np.arange(300) % 2
     found = fairness(
-        scores.argmax(1), y, group, NAMES, num_classes=3, smallest=5, scores=scores
+        scores.argmax(1), y, group, NAMES, num_classes=num_classes, smallest=5, scores=scores
     ).metrics
+    classes = [1] if num_classes == 2 else [0, 1, 2]
+    slow = np.array([[_slow_ece(scores[group == i, c], y[group == i] == c) for c in classes]
+                     for i in (0, 1)])  # fmt: skip
+    off = [[(scores[:, c] - (y == c))[group == i].mean() for c in classes] for i in (0, 1)]
     for i, name in enumerate(NAMES):
-        expected = _slow_ece(scores[group == i], y[group == i])
-        assert found[f"ece[{name}]"] == pytest.approx(expected, abs=1e-6)
+        assert found[f"ece[{name}]"] == pytest.approx(slow[i].max())
+    assert found["calibration_difference"] == pytest.approx(np.abs(slow[0] - slow[1]).max())
+    assert found["miscalibration_difference"] == pytest.approx(np.abs(np.diff(off, axis=0)).max())
+    assert ("miscalibration[a]" in found) == (num_classes == 2)
+
+
+def test_a_group_that_is_too_small_has_no_calibration_and_counts_in_none() -> None:
+    predicted, y, group = examples((0, 1, 1, 10), (1, 1, 1, 10), (2, 0, 1, 4))
+    scores = np.tile(np.array([[0.0, 1.0]]), (24, 1))
+    found = fairness(
+        predicted, y, group, ("a", "b", "c"), num_classes=2, smallest=5, scores=scores
+    ).metrics
+    assert (found["ece[a]"], found["ece[c]"], found["miscalibration[c]"]) == (0, None, None)
+    assert found["calibration_difference"] == found["miscalibration_difference"] == 0
 
 
 def test_scores_that_are_no_numbers_have_no_calibration() -> None:
     predicted, y, group = examples(*HAND)
     scores = np.full((20, 2), np.nan)
     found = fairness(predicted, y, group, NAMES, num_classes=2, smallest=1, scores=scores).metrics
-    assert (found["ece[a]"], found["calibration_difference"]) == (None, None)
+    for name in ("ece[a]", "calibration_difference", "miscalibration_difference"):
+        assert found[name] is None
 
 
 @pytest.mark.parametrize(
@@ -231,10 +312,14 @@ def test_our_numbers_are_fairlearns(seed, n, groups) -> None:
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
-def test_of_more_classes_our_numbers_are_fairlearns_too() -> None:
-    predicted, y, group = _random(0, 60, 2, 3)
-    found = fairness(predicted, y, group, NAMES, num_classes=3, smallest=1).metrics
-    for c in range(3):
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 60), st.integers(2, 3), st.integers(3, 4))
+def test_of_more_classes_our_numbers_are_fairlearns_too(seed, n, groups, num_classes) -> None:
+    predicted, y, group = _random(seed, n, groups, num_classes)
+    names = tuple(map(str, range(groups)))
+    found = fairness(predicted, y, group, names, num_classes=num_classes, smallest=1).metrics
+    ratios = []
+    for c in range(num_classes):
         both = {"y_true": y == c, "y_pred": predicted == c, "sensitive_features": group}
         for name, ours in (
             ("equalized_odds_difference", fl.equalized_odds_difference),
@@ -242,6 +327,15 @@ def test_of_more_classes_our_numbers_are_fairlearns_too() -> None:
             ("equal_opportunity_difference", fl.equal_opportunity_difference),
         ):
             assert found[f"{name}[class {c}]"] == pytest.approx(ours(**both))
+        ppv = fl.MetricFrame(metrics=precision_score, **both).difference()
+        assert found[f"predictive_parity_difference[class {c}]"] == pytest.approx(ppv)
+        ratios.append(fl.demographic_parity_ratio(**both))
+    assert found["demographic_parity_ratio"] == pytest.approx(min(ratios))
+    right = fl.MetricFrame(
+        metrics=accuracy_score, y_true=y, y_pred=predicted, sensitive_features=group
+    )
+    assert found["accuracy_difference"] == pytest.approx(right.difference())
+    assert found["worst_group_accuracy"] == pytest.approx(right.group_min())
 
 
 @settings(max_examples=8, deadline=None)
@@ -277,15 +371,16 @@ def test_perfect_answers_show_the_labels_own_gap_and_none_beyond() -> None:
         assert found[name] == 0
 
 
-def test_redrawn_tables_are_those_of_redrawn_examples() -> None:
+def test_redrawn_rates_are_those_of_redrawn_examples_where_these_are_many() -> None:
     """In law: against fairlearn's bootstrap, and against drawing the rows."""
     rng = np.random.default_rng(0)
-    group = (rng.random(300) < 0.3).astype(int)
-    y = rng.integers(0, 2, 300)
-    predicted = np.where(rng.random(300) < 0.7 + 0.2 * group, y, 1 - y)
+    group = (rng.random(600) < 0.3).astype(int)
+    y = rng.integers(0, 2, 600)
+    predicted = np.where(rng.random(600) < 0.6 + 0.2 * group, y, 1 - y)
     table = group_tables.counted(predicted, y, group, groups=2, num_classes=2)
-    drawn = group_tables.rates(group_tables.redrawn(table), [1])
-    tpr = drawn["tpr"][..., 0]
+    low, high = (end[..., 0] for end in group_tables.redrawn(table, [1])["tpr"])
+    assert (low < high).all()
+    tpr = (low + high) / 2
     tail = [0.025, 0.5, 0.975]
     theirs = fl.MetricFrame(
         metrics=fl.true_positive_rate, y_true=y, y_pred=predicted, sensitive_features=group,
@@ -294,7 +389,7 @@ def test_redrawn_tables_are_those_of_redrawn_examples() -> None:
     deviation = tpr.std(0)
     for ours, other in zip(np.quantile(tpr, tail, axis=0), theirs, strict=True):
         assert (np.abs(ours - other.to_numpy()) < 0.6 * deviation).all()
-    rows = rng.integers(0, 300, (3000, 300))
+    rows = rng.integers(0, 600, (3000, 600))
     for i in range(2):
         positive = (group[rows] == i) & (y[rows] == 1)
         slow = (positive & (predicted[rows] == 1)).sum(1) / positive.sum(1)
@@ -304,6 +399,19 @@ def test_redrawn_tables_are_those_of_redrawn_examples() -> None:
             assert np.quantile(tpr[:, i], q) == pytest.approx(
                 np.quantile(slow, q), abs=0.35 * deviation[i]
             )
+
+
+def test_each_ends_quantile_is_that_of_clopper_and_pearson() -> None:
+    predicted, y, group = examples((0, 1, 1, 7), (0, 1, 0, 3), (1, 1, 1, 12), (1, 0, 0, 30))
+    table = group_tables.counted(predicted, y, group, groups=2, num_classes=2)
+    drawn = group_tables.redrawn(table, [1])
+    for rate, i, hits, n in (("tpr", 0, 7, 10), ("tpr", 1, 12, 12), ("fpr", 1, 0, 30),
+                             ("selection_rate", 1, 12, 42), ("base_rate", 0, 10, 10),
+                             ("accuracy", 0, 7, 10), ("ppv", 0, 7, 7)):  # fmt: skip
+        ends = proportion_confint(hits, n, alpha=0.05, method="beta")
+        low, high = (end[:, i, 0] for end in drawn[rate])
+        assert np.quantile(low, 0.025) == pytest.approx(ends[0], abs=0.03)
+        assert np.quantile(high, 0.975) == pytest.approx(ends[1], abs=0.03)
 
 
 def _drawn_examples(rng, n: int, tpr=(0.8, 0.8), fpr=(0.3, 0.3)) -> np.ndarray:
@@ -322,7 +430,7 @@ def _misses(truth: dict[str, float], times: int = 300, **model) -> dict[str, int
         table = _drawn_examples(rng, 400, **model)
         found = group_tables.rates(table, [1])
         judged = {name: np.full((2, 1), True) for name in found}
-        drawn = group_tables.rates(group_tables.redrawn(table), [1])
+        drawn = group_tables.redrawn(table, [1])
         margins = group_tables.margins(found, drawn, judged)
         gaps = group_tables.gaps(found, judged)
         for name, true in truth.items():
@@ -348,13 +456,84 @@ def test_a_real_gap_is_in_its_interval_as_often_as_it_says() -> None:
     assert both["equalized_odds_difference"] <= 30
 
 
+@pytest.mark.parametrize(
+    ("sizes", "tpr", "fpr"),
+    [
+        ((12, 2000), 0.95, 0.05),
+        ((20, 2000), 0.95, 0.02),
+        ((40, 2000), 0.97, 0.02),
+        ((40, 2000), 0.85, 0.1),
+        ((46, 120, 430, 45, 3400, 72, 260, 600, 57, 7200), 0.6, 0.05),
+        ((20,) * 10, 0.95, 0.02),
+    ],
+)
+def test_intervals_of_small_groups_and_of_rates_near_1_reach_what_is_true(sizes, tpr, fpr) -> None:
+    """All are treated alike: of 150 intervals of each number, at most 8 % may miss that."""
+    rng = np.random.default_rng(1)
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    truth = {**dict.fromkeys(group_tables.GAPS, 0.0), "demographic_parity_ratio": 1.0,
+             "worst_group_accuracy": (tpr + 1 - fpr) / 2}  # fmt: skip
+    missed = dict.fromkeys(truth, 0)
+    for _ in range(150):
+        y = rng.integers(0, 2, len(group))
+        answers = (rng.random(len(group)) < np.where(y == 1, tpr, fpr)).astype(int)
+        table = group_tables.counted(answers, y, group, groups=len(sizes), num_classes=2)
+        found = ends_of(table, smallest=5)
+        for name, true in truth.items():
+            low, high = found[name]
+            missed[name] += true < low or true > high
+    assert max(missed.values()) <= 12, missed
+
+
+def ends_of(table: np.ndarray, smallest: int) -> dict[str, np.ndarray]:
+    """The intervals of a table's numbers; without fairlearn, of which there are many here."""
+    rests = group_tables.resting_on(table, [1])
+    judged = {name: n >= smallest for name, n in rests.items()}
+    found, drawn = group_tables.rates(table, [1]), group_tables.redrawn(table, [1])
+    gaps = group_tables.gaps(found, judged)
+    counts, accuracy = judged["accuracy"][:, 0], found["accuracy"][:, 0]
+    least = group_tables.margin_of_least(accuracy, np.stack(drawn["accuracy"])[..., 0], counts)
+    given = np.stack([group_tables.counts(table, [1])["selection_rate"], rests["selection_rate"]])
+    return {
+        **{
+            name: gaps[name][0] + margin * np.array([-1, 1])
+            for name, margin in group_tables.margins(found, drawn, judged).items()
+        },
+        "demographic_parity_ratio": np.array(
+            group_tables.ratio_ends(given, drawn, judged["selection_rate"])
+        ),
+        "worst_group_accuracy": accuracy[counts].min() + least * np.array([-1, 1]),
+    }
+
+
+def test_a_real_ratio_is_in_its_interval_as_often_as_it_says() -> None:
+    """Said of .5 and .25 of the groups; the interval is not so wide that none misses."""
+    rng = np.random.default_rng(5)
+    missed = 0
+    for _ in range(300):
+        table = _drawn_examples(rng, 400, tpr=(0.5, 0.25), fpr=(0.5, 0.25))
+        low, high = ends_of(table, smallest=5)["demographic_parity_ratio"]
+        missed += not low <= 0.5 <= high
+    assert 4 <= missed <= 30
+
+
+def test_groups_that_do_not_count_have_no_part_in_a_margin() -> None:
+    """The third group is of 3 people; with it, the margins would be several times as wide."""
+    table = np.zeros((3, 2, 2), dtype=int)
+    table[:2] = [[400, 100], [100, 400]]
+    table[2] = [[1, 0], [1, 1]]
+    two, three = (ends_of(t, smallest=5) for t in (table[:2], table))
+    for name, ends in two.items():
+        assert np.ptp(three[name]) == pytest.approx(np.ptp(ends), rel=0.15), name
+
+
 def test_the_least_accuracy_is_in_its_interval() -> None:
     rng = np.random.default_rng(2)
     missed = 0
     for _ in range(200):
         table = _drawn_examples(rng, 400, tpr=(0.9, 0.6))  # right of 100: 80 and 65
         found = group_tables.rates(table, [1])["accuracy"][:, 0]
-        drawn = group_tables.rates(group_tables.redrawn(table), [1])["accuracy"][..., 0]
+        drawn = np.stack(group_tables.redrawn(table, [1])["accuracy"])[..., 0]
         margin = group_tables.margin_of_least(found, drawn, np.array([True, True]))
         missed += abs(found.min() - 0.65) > margin
     assert 0 < missed <= 20
