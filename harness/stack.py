@@ -19,10 +19,12 @@ from harness.defenses.protocol import (
     Decides,
     Defense,
     Edits,
+    EditsOneNetwork,
     Fits,
     Guards,
     GuardsByData,
     HoldsOut,
+    MakesMixture,
     MixesExamples,
     Prepares,
     Releases,
@@ -63,8 +65,8 @@ class Stack:
         """Compose ``defenses``; the order they are given in does not matter.
 
         Raises:
-            NotApplicableError: Two of them change the same part of a training step, or one needs
-                the whole step for itself.
+            NotApplicableError: Two of them change the same part of a training step, one needs the
+                whole step for itself, or one edits a network where another makes several.
         """
         for part, words in _ONLY_ONE.items():
             names = [d.name for d in defenses if part in d.acts_on]
@@ -87,6 +89,13 @@ class Stack:
             raise NotApplicableError(
                 f"{losses[0].name} goes through the model several times in a step, so "
                 f"{loops[0].name} cannot tell each example's gradient."
+            )
+        mixtures = [d.name for d in defenses if isinstance(d, MakesMixture)]
+        editing = sorted(d.name for d in defenses if isinstance(d, EditsOneNetwork))
+        if mixtures and editing:
+            raise NotApplicableError(
+                f"{mixtures[0]} makes a mixture of networks, which have no layer in common that "
+                f"{editing[0]} could change."
             )
         deciding = sorted(d.name for d in defenses if isinstance(d, Certifies | Decides))
         if len(deciding) > 1:

@@ -63,6 +63,7 @@ class DFR(OfAttribute):
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA, Part.MODEL})
     reference: ClassVar[str] = "Kirichenko et al. (2023), https://arxiv.org/abs/2204.02937"
     holds_out: ClassVar[bool] = True
+    edits_one_network: ClassVar[bool] = True
 
     held_out: float = 0.2
     draws: int = 20

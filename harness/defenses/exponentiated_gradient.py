@@ -59,6 +59,7 @@ class ExponentiatedGradient(OfAttribute):
     guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS, Part.GRADIENTS})
     reference: ClassVar[str] = "Agarwal et al. (2018), https://arxiv.org/abs/1803.02453"
+    makes_mixture: ClassVar[bool] = True
 
     constraint: Literal["demographic-parity", "equalized-odds"] = "equalized-odds"
     bound: float = 0.01

@@ -224,6 +224,28 @@ class Edits(Protocol):
 
 
 @runtime_checkable
+class EditsOneNetwork(Edits, Protocol):
+    """Changes layers that only a single network has.
+
+    Attributes:
+        edits_one_network: True; it does not go with a defense that makes a mixture.
+    """
+
+    edits_one_network: ClassVar[bool]
+
+
+@runtime_checkable
+class MakesMixture(Protocol):
+    """Trains several networks that answer as one.
+
+    Attributes:
+        makes_mixture: True.
+    """
+
+    makes_mixture: ClassVar[bool]
+
+
+@runtime_checkable
 class Guards(Protocol):
     """Acts on the answers."""
 

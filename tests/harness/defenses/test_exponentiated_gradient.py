@@ -205,10 +205,6 @@ def test_it_is_trained_stored_and_loaded_like_any_model(job_for) -> None:
     assert torch.equal(again.eval()(data.x), made.model(data.x))
     second = train_alone(job, data.collected.take(job.index), None)
     assert torch.equal(second.model(data.x), made.model(data.x))
-    stack = (defense, registry.make("defense", "dfr", {}))
-    both = replace(job, stack=tuple(map(registry.describe, stack)))
-    with pytest.raises(NotApplicableError, match="mixture of"):
-        train_alone(both, data.collected.take(job.index), None)
 
 
 @pytest.mark.parametrize(
@@ -219,9 +215,12 @@ def test_it_is_trained_stored_and_loaded_like_any_model(job_for) -> None:
         ("label-smoothing", "both change the loss"),
         ("trades", "both change the loss"),
         ("early-stopping", "both have a training loop"),
+        ("dfr", "makes a mixture of networks, which have no layer in common that dfr could"),
+        ("fine-pruning", "that fine-pruning could"),
+        ("nad", "that nad could"),
     ],
 )
-def test_another_loop_or_loss_is_refused(other, reason) -> None:
+def test_what_it_does_not_go_with_is_refused_before_any_training(other, reason) -> None:
     with pytest.raises(NotApplicableError, match=reason):
         Stack.of([ODDS, registry.make("defense", other, {})])
 
