@@ -133,7 +133,10 @@ def tinted() -> Dataset:
 
 
 def test_ink_that_goes_with_parity_is_used_and_others_digits_are_missed(tinted, measure) -> None:
-    """Where the ink says nothing of the digit, the same network treats both alike."""
+    """Where the ink says nothing of the digit, the same network treats both alike.
+
+    Measured here: 0.39 and 0.04, and an interval above 0 for 5 seeds of 10 and for none.
+    """
     lots = torch.from_numpy(np.random.default_rng(derive("lots")).integers(0, 2, len(tinted)))
     ink = torch.tensor([[0.4, 0.7, 1.0], [1.0, 0.7, 0.4]])[lots]
     grey = tinted.x / tinted.x.amax((1, 2, 3), keepdim=True)
@@ -145,17 +148,24 @@ def test_ink_that_goes_with_parity_is_used_and_others_digits_are_missed(tinted, 
         z={"tint": Attribute(lots, tinted.z["tint"].names)},
     )
     found = {
-        data.name: np.mean([
+        data.name: [
             measure(
                 data,
                 _trained(data, seed, recipe=Recipe(epochs=12, lr=3e-3), architecture="mlp-128"),
                 seed,
                 "group-audit",
-            )[0].susceptibility
-            for seed in SEEDS
-        ])
+            )[0]
+            for seed in range(10)
+        ]
         for data in (tinted, fair)
-    }  # fmt: skip
-    assert found["digits-tinted"] >= 0.12
-    assert found["digits-tinted"] - found["lots"] >= 0.1
-    assert found["lots"] == pytest.approx(0, abs=0.15)
+    }
+    used, unused = (np.mean([e.susceptibility for e in found[d.name]]) for d in (tinted, fair))
+    assert used >= 0.25
+    assert used - unused >= 0.2
+    assert unused == pytest.approx(0, abs=0.09)  # three standard errors
+    shown = {
+        name: sum((e.metrics["equalized_odds_difference_low"] or 0) > 0 for e in of)
+        for name, of in found.items()
+    }
+    assert shown["lots"] <= 1
+    assert shown["digits-tinted"] >= 3
