@@ -202,14 +202,17 @@ def test_the_maps_of_a_residual_network_are_its_stages() -> None:
 def test_images_are_shifted_by_up_to_an_eighth_and_nothing_comes_back_on_the_other_side() -> None:
     x = torch.zeros(400, 1, 8, 8)
     x[:, :, 0, 0] = 1  # leaves the picture when it is moved up or left
-    moved = shifted(nn.Identity(), x, torch.zeros(400), torch.Generator().manual_seed(0))
+    moved = shifted(
+        nn.Identity(), Split(x, torch.zeros(400).long()), torch.Generator().manual_seed(0)
+    )
     assert moved.shape == x.shape
     total = moved.sum(0)[0]
     assert torch.equal(total.nonzero(), torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]))
     assert moved.flatten(1).sum(1).max() == 1
     assert 0.35 < moved.flatten(1).sum(1).mean() < 0.55  # 4 of 9 shifts keep it
     rows = torch.rand(5, 7)
-    assert torch.equal(shifted(nn.Identity(), rows, rows, torch.Generator()), rows)
+    batch = Split(rows, torch.zeros(5).long())
+    assert torch.equal(shifted(nn.Identity(), batch, torch.Generator()), rows)
 
 
 def test_without_attention_nad_is_fine_tuning(backdoored) -> None:
