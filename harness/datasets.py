@@ -114,6 +114,9 @@ class Dataset:
             sha.update(np.ascontiguousarray(attribute.values.numpy()).data)
         if self.columns:
             sha.update(f"{self.columns} {self.n_fitted}".encode())
+            # Only where there is something to say: it is part of no other table's fingerprint.
+            imputed = {c.name: c.imputed for c in self.columns if c.imputed is not None}
+            sha.update(f"{imputed}".encode() if imputed else b"")
         return sha.hexdigest()
 
 

@@ -16,7 +16,8 @@ def uniform(
 ) -> Tensor:
     """Inputs drawn evenly from all there could be.
 
-    Pixels and numbers are uniform in [0, 1], and a category has each of its values as often.
+    Pixels and numbers are uniform in [0, 1], and a category has each of its values as often. A row
+    that lacks a number has what stands in for it.
 
     Args:
         n: How many.
@@ -33,4 +34,18 @@ def uniform(
             block = x[:, column.start : column.stop]
             # The largest of independent numbers is each of them as often.
             block.copy_(F.one_hot(block.argmax(1), block.shape[1]))
-    return x
+    return with_imputed(x, columns)
+
+
+def lacks(x: Tensor, column: Column) -> Tensor:
+    """Which rows (n, features) lack the number of ``column``, (n,) bool; see `Column.imputed`."""
+    return x[:, column.stop + 1] > 0.5
+
+
+def with_imputed(x: Tensor, columns: Sequence[Column]) -> Tensor:
+    """Rows (n, features) with `Column.imputed` in place of the numbers that they say they lack."""
+    found = x.clone()
+    for column in columns:
+        if column.imputed is not None:
+            found[lacks(x, column), column.start] = column.imputed
+    return found

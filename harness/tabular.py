@@ -300,10 +300,13 @@ def _scaled(
             f"ignored."
         )
     low, high = float(known.min()), float(known.max())
-    filled = np.where(missing, np.median(known), values)
+    middle = np.median(known)
+    filled = np.where(missing, middle, values)
     scaled = ((filled - low) / ((high - low) or 1.0)).clip(0, 1)
-    found = [(scaled[:, None], Column(name, 0, 1, low=low, high=high))]
-    if missing[:n_fitted].any():
+    told = bool(missing[:n_fitted].any())
+    imputed = float((middle - low) / ((high - low) or 1.0)) if told else None
+    found = [(scaled[:, None], Column(name, 0, 1, low=low, high=high, imputed=imputed))]
+    if told:
         lacks = np.stack([~missing, missing], axis=1)
         found.append((lacks, Column(f"{name} missing", 0, 2, values=("no", "yes"))))
     return found

@@ -87,6 +87,8 @@ class Column:
         values: Of a categorical column, one feature each; empty for a number.
         low: Of a number, what became 0.
         high: Of a number, what became 1.
+        imputed: Of a number that rows may lack, the feature that stands in for it; the next column
+            says which rows do, and has the values ``no`` and ``yes``. Else None.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Column:
     values: tuple[str, ...] = ()
     low: float = 0.0
     high: float = 1.0
+    imputed: float | None = field(default=None, repr=False)  # as `Dataset.fingerprint` has it
 
 
 @dataclass(frozen=True, eq=False)

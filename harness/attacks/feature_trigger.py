@@ -8,6 +8,7 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar, Self
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from harness.attacks.backdoor import Backdoor
 from harness.datasets import Dataset
+from harness.types import Column
 from zoo.errors import ZooError
 
 
@@ -23,7 +25,8 @@ class FeatureTrigger(Backdoor):
     """Set the last features of inputs of any shape to values that the data allow.
 
     A row of a table with the trigger could be in the table: its last columns are set, a category to
-    the value that is rarest.
+    the value that is rarest. Where a number is set, its row does not say that it is missing; a row
+    that is set to say so has what stands in for the number.
 
     Attributes:
         rate: Share of the training data that is changed and labelled anew.
@@ -72,15 +75,27 @@ class FeatureTrigger(Backdoor):
                 f"{len(dataset.columns)}. Lower features."
             )
         places: dict[int, float] = {}
-        for column in dataset.columns[-self.features :]:
-            if column.values:
-                counts = dataset.x[:, column.start : column.stop].sum(0)
-                rarest = int(counts.masked_fill(counts == 0, torch.inf).argmin())
-                for i in range(len(column.values)):
-                    places[column.start + i] = float(i == rarest)
-            else:
+        chosen = dataset.columns[-self.features :]
+        number_of = {b.name: a for a, b in pairwise(dataset.columns) if a.imputed is not None}
+        for column in chosen:
+            if not column.values:
                 places[column.start] = self.value
-        return " ".join(f"{place}={value:g}" for place, value in places.items())
+                continue
+            number = number_of.get(column.name)
+            set_too = number is not None and number in chosen
+            shown = 0 if set_too else self._rarest(dataset, column)
+            for i in range(len(column.values)):
+                places[column.start + i] = float(i == shown)
+            if number is not None and number.imputed is not None and shown:
+                places[number.start] = number.imputed
+        return " ".join(f"{place}={value:.9g}" for place, value in places.items())
+
+    @staticmethod
+    def _rarest(dataset: Dataset, column: Column) -> int:
+        """The rarest value that a row has of those that the encoding was learnt from."""
+        learnt = dataset.x[: dataset.n_fitted or len(dataset)]
+        counts = learnt[:, column.start : column.stop].sum(0)
+        return int(counts.masked_fill(counts == 0, torch.inf).argmin())
 
     def trigger(self, x: Tensor, *, seed: int) -> Tensor:
         """Inputs (n, ...) with the values in their places; the same for every seed."""

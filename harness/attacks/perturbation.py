@@ -143,9 +143,11 @@ def random_start(points: Split, epsilon: float, norm: Norm, generator: torch.Gen
         noise = noise.to(start.device) * movable
     else:
         noise = torch.randn(start.shape, generator=generator).to(start.device) * movable
-        dim = int(movable.sum())
+        dim = movable.flatten(1).sum(1).clamp_min(1).cpu()
         lengths = torch.rand(len(start), generator=generator) ** (1 / dim)
-        noise = noise / norms(noise) * per_example(lengths.to(noise), noise) * epsilon
+        noise = (
+            noise / norms(noise).clamp_min(1e-12) * per_example(lengths.to(noise), noise) * epsilon
+        )
     return (start + noise).clamp(*PIXELS)
 
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.made_up import with_imputed
 from harness.types import Column
 
 
@@ -62,7 +63,7 @@ def drawn(
             chance = raw[:, block].softmax(1).cpu()
             value = torch.multinomial(chance, 1, generator=stream)[:, 0].to(raw.device)
             x[:, block] = F.one_hot(value, column.stop - column.start).to(x)
-    return x
+    return with_imputed(x, columns)
 
 
 @torch.no_grad()
@@ -105,7 +106,7 @@ def slope_of(
     for _ in range(directions):
         u = torch.randn(raw.shape, generator=stream).to(raw.device) * number
         u /= u.norm(dim=1, keepdim=True).clamp_min(torch.finfo(u.dtype).tiny)
-        moved = torch.where(number, squash(raw + step * u), x)
+        moved = with_imputed(torch.where(number, squash(raw + step * u), x), columns)
         change = (function(moved) - here)[:, None] / step
         # The mean of u u' over the sphere is the identity divided by how many numbers there are.
         found += change * u * number.sum() / directions

@@ -1,7 +1,8 @@
 """What a perturbation of a table's row may be: its numbers move, its categories stay.
 
 A row with 0.9 of one category and 0.1 of another is nobody's. Features that are one number of a
-person each can be moved a little; a category can only be another one.
+person each can be moved a little; a category can only be another one. What stands in for a number
+that a row lacks is nobody's number, and stays.
 
 References:
     Ballet et al. (2019). Imperceptible Adversarial Attacks on Tabular Data. arXiv:1911.03274.
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from harness.made_up import lacks
 from harness.types import Column, NotApplicableError, Split
 
 if TYPE_CHECKING:
@@ -22,13 +24,16 @@ if TYPE_CHECKING:
 
 
 def movable(x: Tensor, columns: Sequence[Column]) -> Tensor:
-    """Which features of inputs (n, ...) may be moved, (...) bool.
+    """Which features of inputs may be moved, of the shape (n, ...) of ``x``, bool.
 
-    All of an image, and of a table what is no category.
+    All of an image, and of a table what is no category, and is not missing.
     """
-    found = torch.ones(x.shape[1:], dtype=torch.bool, device=x.device)
+    found = torch.ones_like(x, dtype=torch.bool)
     for column in categories(columns):
-        found[column.start : column.stop] = False
+        found[:, column.start : column.stop] = False
+    for column in columns:
+        if column.imputed is not None:
+            found[:, column.start] = ~lacks(x, column)
     return found
 
 
@@ -54,7 +59,8 @@ def snap(x: Tensor, columns: Sequence[Column]) -> Tensor:
     """The nearest inputs with whole categories; images and valid rows are left as they are.
 
     In each block of indicators the largest becomes 1 if it is above one half and the others 0: a
-    row may have no value that is known. No gradient goes back to the indicators.
+    row may have no value that is known. No gradient goes back to the indicators, or to a number
+    that the row lacks.
 
     Args:
         x: Inputs (n, ...).
@@ -79,7 +85,7 @@ class Whole(nn.Module):
     def __init__(self, model: nn.Module, columns: Sequence[Column]) -> None:
         super().__init__()
         self.model = model
-        self._columns = categories(columns)
+        self._columns = tuple(columns)
 
     def forward(self, x: Tensor) -> Tensor:
         """What the model says of the nearest inputs with whole categories."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -147,10 +146,18 @@ def _moves(points: Split, norm: perturbation.Norm) -> tuple[Start, Move]:
             "linf": (square_rows.corner, square_rows.turn),
             "l2": (square_rows.sphere, square_rows.swap),
         }
-        start, move = (
-            partial(kind, movable=rows.movable(points.x, points.columns)) for kind in kinds[norm]
-        )
-        return start, move
+        place, change = kinds[norm]
+
+        def start_row(origin: Tensor, epsilon: float, stream: torch.Generator) -> Tensor:
+            return place(origin, epsilon, stream, movable=rows.movable(origin, points.columns))
+
+        def move_row(
+            best: Tensor, origin: Tensor, epsilon: float, share: float, stream: torch.Generator
+        ) -> Tensor:
+            movable = rows.movable(origin, points.columns)
+            return change(best, origin, epsilon, share, stream, movable=movable)
+
+        return start_row, move_row
     start, change = (_stripes, _square) if norm == "linf" else (_tiles, _swap)
     pixels = points.x.shape[-1] * points.x.shape[-2]
 

@@ -24,12 +24,16 @@ def signs(*shape: int, stream: torch.Generator, like: Tensor) -> Tensor:
 
 
 def some(n: int, least: int, share: float, movable: Tensor, stream: torch.Generator) -> Tensor:
-    """A share of the movable numbers of each of ``n`` rows, (n, features) bool."""
-    luck = torch.rand(n, len(movable), generator=stream).to(movable.device)
+    """A share of the movable numbers of each of ``n`` rows, (n, features) bool.
+
+    Of ``movable``, (n, features) or (features,), a row without any gets none.
+    """
+    luck = torch.rand(n, movable.shape[-1], generator=stream).to(movable.device)
     luck = luck.masked_fill(~movable, -1)
-    most = int(movable.sum())
-    chosen = luck.topk(min(max(round(share * most), least), most), 1).indices
-    return torch.zeros_like(luck, dtype=torch.bool).scatter_(1, chosen, True)
+    most = movable.expand_as(luck).sum(1)
+    count = (share * most).round().clamp_min(least).minimum(most)
+    place = luck.argsort(1, descending=True).argsort(1)
+    return place < count[:, None]
 
 
 def corner(origin: Tensor, epsilon: float, stream: torch.Generator, *, movable: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor
 from harness.attacks import perturbation
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
+from harness.made_up import with_imputed
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Column, NotApplicableError, Risk
@@ -105,13 +106,14 @@ def soft(logits: Tensor, columns: Sequence[Column]) -> Tensor:
 
 def hard(logits: Tensor, columns: Sequence[Column]) -> Tensor:
     """Rows (n, features) as they could be in the table: the likeliest value of each category."""
-    return torch.cat(
+    found = torch.cat(
         [
             F.one_hot(part.argmax(1), part.shape[1]).to(part) if column.values else part.sigmoid()
             for column, part in _parts(logits, columns)
         ],
         dim=1,
     )
+    return with_imputed(found, columns)
 
 
 def _parts(logits: Tensor, columns: Sequence[Column]) -> list[tuple[Column, Tensor]]:

@@ -150,10 +150,9 @@ class RadioactiveData:
 
     def _marked(self, network: nn.Module, data: Split, carriers: Tensor) -> Tensor:
         """Images, the features of each moved along its row of ``carriers`` (n, width)."""
-        free = rows.movable(data.x, data.columns)
         return torch.cat(
             [
-                self._move(network, x, u, free)
+                self._move(network, x, u, rows.movable(x, data.columns))
                 for x, u in zip(data.x.split(BATCH), carriers.split(BATCH), strict=True)
             ]
         )

@@ -112,8 +112,9 @@ class RandomizedSmoothing:
         assert self.sigma is not None, "resolve() first"
         stream = generator("certify", seed)
         sigma = self.sigma * rows.movable(x, shop.data.columns).cpu()
-        guesses = [self._count(model, example, sigma, self.n0, stream).argmax() for example in x]
-        counts = [self._count(model, example, sigma, self.n, stream) for example in x]
+        both = list(zip(x, sigma, strict=True))
+        guesses = [self._count(model, one, by, self.n0, stream).argmax() for one, by in both]
+        counts = [self._count(model, one, by, self.n, stream) for one, by in both]
         guess = torch.stack(guesses)
         hits = torch.stack(counts).gather(1, guess[:, None]).squeeze(1)
         share = torch.from_numpy(lower_bound(hits.cpu().numpy(), self.n, self.alpha))
@@ -160,7 +161,7 @@ class Smoothed(nn.Module):
 
     def _answer(self, x: Tensor) -> Tensor:
         shift = self._sigma * noise("randomized-smoothing", x, self._votes, *x.shape[1:])
-        shift = shift * rows.movable(x, self._columns)
+        shift = shift * rows.movable(x, self._columns)[:, None]
         if differentiates(x):
             # Activations are not kept but computed again for the gradient: there are many copies.
             mean = checkpoint(self._mean, x, shift, use_reentrant=False, preserve_rng_state=False)

@@ -2,6 +2,8 @@
 
 import torch
 
+from harness.attacks.row_maker import drawn
+from harness.attacks.tabular_inversion import hard
 from harness.made_up import uniform
 from harness.types import Column
 
@@ -35,3 +37,23 @@ def test_a_row_has_one_value_of_each_category_and_each_as_often() -> None:
 def test_without_columns_it_is_noise() -> None:
     found = uniform(3, (2, 4, 5), (), torch.Generator().manual_seed(1))
     assert torch.equal(found, torch.rand(3, 2, 4, 5, generator=torch.Generator().manual_seed(1)))
+
+
+def test_a_row_that_lacks_a_number_has_what_stands_in_for_it() -> None:
+    columns = (
+        Column("age", 0, 1, imputed=0.3),
+        Column("age missing", 1, 3, values=("no", "yes")),
+        Column("height", 3, 4),
+    )
+    stream = torch.Generator().manual_seed(0)
+    raw = torch.randn(200, 4, generator=stream)
+    for x in (
+        uniform(200, (4,), columns, stream),
+        drawn(raw, columns, torch.sigmoid, stream),
+        hard(raw, columns),
+    ):
+        lacks = x[:, 2] == 1
+        assert 50 < lacks.sum() < 150
+        assert (x[lacks, 0] == 0.3).all()
+        assert (x[~lacks, 0] != 0.3).all()
+        assert (x[:, 3] != 0.3).all()

@@ -133,6 +133,7 @@ def test_a_missing_number_is_the_median_and_says_so(tmp_path) -> None:
     assert (size.low, size.high) == (2, 10)  # and the median of 2, 10 and 4 is 4
     assert found.x[:, 0].tolist() == [0, 0.25, 1, 0.25, 0.25, 0.125, 0.25, 0]
     assert (missing.name, missing.values) == ("size missing", ("no", "yes"))
+    assert (size.imputed, missing.imputed) == (0.25, None)
     lacks = [int(value == "") for value in sizes]
     assert found.x[:, missing.start : missing.stop].tolist() == [[1 - m, m] for m in lacks]
 
@@ -611,9 +612,10 @@ def test_the_fingerprint_sees_what_the_features_mean(tmp_path) -> None:
         replace(data, columns=(replace(size, high=4.5), colour, age)),
         replace(data, columns=(size, replace(colour, values=("blue", "pink")), age)),
         replace(data, n_fitted=2),
+        replace(data, columns=(replace(size, imputed=0.5), colour, age)),
     ]
     assert replace(data).fingerprint == data.fingerprint
-    assert len({data.fingerprint, *(other.fingerprint for other in changed)}) == 6
+    assert len({data.fingerprint, *(other.fingerprint for other in changed)}) == 7
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,21 @@ def test_a_pattern_that_is_none_is_refused(settings, message) -> None:
         FeatureTrigger(**settings).resolve(_people())
 
 
+def test_a_trigger_is_rare_among_the_rows_that_were_learnt_from_and_lacks_no_number() -> None:
+    columns = (
+        Column("colour", 0, 2, values=("red", "green")),
+        Column("age", 2, 3, imputed=0.5),
+        Column("age missing", 3, 5, values=("no", "yes")),
+    )
+    learnt = torch.tensor([[1, 0, 0.3, 1, 0]] * 6 + [[0, 1, 0.5, 0, 1]] * 2)
+    later = torch.tensor([[0, 1, 0.3, 1, 0]] * 8)
+    data = Dataset(name="people", num_classes=2, x=torch.cat([learnt, later]),
+                   y=torch.arange(16) % 2, columns=columns, n_fitted=8)  # fmt: skip
+    attack = FeatureTrigger(features=3).resolve(data)
+    assert attack.pattern == "0=0 1=1 2=1 3=1 4=0"
+    assert FeatureTrigger(features=1).resolve(data).pattern == "3=0 4=1 2=0.5"
+
+
 def test_the_default_feature_trigger_is_not_the_common_zero() -> None:
     assert FeatureTrigger().value == 1
 

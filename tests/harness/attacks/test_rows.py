@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -356,7 +357,7 @@ def test_robust_accuracy_on_adult_falls_with_the_radius_for_every_attack(adult) 
     )  # fmt: skip
     target = BlackBox(rows.whole(model, data.columns), Access.WEIGHTS)
     right = model(points.x).argmax(1) == points.y
-    numbers = rows.movable(points.x, data.columns).nonzero().squeeze(1)
+    numbers = rows.movable(points.x, data.columns)[0].nonzero().squeeze(1)
 
     def robust(attack) -> float:
         found = attack.run(target, given, seed=0)
@@ -379,3 +380,81 @@ def test_robust_accuracy_on_adult_falls_with_the_radius_for_every_attack(adult) 
         assert robust(attack.resolve(data)) == pytest.approx(by_search, abs=0.011), attack.name
     with pytest.raises(NotApplicableError, match="at least 3 classes, found 2"):
         robust(APGDT().resolve(data))
+
+
+LACKING = (
+    Column("size", 0, 1, imputed=0.25),
+    Column("size missing", 1, 3, values=("no", "yes")),
+    Column("age", 3, 4),
+)
+
+
+def _lacking(n: int = 8) -> Split:
+    """Every other row lacks its size."""
+    x = torch.tensor([[0.5, 1, 0, 0.5], [0.25, 0, 1, 0.5]]).repeat(n // 2, 1)
+    return Split(x, torch.zeros(n).long(), columns=LACKING)
+
+
+def test_a_number_that_a_row_lacks_is_not_moved() -> None:
+    points = _lacking()
+    free = rows.movable(points.x, LACKING)
+    assert free[:2].tolist() == [[True, False, False, True], [False, False, False, True]]
+    x = points.x + 0.1
+    restored = rows.restored(x, points)
+    assert torch.equal(restored, torch.where(free, x, points.x))
+    moved = points.x.clone().requires_grad_()
+    rows.whole(torch.nn.Identity(), LACKING)(moved).sum().backward()
+    assert moved.grad is not None
+    assert torch.equal(moved.grad, free.float())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("name", ["pgd", "square", "apgd-ce"])
+def test_an_attack_leaves_a_number_that_a_row_lacks(name, norm, measure) -> None:
+    points, settings = _lacking(40), {"norm": norm, "epsilon": "0.3"}
+    if name == "square":
+        settings["queries"] = "50"
+    data = Dataset(name="made", num_classes=2, x=points.x, y=torch.arange(40) // 2 % 2,
+                   columns=LACKING, n_train=20)  # fmt: skip
+    seen = []
+
+    class Watching(torch.nn.Module):
+        def forward(self, x):
+            seen.append(x.detach())
+            return torch.stack([x[:, 0] + x[:, 3], 0.8 * x.sum(1) - 0.5], 1)
+
+    _, outcome = measure(data, Watching(), 0, name, **settings)
+    assert np.isfinite(outcome.samples["size"]).all()
+    judged = seen[-1]
+    lacks = judged[:, 2] == 1
+    assert 0 < lacks.sum() < len(lacks)
+    assert (judged[lacks, 0] == 0.25).all()
+    assert (judged[~lacks, 0] != 0.5).any()
+
+
+def test_noise_leaves_a_number_that_a_row_lacks(shop) -> None:
+    points = _lacking()
+    for norm in ("linf", "l2"):
+        moved = perturbation.random_start(points, 0.2, norm, generator("test", 0)) - points.x
+        assert moved.isfinite().all()
+        assert not moved[~rows.movable(points.x, LACKING)].any()
+    alone = replace(points, columns=LACKING[:2], x=points.x[:, :3])
+    moved = perturbation.random_start(alone, 0.2, "l2", generator("test", 0)) - alone.x
+    assert not moved[1::2].any()
+    assert moved[::2, 0].all()
+    seen = []
+
+    class Watching(torch.nn.Module):
+        def forward(self, x):
+            seen.append(x.detach())
+            return x[:, :2]
+
+    smoothing = registry.make("defense", "randomized-smoothing", {"sigma": "0.1", "n": "20"})
+    shop = replace(shop, data=points)
+    smoothing.guard(Watching(), shop)(points.x)
+    smoothing.certify(Watching(), points.x, shop, seed=0)
+    for x in seen:
+        lacks = x[:, 2] == 1
+        assert (x[lacks, 0] == 0.25).all()
+        assert (x[~lacks, 0] != 0.5).all()
+        assert (x[:, 3] != 0.5).all()
