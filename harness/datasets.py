@@ -22,7 +22,7 @@ from harness.tables import description as table_description
 from harness.tables import on_openml
 from harness.tables.cells import Cells
 from harness.tables.description import Description
-from harness.types import Attribute, Column, Regime, Split, attribute_of
+from harness.types import Attribute, Column, Regime, Split, attribute_of, canonical
 from zoo.errors import ZooError, unknown
 
 if TYPE_CHECKING:
@@ -82,6 +82,15 @@ class Dataset:
             ZooError: The dataset does not have this one.
         """
         return attribute_of(self.z, name, self.name)
+
+    def attribute_name(self, name: str | None = None) -> str:
+        """How the attribute is written that a user calls ``name``, as of `harness.types.canonical`.
+
+        Raises:
+            NotApplicableError: The dataset has none at all.
+            ZooError: The dataset does not have this one, or one is named twice.
+        """
+        return canonical(self.z, name, self.name)
 
     @cached_property
     def content(self) -> Tensor:

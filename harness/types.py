@@ -133,29 +133,51 @@ UNKNOWN = -1
 """In place of an attribute's value, where there is none."""
 
 
-def attribute_of(z: Mapping[str, Attribute], name: str | None, of: str) -> Attribute:
-    """One of some attributes, or several crossed.
+def canonical(z: Mapping[str, Attribute], name: str | None, of: str) -> str:
+    """The one way to write an attribute: several in the order of ``z``; the first for None.
 
     Args:
         z: Attributes by name.
-        name: Of one, or of several joined by ``+``, such as ``sex+race``; None for the first.
+        name: Of one, or of several joined by ``+``, such as ``sex+race``.
         of: What has them, for the message.
 
     Raises:
         NotApplicableError: There are none at all.
-        ZooError: There is none of that name.
+        ZooError: There is none of that name, or one is named twice.
     """
     if not z:
         raise NotApplicableError(
             f"{of} has no sensitive attributes. Choose a model of a dataset that has some, such as "
             f"digits-tinted or adult."
         )
-    found: Attribute | None = None
-    for part in [next(iter(z))] if name is None else name.split("+"):
+    parts = [next(iter(z))] if name is None else name.split("+")
+    for part in parts:
         if part not in z:
             raise unknown(f"sensitive attribute of {of}", part, z)
-        found = z[part] if found is None else found.crossed(z[part])
-    assert found is not None
+    if len(set(parts)) < len(parts):
+        raise ZooError(
+            f"{name} names an attribute of {of} twice. Name each once: "
+            f"{'+'.join(dict.fromkeys(parts))}."
+        )
+    return "+".join(part for part in z if part in parts)
+
+
+def attribute_of(z: Mapping[str, Attribute], name: str | None, of: str) -> Attribute:
+    """One of some attributes, or several crossed.
+
+    Args:
+        z: Attributes by name.
+        name: See `canonical`; the order in which several are named does not matter.
+        of: What has them, for the message.
+
+    Raises:
+        NotApplicableError: There are none at all.
+        ZooError: There is none of that name, or one is named twice.
+    """
+    first, *others = canonical(z, name, of).split("+")
+    found = z[first]
+    for other in others:
+        found = found.crossed(z[other])
     return found
 
 

@@ -74,14 +74,13 @@ class AttributeClassifier(ABC):
         return Recipe(optimizer="adam", lr=self.lr, epochs=self.epochs, batch_size=batch_size)
 
     def resolve(self, dataset: Dataset) -> Self:
-        """Fill in the dataset's first attribute.
+        """Write the attribute as the dataset does; its first one if none is given.
 
         Raises:
             NotApplicableError: The dataset has no attributes.
             ZooError: The dataset does not have this one.
         """
-        dataset.attribute(self.attribute)
-        return replace(self, attribute=self.attribute or next(iter(dataset.z)))
+        return replace(self, attribute=dataset.attribute_name(self.attribute))
 
     @abstractmethod
     def seen(self, target: BlackBox, x: Tensor) -> Tensor:

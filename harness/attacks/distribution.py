@@ -86,7 +86,7 @@ class DistributionAttack:
         """
         found = dataset.attribute(self.attribute)
         value = found.names[-1] if self.value is None else self.value
-        name = next(iter(dataset.z)) if self.attribute is None else self.attribute
+        name = dataset.attribute_name(self.attribute)
         if value not in found.names:
             raise unknown(f"value of {dataset.name}'s {name}", value, found.names)
         return replace(self, attribute=name, value=value)

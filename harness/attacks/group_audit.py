@@ -46,14 +46,13 @@ class GroupAudit:
             raise ZooError(f"group-audit wants smallest of at least 1, found {self.smallest}.")
 
     def resolve(self, dataset: Dataset) -> Self:
-        """Fill in the dataset's first attribute.
+        """Write the attribute as the dataset does; its first one if none is given.
 
         Raises:
             NotApplicableError: The dataset has no attributes.
             ZooError: The dataset does not have this one.
         """
-        dataset.attribute(self.attribute)
-        return replace(self, attribute=self.attribute or next(iter(dataset.z)))
+        return replace(self, attribute=dataset.attribute_name(self.attribute))
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
         """The answers: scores (n, num_classes) if they are granted, else labels (n,) int64.

@@ -23,14 +23,13 @@ class OfAttribute:
     attribute: str | None = None
 
     def resolve(self, dataset: Dataset) -> Self:
-        """Fill in the dataset's first attribute.
+        """Write the attribute as the dataset does; its first one if none is given.
 
         Raises:
             NotApplicableError: The dataset has no attributes.
             ZooError: The dataset does not have this one.
         """
-        dataset.attribute(self.attribute)
-        return replace(self, attribute=self.attribute or next(iter(dataset.z)))
+        return replace(self, attribute=dataset.attribute_name(self.attribute))
 
     def groups(self, data: Split) -> Attribute:
         """The attribute of ``data``.

@@ -503,6 +503,28 @@ def test_attributes_are_had_by_name(tiny) -> None:
         tiny.attribute("one")
 
 
+def test_an_attribute_is_named_once_and_in_one_order(tiny) -> None:
+    values = torch.arange(64)
+    z = {
+        "sex": Attribute(values % 2, ("f", "m")),
+        "race": Attribute(values // 2 % 3, ("a", "b", "c")),
+    }
+    data = replace(tiny, z=z)
+    for name in ("sex+race", "race+sex"):
+        assert data.attribute_name(name) == "sex+race"
+        assert data.attribute(name).names[:3] == ("f, a", "f, b", "f, c")
+        assert torch.equal(data.attribute(name).values, values % 2 * 3 + values // 2 % 3)
+        told = {"attribute": name}
+        methods = [registry.make("defense", one, told) for one in ("reweighing", "group-dro")]
+        for one in ("group-audit", "attribute-scores", "distribution-loss"):
+            methods.append(registry.make("attack", one, told))
+        assert [one.resolve(data).attribute for one in methods] == ["sex+race"] * 5
+    assert data.attribute_name() == "sex"
+    for said in (data.attribute, data.attribute_name):
+        with pytest.raises(ZooError, match=r"sex\+race\+sex names .* twice.* once: sex\+race\."):
+            said("sex+race+sex")
+
+
 def test_the_fingerprint_sees_every_change_of_an_attribute(tiny) -> None:
     values = torch.arange(64) % 2
     attribute = Attribute(values, ("a", "b"))
