@@ -469,11 +469,16 @@ DATASETS: dict[str, Callable[[Source], Dataset]] = {
 """Loaders by name. Other packages add theirs with the entry point group ``harness.datasets``."""
 
 
+ATTRIBUTES: dict[str, tuple[str, ...]] = {"digits-tinted": ("tint",), **faces.ATTRIBUTES}
+"""Sensitive attributes of images, for whoever has not loaded them; tables' descriptions say."""
+
+
 def own_tables(source: Source) -> dict[str, Path]:
     """The descriptions of the user's own tables, by name."""
     if source.data_dir is None:
         return {}
-    return {path.stem: path for path in sorted(source.data_dir.glob("*.toml"))}
+    paths = sorted(source.data_dir.glob("*.toml"))
+    return {path.stem: path for path in paths if table_description.is_meant(path)}
 
 
 def names(source: Source = Source()) -> list[str]:

@@ -273,6 +273,15 @@ READERS: dict[str, Callable[[Path], Faces]] = {
 }
 """By the name of the dataset; what stands before its hyphen is the folder."""
 
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "celeba": ("sex", "age"),
+    "celeba-blond": ("sex",),
+    "lfw": ("sex", "race"),
+    "utkface": ("sex", "age"),
+    "utkface-sex": ("race", "age"),
+}
+"""The sensitive attributes that each reader finds, in its order."""
+
 
 def _drawn(name: str, images: list[str], most: int) -> list[str]:
     """At most ``most`` of ``images``, in their order."""

@@ -89,14 +89,15 @@ def _metrics() -> Rows:
 
 def described_datasets(source: Source) -> Rows:
     """All datasets, and what the descriptions of tables say without a look at the rows."""
-    paths = {**table_description.builtin(), **datasets.own_tables(source)}
+    builtin, own = table_description.builtin(), datasets.own_tables(source)
+    paths = {**{k: path for k, path in own.items() if k not in datasets.DATASETS}, **builtin}
     header = ["dataset", "sensitive attributes", "among the features", "what it is"]
-    return header, [(name, *_said(paths.get(name))) for name in datasets.names(source)]
+    return header, [(name, *_said(name, paths.get(name))) for name in datasets.names(source)]
 
 
-def _said(path: Path | None) -> tuple[str | None, str | None, str | None]:
+def _said(name: str, path: Path | None) -> tuple[str | None, str | None, str | None]:
     if path is None:
-        return None, None, None
+        return ", ".join(datasets.ATTRIBUTES.get(name, ())) or None, None, None
     try:
         said = table_description.read(path)
     except ZooError as error:

@@ -55,6 +55,8 @@ attribute's name.
 
 from __future__ import annotations
 
+import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -161,6 +163,23 @@ class Description:
 def builtin() -> dict[str, Path]:
     """The descriptions that come with this program, by name."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
+
+
+_TELLING = ("label", "classes", "like", "file", "train", "test", "sensitive", "openml")
+
+
+def is_meant(path: Path) -> bool:
+    """Whether a TOML file is a description, if perhaps a wrong one, and not about something else.
+
+    It is if it has a field that says what a table is, or one that is almost called so.
+    """
+    try:
+        text = "\n" + path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return True  # whoever reads it is told why it cannot be
+    found = re.findall(r"^\s*([\w-]+)\s*=", text.partition("\n[")[0], re.MULTILINE)
+    found += re.findall(r"^\[([\w-]+)", text, re.MULTILINE)
+    return any(difflib.get_close_matches(name, _TELLING, n=1, cutoff=0.75) for name in found)
 
 
 def read(path: Path) -> Description:

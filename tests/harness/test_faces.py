@@ -88,6 +88,7 @@ PEOPLE = [
 def test_celeba_puts_its_training_part_first_and_leaves_validation_out(tmp_path: Path) -> None:
     celeba(tmp_path, PEOPLE)
     data = datasets.load("celeba", Source(data_dir=tmp_path))
+    assert tuple(data.z) == datasets.ATTRIBUTES["celeba"]
     assert (len(data), data.n_train, data.input_shape) == (5, 3, (3, 64, 64))
     # Images 1, 3 and 6, then 2 and 5.
     assert data.y.tolist() == [1, 1, 0, 0, 0]
@@ -104,6 +105,7 @@ def test_celeba_puts_its_training_part_first_and_leaves_validation_out(tmp_path:
 def test_celeba_blond_asks_about_hair_on_the_same_images(tmp_path: Path) -> None:
     celeba(tmp_path, PEOPLE)
     blond = datasets.load("celeba-blond", Source(data_dir=tmp_path))
+    assert tuple(blond.z) == datasets.ATTRIBUTES["celeba-blond"]
     assert blond.y.tolist() == [0, 0, 0, 1, 1]
     assert list(blond.z) == ["sex"]
     smiling = datasets.load("celeba", Source(data_dir=tmp_path))
@@ -140,6 +142,7 @@ def test_lfw_takes_the_sign_and_the_largest_score(tmp_path: Path) -> None:
         UserWarning, match=r"not in .*attributes.txt are left out: 1 \(Bo_Li/Bo_Li_0002"
     ):
         data = datasets.load("lfw", Source(data_dir=tmp_path))
+    assert tuple(data.z) == datasets.ATTRIBUTES["lfw"]
     assert (data.n_train, data.input_shape) == (0, (3, 64, 64))
     assert data.y.tolist() == [0, 1, 1, 0]
     assert data.z["sex"].values.tolist() == [0, 1, 1, 0]
@@ -166,6 +169,7 @@ def test_utkface_leaves_out_names_without_a_race_and_says_so(tmp_path: Path) -> 
     (tmp_path / "utkface/.DS_Store").write_bytes(b"\0")
     with pytest.warns(UserWarning, match=r"race_time are left out: 2 \(39_1_2017.*61_1_2017"):
         data = datasets.load("utkface-sex", Source(data_dir=tmp_path))
+    assert tuple(data.z) == datasets.ATTRIBUTES["utkface-sex"]
     # In the order of the names: 100, 1, 24, 26, 34, 35, 55 years ("0" sorts before "_").
     assert data.y.tolist() == [1, 0, 0, 1, 0, 0, 0]
     assert data.num_classes == 2
@@ -179,6 +183,7 @@ def test_utkface_predicts_four_races_as_ml_doctor_does(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         data = datasets.load("utkface", Source(data_dir=tmp_path))
+    assert tuple(data.z) == datasets.ATTRIBUTES["utkface"]
     assert (data.num_classes, data.y.tolist()) == (4, [2, 3, 0, 1])  # 100 years old: Others
     assert list(data.z) == ["sex", "age"]
     assert data.z["sex"].names == ("male", "female")

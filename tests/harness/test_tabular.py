@@ -693,3 +693,29 @@ def test_the_long_list_says_who_is_told_what(tmp_path) -> None:
     )  # fmt: skip
     assert found["german"]["sensitive attributes"] == "sex, age"
     assert "Nearest: label" in found["broken"]["what it is"]
+    images = {name: found[name]["sensitive attributes"] for name in datasets.ATTRIBUTES}
+    assert images["digits-tinted"] == ", ".join(datasets.load("digits-tinted", source).z) == "tint"
+    assert images["lfw"] == "sex, race"
+    assert found["digits"]["sensitive attributes"] is None
+
+
+def test_only_descriptions_are_listed_and_none_in_place_of_a_builtin(tmp_path) -> None:
+    before = listing.described_datasets(Source())
+    source = Source(data_dir=tmp_path)
+    (tmp_path / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["x"]\n[project]\nname = "x"\n[tool.x]\nlabel = "y"\n'
+    )
+    (tmp_path / "ruff.toml").write_text("line-length = 100\n[lint]\nselect = ['E']\n")
+    for name in ("digits", "german"):
+        (tmp_path / f"{name}.toml").write_text(TOYS)
+    assert listing.described_datasets(source) == before
+    for name, text in (("open", "label = [\n"), ("short", "like = 'adult'\n"), ("bytes", None)):
+        if text is None:
+            (tmp_path / f"{name}.toml").write_bytes(b"\xff\xfe")
+        else:
+            (tmp_path / f"{name}.toml").write_text(text)
+    rows = {row[0]: row for row in listing.described_datasets(source)[1]}
+    assert rows.keys() == {row[0] for row in before[1]} | {"open", "short", "bytes"}
+    assert "open.toml cannot be read" in rows["open"][-1]
+    assert "bytes.toml cannot be read" in rows["bytes"][-1]
+    assert rows["short"][1] == "sex, race"
