@@ -247,7 +247,9 @@ def ratio_ends(table: np.ndarray, drawn: Ends, judged: np.ndarray) -> tuple[floa
 def _farthest(
     up: np.ndarray, down: np.ndarray, judged: np.ndarray, below: np.ndarray | None = None
 ) -> np.ndarray:
-    """The most by which one group may be too high, and another too low, at once.
+    """The most by which one group may be too high, and one too low, at once.
+
+    That of both being the same group, as far off as one example, is hardly ever the most.
 
     Args:
         up: (draws, groups, classes), how far above what was observed.
@@ -258,13 +260,9 @@ def _farthest(
     Returns:
         (draws, classes), NaN where there are no two groups.
     """
-    up = np.where(judged, up, -np.inf)
-    down = np.where(judged if below is None else below, down, -np.inf)
-    farthest = np.full(up[:, 0].shape, -np.inf)
-    for i in range(len(judged)):
-        others = np.delete(down, i, axis=1).max(1, initial=-np.inf)
-        np.maximum(farthest, up[:, i] + others, out=farthest)
-    return np.where(np.isfinite(farthest), farthest, np.nan)
+    highest = np.where(judged, up, -np.inf).max(1)
+    lowest = np.where(judged if below is None else below, down, -np.inf).max(1)
+    return np.where(judged.sum(0) >= 2, highest + lowest, np.nan)
 
 
 def _quantile(distance: np.ndarray) -> float:

@@ -527,6 +527,15 @@ def test_groups_that_do_not_count_have_no_part_in_a_margin() -> None:
         assert np.ptp(three[name]) == pytest.approx(np.ptp(ends), rel=0.15), name
 
 
+def test_a_class_that_one_group_alone_has_is_no_part_of_a_margin() -> None:
+    cells = [(g, c, a, 100) for g in (0, 1) for c in (0, 1) for a in (0, 1)]
+    without, found = (
+        metrics_of(*cells, *rare, num_classes=3, smallest=5) for rare in ((), [(0, 2, 2, 5)])
+    )
+    name = "equal_opportunity_difference_high"
+    assert found[name] == pytest.approx(without[name], rel=0.15)
+
+
 def test_the_least_accuracy_is_in_its_interval() -> None:
     rng = np.random.default_rng(2)
     missed = 0
