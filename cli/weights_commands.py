@@ -1,5 +1,6 @@
 """The commands of ``zoo`` about weights: getting, checking and adding them."""
 
+import shlex
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -202,7 +203,8 @@ def add(
 
     With --train the dataset may be a table of your own, which DATA_DIR/NAME.toml describes, or one
     of those that `harness list datasets` shows. Its input shape and number of classes are the
-    dataset's, and so are the columns' widths of tabular-transformer.
+    dataset's, and so are the columns' widths of tabular-transformer. For a table, the epochs are
+    as many as make 2,500 steps, but at least 30, unless --set epochs=N says how many.
 
     For example:
 
@@ -229,17 +231,20 @@ def add(
         from harness.datasets import Source
         from zoo.add_trained import add_trained
 
+        data = own_models.facts(dataset, Source.resolve(data_dir, mirror))
         entry = add_trained(
             open_home(),
             name=name,
-            data=own_models.facts(dataset, Source.resolve(data_dir, mirror)),
+            data=data,
             architecture=architecture,
-            recipe=own_models.recipe(settings or []),
+            recipe=own_models.recipe(settings or [], data),
             mean=_numbers("--mean", mean),
             std=_numbers("--std", std),
             purpose=purpose,
         )
-        print(f"Added {entry.name}. Train it with: zoo fetch {entry.name}")
+        where = {"--data-dir": data_dir, "--mirror": mirror}
+        given = [word for option, at in where.items() if at for word in (option, str(at))]
+        print(f"Added {entry.name}. Train it with: {shlex.join(['zoo', 'fetch', name, *given])}")
         return
     if path is None:
         raise ZooError("Name the checkpoint to add, or give --train for a model without weights.")

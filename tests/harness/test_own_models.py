@@ -3,8 +3,10 @@
 import json
 import os
 import random
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,15 @@ import pytest
 from harness import datasets, own_models
 from harness.datasets import Source
 from harness.selftrained import SelfTrained
-from zoo.add_trained import add_trained
+from zoo.add_trained import Data, add_trained
 from zoo.errors import ZooError
 from zoo.home import Home
 from zoo.recipe import Recipe
 
+IMAGES = Data(
+    name="images", input_shape=(1, 8, 8), num_classes=2, train_size=40, test_size=None,
+    attributes=(), widths=(),
+)  # fmt: skip
 BIN = Path(sys.executable).parent
 
 
@@ -47,8 +53,25 @@ def test_the_facts_of_a_dataset_are_those_of_its_rows(tables: Path) -> None:
 
 
 def test_a_recipe_is_read_from_settings() -> None:
-    assert own_models.recipe(["epochs=20", "lr=3e-3"]) == Recipe(epochs=20, lr=0.003)
-    assert own_models.recipe([]) == Recipe()
+    assert own_models.recipe(["epochs=20", "lr=3e-3"], IMAGES) == Recipe(epochs=20, lr=0.003)
+    assert own_models.recipe([], IMAGES) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("texts", "rows", "epochs"),
+    [
+        ([], 300, 1250),  # 75 rows are two steps
+        ([], 20_000, 32),  # 79 steps
+        ([], 48_842, 30),
+        (["batch_size=25"], 300, 834),
+        (["epochs=7"], 300, 7),
+    ],
+)
+def test_few_rows_are_gone_through_more_often(texts, rows, epochs) -> None:
+    data = replace(IMAGES, input_shape=(5,), train_size=rows - 100, test_size=100)
+    assert own_models.recipe(texts, data).epochs == epochs
+    data = replace(data, train_size=rows, test_size=None)
+    assert own_models.recipe(texts, data).epochs == epochs
 
 
 @pytest.mark.parametrize(
@@ -63,7 +86,7 @@ def test_a_recipe_is_read_from_settings() -> None:
 )
 def test_a_wrong_setting_is_one_line(text: str, said: str) -> None:
     with pytest.raises(ZooError) as caught:
-        own_models.recipe([text])
+        own_models.recipe([text], IMAGES)
     assert said in str(caught.value)
 
 
@@ -109,3 +132,24 @@ def test_a_table_that_changed_is_not_trained_on(tmp_path: Path, tables: Path) ->
     datasets.load.cache_clear()
     with pytest.raises(ZooError, match="added for 5 features and 2 classes, but credit has 4 and"):
         SelfTrained().fetch(entry, home, data_dir=tables)
+
+
+def test_what_zoo_add_says_to_do_next_works_as_it_stands(tmp_path: Path, tables: Path) -> None:
+    environment = {**os.environ, "ZOO_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+    environment.pop("ZOO_DATA_DIR", None)
+    folder = tables.rename(tmp_path / "my tables")
+
+    def call(*command: str) -> str:
+        done = subprocess.run(
+            [BIN / command[0], *command[1:]], capture_output=True, text=True, env=environment,
+            timeout=200,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    said = call("zoo", "add", "--train", "--name", "me/credit", "--dataset", "credit",
+                "--architecture", "mlp-32", "--data-dir", str(folder))  # fmt: skip
+    next_call = shlex.split(said.partition("Train it with: ")[2])
+    assert next_call == ["zoo", "fetch", "me/credit", "--data-dir", str(folder)]
+    (fetched,) = json.loads(call(*next_call, "--format", "json"))
+    assert fetched["accuracy"] > 0.8  # with the recipe for tables; about half are approved
