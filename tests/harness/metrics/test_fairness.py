@@ -527,6 +527,15 @@ def test_groups_that_do_not_count_have_no_part_in_a_margin() -> None:
         assert np.ptp(three[name]) == pytest.approx(np.ptp(ends), rel=0.15), name
 
 
+def test_accuracy_is_one_number_however_many_classes_there_are() -> None:
+    cells = [(g, c, a, 18 if a == c else 2) for g in (0, 1) for c in range(10)
+             for a in (c, (c + 1) % 10)]  # fmt: skip
+    found = metrics_of(*cells, num_classes=10)
+    deviation = np.sqrt(2 * 0.9 * 0.1 / 200)
+    assert found["accuracy_difference_high"] == pytest.approx(1.96 * deviation, rel=0.15)
+    assert found["demographic_parity_ratio_high"] == found["demographic_parity_ratio"] == 1
+
+
 def test_a_class_that_one_group_alone_has_is_no_part_of_a_margin() -> None:
     cells = [(g, c, a, 100) for g in (0, 1) for c in (0, 1) for a in (0, 1)]
     without, found = (
