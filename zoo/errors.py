@@ -12,8 +12,12 @@ class UnknownNameError(ZooError):
     """A name that nothing is registered under."""
 
 
+FEW = 3
+"""Of so many names one is only called near if it is spelt almost alike; they are soon all told."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """An `UnknownNameError` for ``name`` that shows the nearest known names.
+    """An `UnknownNameError` for ``name`` that shows the nearest known names, else all.
 
     Args:
         kind: What was looked for, in the singular: ``"attack"``.
@@ -21,7 +25,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
         known: Every name that would have been accepted.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=5, cutoff=0.6 if len(known) <= FEW else 0.5)
     near += [k for k in known if name.lower() in k.lower() and k not in near][:5]
     if near:
         return UnknownNameError(f"No {kind} {name!r}. Nearest: {', '.join(near)}.")
