@@ -110,9 +110,9 @@ def test_the_squared_error_is_between_probabilities() -> None:
     """By hand; of raw logits it would not be 0 for a perfect copy."""
     x = torch.tensor([[0.3, 0.3], [0.9, 0.1]]).view(2, 1, 1, 2)
     stream = torch.Generator()
-    labels = squared_error(Linear(), x, torch.tensor([0, 1]), stream)
+    labels = squared_error(Linear(), Split(x, torch.tensor([0, 1])), stream)
     assert labels[0].item() == pytest.approx((0.5**2 + 0.5**2) / 2)  # (.5, .5) against (1, 0)
-    perfect = squared_error(Linear(), x, Linear()(x).softmax(1), stream)
+    perfect = squared_error(Linear(), Split(x, Linear()(x).softmax(1)), stream)
     assert perfect.abs().max() == 0
 
 

@@ -237,9 +237,7 @@ def test_what_the_input_does_not_say_cannot_be_taken_from_it(people, digits) -> 
         CorrelationRemover().resolve(datasets.load("digits-tinted", Source()))
     with pytest.raises(NotApplicableError, match="digits has no sensitive attributes"):
         CorrelationRemover().resolve(digits)
-    with pytest.raises(
-        UnknownNameError, match="sensitive attribute of people 'age'. Known: "
-    ):
+    with pytest.raises(UnknownNameError, match="sensitive attribute of people 'age'. Known: "):
         CorrelationRemover(attribute="age").resolve(people)
     assert CorrelationRemover().resolve(people).attribute == "sex"
     for alpha in (-0.1, 1.1, float("nan")):

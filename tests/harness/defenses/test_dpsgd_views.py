@@ -79,7 +79,7 @@ def test_gradients_of_views_are_averaged_before_they_are_clipped() -> None:
     model, data = _network(), _images(6)
     clip, sigma = 0.05, 0.7
     found = DPSGD(noise_multiplier=sigma, max_grad_norm=clip, augmentations=4).release(
-        model, data.x, data.y, seed=3
+        model, data, seed=3
     )
     shown = random_views(data.x, 4, flips=False, stream=generator("views", 3)).unflatten(0, (6, 4))
     parameters = list(model.parameters())
@@ -118,13 +118,13 @@ def test_another_defense_sees_every_view() -> None:
     data = _images(5)
     seen = []
 
-    def black(model: nn.Module, x: Tensor, y: Tensor, stream: torch.Generator) -> Tensor:
-        seen.append((len(x), y.tolist()))
-        return torch.zeros_like(x)
+    def black(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
+        seen.append((len(batch.x), batch.y.tolist()))
+        return torch.zeros_like(batch.x)
 
-    found = DPSGD(augmentations=2).release(_network(), data.x, data.y, seed=0, inputs=black)
+    found = DPSGD(augmentations=2).release(_network(), data, seed=0, inputs=black)
     assert seen == [(10, [0, 0, 1, 1, 0, 0, 1, 1, 0, 0])]
-    plain = DPSGD().release(_network(), torch.zeros_like(data.x), data.y, seed=0)
+    plain = DPSGD().release(_network(), replace(data, x=torch.zeros_like(data.x)), seed=0)
     torch.testing.assert_close(found, plain)
 
 
