@@ -19,6 +19,9 @@ from harness.datasets import Dataset
 from harness.types import Column
 from zoo.errors import ZooError
 
+CUSTOMARY = 3
+"""How many features are set where nobody says."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureTrigger(Backdoor):
@@ -33,7 +36,8 @@ class FeatureTrigger(Backdoor):
         goal: ``all-to-one`` wants the class ``target`` of every changed input, ``all-to-all`` the
             class after the true one.
         target: The class that ``all-to-one`` wants.
-        features: How many of the last features of the flattened input, or columns of a table.
+        features: How many of the last features of the flattened input, or columns of a table; if
+            not given 3, or all there are if they are fewer.
         value: What numbers are set to: 1 is the largest that the data's range allows, 0 the
             smallest, which is often the common one and then no trigger.
         pattern: What is set instead, such as ``4=0.5 7=0 8=1``, by place in the flattened input; if
@@ -43,13 +47,13 @@ class FeatureTrigger(Backdoor):
     name: ClassVar[str] = "feature-trigger"
     reference: ClassVar[str] = "Pleiter et al. (2023), https://arxiv.org/abs/2311.07550"
 
-    features: int = 3
+    features: int | None = None
     value: float = 1.0
     pattern: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.features < 1:
+        if self.features is not None and self.features < 1:
             raise ZooError(f"feature-trigger wants at least 1 of features, found {self.features}.")
         if not 0 <= self.value <= 1:
             raise ZooError(f"feature-trigger wants a value in [0, 1], found {self.value}.")
@@ -69,13 +73,9 @@ class FeatureTrigger(Backdoor):
         return super(FeatureTrigger, attack).resolve(dataset)
 
     def _of_table(self, dataset: Dataset) -> str:
-        if self.features > len(dataset.columns):
-            raise ZooError(
-                f"feature-trigger sets {self.features} columns, but {dataset.name} has only "
-                f"{len(dataset.columns)}. Lower features."
-            )
         places: dict[int, float] = {}
-        chosen = dataset.columns[-self.features :]
+        count = self._count(len(dataset.columns), f"columns, but {dataset.name} has")
+        chosen = dataset.columns[-count:]
         number_of = {b.name: a for a, b in pairwise(dataset.columns) if a.imputed is not None}
         for column in chosen:
             if not column.values:
@@ -109,13 +109,22 @@ class FeatureTrigger(Backdoor):
                     )
                 flat[:, place] = value
             return flat.view(x.shape)
-        if self.features > flat.shape[1]:
-            raise ZooError(
-                f"feature-trigger sets {self.features} features, but the inputs have only "
-                f"{flat.shape[1]}. Lower features."
-            )
-        flat[:, -self.features :] = self.value
+        flat[:, -self._count(flat.shape[1], "features, but the inputs have") :] = self.value
         return flat.view(x.shape)
+
+    def _count(self, there: int, words: str) -> int:
+        """How many are set of those that are there.
+
+        Raises:
+            ZooError: More are asked for.
+        """
+        if self.features is None:
+            return min(CUSTOMARY, there)
+        if self.features > there:
+            raise ZooError(
+                f"feature-trigger sets {self.features} {words} only {there}. Lower features."
+            )
+        return self.features
 
 
 def _read(pattern: str) -> dict[int, float]:

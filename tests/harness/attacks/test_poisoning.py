@@ -258,6 +258,13 @@ def test_a_trigger_is_rare_among_the_rows_that_were_learnt_from_and_lacks_no_num
     assert FeatureTrigger(features=1).resolve(data).pattern == "3=0 4=1 2=0.5"
 
 
+def test_all_columns_of_a_narrow_table_are_the_trigger_if_nobody_says_how_many() -> None:
+    people = _people()
+    narrow = replace(people, x=people.x[:, :4], columns=people.columns[:2])
+    assert FeatureTrigger().resolve(narrow).pattern == "0=0 1=0 2=1 3=1"
+    assert torch.equal(FeatureTrigger().trigger(torch.zeros(2, 2), seed=0), torch.ones(2, 2))
+
+
 def test_the_default_feature_trigger_is_not_the_common_zero() -> None:
     assert FeatureTrigger().value == 1
 
