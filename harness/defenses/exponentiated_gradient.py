@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.defenses.of_attribute import OfAttribute
+from harness.defenses.of_attribute import OfAttribute, need_two_classes
 from harness.features import evaluating
 from harness.mixture import Mixture
 from harness.training import fit
@@ -82,11 +82,7 @@ class ExponentiatedGradient(OfAttribute):
             NotApplicableError: The dataset has no attributes, or more than two classes.
             ZooError: The dataset does not have this attribute.
         """
-        if dataset.num_classes != 2:
-            raise NotApplicableError(
-                f"{self.name} wants two classes, but {dataset.name} has {dataset.num_classes}. "
-                f"Choose a dataset with two."
-            )
+        need_two_classes(self.name, dataset)
         return super().resolve(dataset)
 
     def adapt(self, model: nn.Module, *, fine_tuned: bool) -> tuple[nn.Module, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from harness.types import Attribute, Split
+from harness.types import Attribute, NotApplicableError, Split
 
 if TYPE_CHECKING:
     from harness.datasets import Dataset
@@ -38,3 +38,16 @@ class OfAttribute:
             NotApplicableError: The data have no attributes.
         """
         return data.attribute(self.attribute)
+
+
+def need_two_classes(name: str, dataset: Dataset) -> None:
+    """Refuse data that the defense called ``name`` is not defined for.
+
+    Raises:
+        NotApplicableError: There are more than two classes.
+    """
+    if dataset.num_classes != 2:
+        raise NotApplicableError(
+            f"{name} wants two classes, but {dataset.name} has {dataset.num_classes}. Choose a "
+            f"dataset with two."
+        )

@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.defenses.answers import differentiates, secret, to_logits, uniform
-from harness.defenses.of_attribute import OfAttribute
+from harness.defenses.of_attribute import OfAttribute, need_two_classes
 from harness.defenses.stated import groups_in, stating
 from harness.features import evaluating
 from harness.types import UNKNOWN, Column, NotApplicableError, Part, Risk
@@ -80,11 +80,7 @@ class ThresholdOptimizer(OfAttribute):
             ZooError: The dataset does not have this attribute.
         """
         found = super().resolve(dataset)
-        if dataset.num_classes != 2:
-            raise NotApplicableError(
-                f"{self.name} wants two classes, but {dataset.name} has {dataset.num_classes}. "
-                f"Choose a dataset with two."
-            )
+        need_two_classes(self.name, dataset)
         assert found.attribute is not None
         stating(found.attribute, dataset.columns, name=self.name)
         return found

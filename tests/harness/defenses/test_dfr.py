@@ -69,7 +69,6 @@ def test_given_both_features_it_takes_the_core_one() -> None:
     assert before[1] > 2 * before[0]  # the control: the spurious feature rules
     assert after[0] > 3 * after[1]
     found = _worst(model, test), _worst(repaired, test)
-    print("worst accuracy of a group and label before and after", found)
     assert found[0] < 0.3
     assert found[1] > 0.62  # with the core feature alone, 0.726 of each are right
 
@@ -209,7 +208,6 @@ def test_the_tint_matters_less_after_it(job_for) -> None:
             usual = test.z["tint"].values == test.y % 2
             gaps.append([right[usual].mean().item(), right[~usual].mean().item()])
         found.append(np.mean(gaps, 0))
-    print("accuracy with the usual and the other tint, without and with dfr", found)
     assert found[0][0] - found[0][1] > 0.04
     assert found[1][0] - found[1][1] < 0.6 * (found[0][0] - found[0][1])
     assert found[1][1] > found[0][1] - 0.02

@@ -64,7 +64,6 @@ def test_parity_costs_what_it_must_and_the_odds_of_a_perfect_model_cost_nothing(
         evidence = defense.fit(model, data, RECIPE, seed=0)
         decided = exponentiated_gradient.answers(model, data.x)
         found[defense.constraint] = (evidence, (decided == y).mean())
-        print(defense.constraint, evidence, "accuracy", (decided == y).mean())
         assert evidence["decided_gap"] == gap(decided, y, group, defense.constraint)
         assert float(model.shares.sum() + model.constant.sum()) == pytest.approx(1.0)
     parity, accuracy = found["demographic-parity"]

@@ -131,7 +131,6 @@ def test_decisions_are_fair_on_the_training_data_and_drawn_once(constraint) -> N
     guarded = defense.guard(Ages(), _shop(data))
     before, after = Ages()(data.x).argmax(1).double(), guarded(data.x).argmax(1).double()
     found = [_rates(chosen, data)[constraint] for chosen in (before, after)]
-    print(constraint, "gap before and after", found)
     assert found[0] > 0.15
     assert found[1] < 0.03  # draws differ from their chances
     # The same input gets the same answer, alone or in a batch; another owner draws otherwise.
