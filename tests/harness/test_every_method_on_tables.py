@@ -7,6 +7,7 @@ written down below with its reason: a method that stops being measured for anoth
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -268,12 +269,10 @@ class Player:
         attacks: Sequence[str],
         *,
         defense: str | None = None,
-        published: bool = False,
-        aux: Aux | None = None,
-        ood: str | None = None,
+        **other: Any,
     ) -> list[Evaluation]:
         """What came of each attack on the model with the defense; nothing is left out."""
-        request = self.request(table, attacks, defense, published=published, aux=aux, ood=ood)
+        request = self.request(table, attacks, defense, **other)
         store, made = Store(self.home), self.plan(request)
         context = run.Context(self.home, Source(), "cpu", self.weights, "test")
         for _ in run.run(made, context, local.pool, workers=1):

@@ -1,13 +1,10 @@
 """Every architecture: its size, and that every way of differentiating it gives one answer."""
 
-import copy
-
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
-from opacus import GradSampleModule
+from gradients import check_per_example, check_stacked
 from torch import Tensor, nn
-from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.func import functional_call, stack_module_state, vmap
 
 from annotations.load import load
 from zoo import nets
@@ -24,12 +21,6 @@ def _double_precision() -> object:
     torch.manual_seed(0)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-def gradients(net: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    net.zero_grad()
-    F.cross_entropy(net(x), y).backward()
-    return {name: weight.grad for name, weight in net.named_parameters() if weight.grad is not None}
 
 
 def test_every_architecture_of_ours_is_in_the_catalog() -> None:
@@ -99,19 +90,7 @@ def test_four_stages_halve_an_image_three_times(name: str) -> None:
 def test_stacked_models_in_train_mode_have_the_gradients_of_each(
     name: str, shape: tuple[int, ...]
 ) -> None:
-    models = [nets.build(name, shape, 10).train() for _ in range(2)]
-    x, y = torch.rand(2, 3, *shape), torch.randint(0, 10, (2, 3))
-    weights, buffers = stack_module_state(models)
-    base = copy.deepcopy(models[0]).to("meta")
-
-    def loss(weights: dict, buffers: dict, x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(functional_call(base, (weights, buffers), (x,)), y)
-
-    found = vmap(grad(loss))(weights, buffers, x, y)
-
-    for i, model in enumerate(models):
-        for key, expected in gradients(model, x[i], y[i]).items():
-            torch.testing.assert_close(found[key][i], expected)
+    check_stacked(name, torch.rand(2, 3, *shape), torch.randint(0, 10, (2, 3)), 10)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)], ids=str)
@@ -119,19 +98,7 @@ def test_stacked_models_in_train_mode_have_the_gradients_of_each(
 def test_opacus_gives_every_parameter_the_gradient_of_each_sample(
     name: str, shape: tuple[int, ...]
 ) -> None:
-    net = nets.build(name, shape, 10)
-    x, y = torch.rand(3, *shape), torch.randint(0, 10, (3,))
-    watched = GradSampleModule(copy.deepcopy(net), loss_reduction="sum")
-    F.cross_entropy(watched(x), y, reduction="sum").backward()
-    per_sample = {
-        key.removeprefix("_module."): getattr(weight, "grad_sample")  # noqa: B009
-        for key, weight in watched.named_parameters()
-    }
-    for i in range(3):
-        expected = gradients(net, x[i : i + 1], y[i : i + 1])
-        assert expected.keys() == per_sample.keys()
-        for key, gradient in expected.items():
-            torch.testing.assert_close(per_sample[key][i], gradient)
+    check_per_example(name, torch.rand(3, *shape), torch.randint(0, 10, (3,)), 10)
 
 
 def test_vit_runs_under_vmap_without_falling_back_to_a_loop(

@@ -1,15 +1,13 @@
 """Networks for tables: against slow formulas, and every way of differentiating them."""
 
-import copy
 import math
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from opacus import GradSampleModule
+from gradients import check_per_example, check_stacked
 from torch import Tensor, nn
-from torch.func import functional_call, grad, stack_module_state, vmap
 
 from zoo import nets
 from zoo.counting import count
@@ -119,48 +117,17 @@ def test_the_residual_perceptron_is_the_papers_with_layer_norm() -> None:
     torch.testing.assert_close(net(x), expected)
 
 
-def gradients(net: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    net.zero_grad()
-    F.cross_entropy(net(x), y).backward()
-    return {name: weight.grad for name, weight in net.named_parameters() if weight.grad is not None}
-
-
 @pytest.mark.parametrize("name", TABULAR)
 def test_stacked_models_have_the_gradients_of_each(
     name: str, recwarn: pytest.WarningsRecorder
 ) -> None:
-    models = [nets.build(name, (9,), 3).train() for _ in range(2)]
-    x, y = torch.stack([rows(5), rows(5)]), torch.randint(0, 3, (2, 5))
-    weights, buffers = stack_module_state(models)
-    base = copy.deepcopy(models[0]).to("meta")
-
-    def loss(weights: dict, buffers: dict, x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(functional_call(base, (weights, buffers), (x,)), y)
-
-    found = vmap(grad(loss))(weights, buffers, x, y)
+    check_stacked(name, torch.stack([rows(5), rows(5)]), torch.randint(0, 3, (2, 5)), 3)
     assert not [w for w in recwarn if "performance drop" in str(w.message)]  # a loop instead
-    for i, model in enumerate(models):
-        expected = gradients(model, x[i], y[i])
-        assert expected.keys() == found.keys()
-        for key, gradient in expected.items():
-            torch.testing.assert_close(found[key][i], gradient)
 
 
 @pytest.mark.parametrize("name", TABULAR)
 def test_opacus_gives_every_parameter_the_gradient_of_each_sample(name: str) -> None:
-    net = nets.build(name, (9,), 3)
-    x, y = rows(4), torch.randint(0, 3, (4,))
-    watched = GradSampleModule(copy.deepcopy(net), loss_reduction="sum")
-    F.cross_entropy(watched(x), y, reduction="sum").backward()
-    per_sample = {
-        key.removeprefix("_module."): getattr(weight, "grad_sample")  # noqa: B009
-        for key, weight in watched.named_parameters()
-    }
-    for i in range(4):
-        expected = gradients(net, x[i : i + 1], y[i : i + 1])
-        assert expected.keys() == per_sample.keys()
-        for key, gradient in expected.items():
-            torch.testing.assert_close(per_sample[key][i], gradient)
+    check_per_example(name, rows(4), torch.randint(0, 3, (4,)), 3)
 
 
 def test_columns_of_the_same_values_are_told_apart() -> None:
