@@ -19,16 +19,12 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from harness.results import Cell, Evaluation, Interaction, OtherMeasure, Verdict
+from harness import verdicts
+from harness.results import Cell, Evaluation, Interaction, OtherMeasure
 from harness.store import Store
 from harness.types import Risk
+from harness.verdicts import AIMS, ALPHA, MARGIN
 from zoo.home import Home
-
-MARGIN = 0.02
-"""Effects within plus or minus this are called none: two points of susceptibility."""
-
-ALPHA = 0.05
-"""Level of every test and, as 1 - ALPHA, of every interval."""
 
 BCA_FROM = 30
 """Pairs from which the interval is a BCa bootstrap. With 12 normal differences it covers the truth
@@ -39,16 +35,6 @@ EXACT_UP_TO = 14
 
 MIN_SEEDS = 2
 """Fewer pairs have no variance, and so no interval and no verdict."""
-
-AIMS = {
-    Risk.DISCRIMINATORY_BEHAVIOR: {
-        "demographic_parity_difference": (-1, "lowers the difference in demographic parity"),
-        "worst_group_accuracy": (1, "raises the accuracy of the worst group"),
-    }
-}
-"""What a defense may be meant for besides the primary metric, and which way that is to go.
-
-Definitions of fairness exclude each other, and a defense is made for one of them."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +130,7 @@ def compare(evaluations: Iterable[Evaluation]) -> list[Interaction]:
         if stack
     ]
     rows = _with_q(rows)
-    rows = _judged(rows)
+    rows = verdicts.judged(rows)
     return sorted(
         rows,
         key=lambda r: (
@@ -171,11 +157,9 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
             [b.susceptibility for b, _ in pairs if b.susceptibility is not None],
             [a.susceptibility for _, a in pairs if a.susceptibility is not None],
         )
-    verdict, note = _without_numbers(baseline, defended) if not pairs else ("unresolved", "")
-    measured = [{e.cell.seed for e in side if e.status == "ok"} for side in (baseline, defended)]
-    undefined = len((measured[0] & measured[1]) - set(seeds))
-    if pairs and undefined:
-        note = f"{undefined} seeds have no susceptibility, as with a target of one answer; "
+    verdict, note = ("unresolved", "") if pairs else verdicts.without_numbers(baseline, defended)
+    sides = [[e for e in side if e.status == "ok"] for side in (baseline, defended)]
+    measured = [{e.cell.seed for e in side} for side in sides]
     meant = {method.guards for method in cell.stack}
     primary = pairs[0][1].primary if pairs else None
     metrics = {
@@ -188,7 +172,7 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
     raw = metrics[primary] if primary else (None, None)
     utility = [(b.utility, a.utility) for b, a in pairs]
     also = _also(cell.risk, pairs)
-    return Interaction(
+    row = Interaction(
         model=cell.model,
         dataset=cell.dataset,
         regime=cell.regime,
@@ -221,10 +205,25 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
         seeds=seeds,
         evidence=pairs[0][1].evidence if pairs else {},
         model_key=cell.model_key,
-        n_failed=len({e.cell.seed for e in (*baseline, *defended) if e.status == "failed"}),
+        n_failed=_seeds_that(("failed",), baseline, defended),
         also=also,
-        aims_met=_aims_met(cell.risk, also) if cell.risk in meant else (),
+        aims_met=verdicts.aims_met(cell.risk, also) if cell.risk in meant else (),
+        access=cell.threat.access,
+        adaptive=cell.threat.adaptive,
+        n_not_applicable=_seeds_that(("not applicable",), baseline, defended),
+        n_undefined=len((measured[0] & measured[1]) - set(seeds)),
+        flags=verdicts.flags(sides),
+        proofs=verdicts.proofs(sides[1]) if cell.risk in meant else (),
+        nothing_to_lower=cell.risk in meant and verdicts.nothing_planted((sides[1] or defended)[0]),
+        false_alarms=verdicts.false_alarms(sides[1]),
+        members_matched=all(e.evidence.get("members_matched", True) for e in sides[1]),
     )
+    return replace(row, disagreement=verdicts.disagreement(row))
+
+
+def _seeds_that(ended: Sequence[str], *sides: Sequence[Evaluation]) -> int:
+    """How many seeds ended like this on any side."""
+    return len({e.cell.seed for side in sides for e in side if e.status in ended})
 
 
 def _also(risk: Risk, pairs: Sequence[tuple[Evaluation, Evaluation]]) -> tuple[OtherMeasure, ...]:
@@ -252,32 +251,6 @@ def _also(risk: Risk, pairs: Sequence[tuple[Evaluation, Evaluation]]) -> tuple[O
     return tuple(found)
 
 
-def _aims_met(risk: Risk, also: Sequence[OtherMeasure]) -> tuple[str, ...]:
-    """Which of `AIMS` the defended side is shown to meet, in words.
-
-    Corrected by Bonferroni over them and the primary metric: each is a chance to be called
-    effective.
-    """
-    aims = AIMS.get(risk, {})
-    met = []
-    for one in also:
-        sign, words = aims[one.name]
-        if one.p is not None and sign * one.effect > 0 and one.p * (len(aims) + 1) <= ALPHA:
-            met.append(words)
-    return tuple(met)
-
-
-def _without_numbers(baseline: list[Evaluation], defended: list[Evaluation]) -> tuple[Verdict, str]:
-    """What to say where no pair was measured."""
-    for side, evaluations in (("", defended), ("baseline: ", baseline)):
-        for evaluation in sorted(evaluations, key=lambda e: e.cell.seed):
-            if evaluation.status != "ok":
-                return evaluation.status, side + (evaluation.reason or "")
-    if not baseline:
-        return "unresolved", "no baseline was measured"
-    return "unresolved", "no seed has both sides, or susceptibility is not defined"
-
-
 def _mean(values: Sequence[float | None]) -> float | None:
     """Mean of the values that are there; None if there are none."""
     known = [value for value in values if value is not None]
@@ -289,96 +262,13 @@ def _with_q(rows: list[Interaction]) -> list[Interaction]:
     families: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for position, row in enumerate(rows):
         if row.p is not None:
-            families[*_model(row), row.intended].append(position)
+            families[*verdicts.model_of(row), row.intended].append(position)
     for members in families.values():
         q = stats.false_discovery_control([rows[i].p for i in members], method="bh")
         same = stats.false_discovery_control([rows[i].p_equivalence for i in members], method="bh")
         for i, one, other in zip(members, q, same, strict=True):
             rows[i] = replace(rows[i], q=float(one), q_equivalence=float(other))
     return rows
-
-
-def _model(row: Interaction) -> tuple[object, ...]:
-    return row.model, row.model_key, row.dataset, row.regime
-
-
-def _judged(rows: list[Interaction]) -> list[Interaction]:
-    """Every row with its verdict.
-
-    A stack that was measured on its own risk and not shown to lower it, to meet another of `AIMS`,
-    or to prove or find what it is meant to, is not effective, and then says nothing about side
-    effects. Its own risk is judged by the attack that is strongest against the undefended model.
-    """
-    rows = [replace(r, verdict=_verdict(r)) if r.effect is not None else r for r in rows]
-    own: dict[tuple[object, ...], list[Interaction]] = defaultdict(list)
-    for row in rows:
-        if row.intended and row.effect is not None:
-            own[_stack_key(row)].append(row)
-    judged = []
-    for row in rows:
-        if row.n_failed and row.effect is not None:
-            note = f"{row.n_failed} seeds failed, so the {row.n_seeds} others say nothing for sure"
-            judged.append(replace(row, verdict_note=row.verdict_note + note))
-            continue
-        measured = own.get(_stack_key(row), [])
-        if row.effect is None or not row.guards:
-            judged.append(row)
-        elif not measured:
-            note = f"not checked whether the stack lowers {' and '.join(row.guards)}"
-            judged.append(replace(row, verdict_note=row.verdict_note + note))
-        else:
-            strongest = max(measured, key=lambda r: r.baseline_susceptibility or 0.0)
-            if proof := _proof(measured):
-                judged.append(replace(row, verdict_note=row.verdict_note + proof))
-            elif strongest.verdict == "decreases":
-                note = f"the stack lowers {strongest.risk} ({strongest.attack})"
-                judged.append(replace(row, verdict_note=row.verdict_note + note))
-            else:
-                note = (
-                    f"the stack was not shown to lower {strongest.risk} ({strongest.attack}: "
-                    f"{strongest.verdict}); this effect by itself: {row.verdict}"
-                )
-                note = row.verdict_note + note
-                judged.append(replace(row, verdict="defense not effective", verdict_note=note))
-    return judged
-
-
-def _proof(measured: list[Interaction]) -> str | None:
-    """What a stack does that lowers no susceptibility, if it does it more often than by chance.
-
-    A proof of ownership leaves the copy as good as it is, an inspection leaves the model alone, and
-    a defense may be made for another definition of fairness than the one that is primary.
-    """
-    for row in measured:
-        if row.aims_met:
-            return f"the stack {' and '.join(row.aims_met)}"
-    for metric, words in (
-        ("own_claimed", "claims the owner's own model"),
-        ("flagged", "flags the poisoned model"),
-    ):
-        for row in measured:
-            _, share = row.metrics.get(metric, (None, None))
-            if share is None:
-                continue
-            hits = round(share * row.n_seeds)
-            chance = stats.binomtest(hits, row.n_seeds, ALPHA, alternative="greater")
-            if chance.pvalue <= ALPHA:
-                return f"the stack {words} in {hits} of {row.n_seeds} seeds"
-    return None
-
-
-def _stack_key(row: Interaction) -> tuple[object, ...]:
-    return *_model(row), row.defense, repr(row.defense_params)
-
-
-def _verdict(row: Interaction) -> Verdict:
-    if row.n_failed:
-        return "unresolved"  # seeds that fail are not a random choice of seeds
-    if row.q_equivalence is not None and row.q_equivalence < ALPHA:
-        return "no effect"
-    if row.q is not None and row.effect is not None and row.q <= ALPHA:
-        return "increases" if row.effect > 0 else "decreases"
-    return "unresolved"
 
 
 def load(home: Home) -> tuple[list[Interaction], list[Evaluation]]:

@@ -236,6 +236,19 @@ class Interaction:
         q_equivalence: ``p_equivalence``, corrected like ``q``.
         also: The effects on other measures of the same risk that a defense may be made for.
         aims_met: What the stack is shown to do for its own risk by those, in words.
+        access: What the attacker may read.
+        adaptive: Whether the attacker's own models have the stack too, if it trains any.
+        n_not_applicable: Seeds on which a side turned out not to apply.
+        n_undefined: Seeds that were measured and have no susceptibility on a side.
+        flags: Reasons to doubt the measurements, and at how many seeds of which side.
+        proofs: What the stack finds more often than it is wrong, in words.
+        nothing_to_lower: Whether the stack is to guard against poisoning and nobody poisoned.
+        false_alarms: What its detectors found there, in words.
+        members_matched: Whether members and non-members are alike before any training, also where
+            the stack drops examples.
+        disagreement: Why two readings of the same cells exclude a verdict, in words.
+        guards_held: Those of ``guards`` that the stack is shown to lower, and that decide here.
+        guards_failed: Those that it is not shown to lower.
     """
 
     model: str
@@ -274,3 +287,15 @@ class Interaction:
     q_equivalence: float | None = None
     also: tuple[OtherMeasure, ...] = ()
     aims_met: tuple[str, ...] = ()
+    access: Access = Access.WEIGHTS
+    adaptive: bool = True
+    n_not_applicable: int = 0
+    n_undefined: int = 0
+    flags: tuple[str, ...] = ()
+    proofs: tuple[str, ...] = ()
+    nothing_to_lower: bool = False
+    false_alarms: str = ""
+    members_matched: bool = True
+    disagreement: str = ""
+    guards_held: tuple[Risk, ...] = ()
+    guards_failed: tuple[Risk, ...] = ()

@@ -204,7 +204,7 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
     else:
         sha256 = context.weights[entry.name]
         target = Trained(_published(entry, context), {})
-        origin = {"weights": sha256}
+        origin = {"weights": sha256, "backdoored": entry.backdoored}
         held = datasets.quarters(dataset, cell.seed, cell.regime).target_train
         job = Job.of(entry, dataset, held, recipe=None, seed=cell.seed, base=sha256)
     if job.base is not None:

@@ -226,18 +226,34 @@ def test_seeds_that_failed_are_counted_and_forbid_a_verdict() -> None:
     broken = _evaluation((DP,), EVASION, 3, None, status="failed", reason="diverged")
     (row,) = compare([e for e in evaluations if not (e.cell.stack and e.cell.seed == 3)] + [broken])
     assert (row.n_seeds, row.n_failed, row.verdict) == (11, 1, "unresolved")
-    assert row.verdict_note == "1 seeds failed, so the 11 others say nothing for sure"
+    assert row.verdict_note.startswith(
+        "of the seeds, 1 failed: the 11 others are no random choice; not checked whether"
+    )
 
 
-def test_seeds_without_a_susceptibility_are_told() -> None:
+def test_seeds_without_a_susceptibility_are_counted_and_forbid_a_verdict() -> None:
     evaluations = _both(EVASION, FLAT, _shifted(0.1))
     evaluations = [
         replace(e, susceptibility=None) if e.cell.stack and e.cell.seed < 2 else e
         for e in evaluations
     ]
     (row,) = compare(evaluations)
-    assert (row.n_seeds, row.n_failed) == (10, 0)
-    assert row.verdict_note.startswith("2 seeds have no susceptibility")
+    assert (row.n_seeds, row.n_failed, row.n_undefined) == (10, 0, 2)
+    assert row.verdict == "unresolved"
+    assert row.verdict_note.startswith("of the seeds, 2 have no susceptibility")
+
+
+def test_seeds_that_turn_out_not_to_apply_are_counted_and_forbid_a_verdict() -> None:
+    """Which seeds those are depends on the data: the others are no random choice of seeds."""
+    evaluations = _both(EVASION, FLAT, _shifted(0.1))
+    lost = [
+        _evaluation((DP,), EVASION, seed, None, status="not applicable", reason="one class left")
+        for seed in range(5)
+    ]
+    kept = [e for e in evaluations if not (e.cell.stack and e.cell.seed < 5)]
+    (row,) = compare(kept + lost)
+    assert (row.n_seeds, row.n_not_applicable, row.verdict) == (7, 5, "unresolved")
+    assert row.verdict_note.startswith("of the seeds, 5 turned out not to apply: the 7 others")
 
 
 def test_models_of_one_name_but_another_recipe_are_kept_apart() -> None:
@@ -278,30 +294,72 @@ def test_the_order_of_the_evaluations_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "share", "verdict"),
+    ("found", "alarms", "verdict"),
     [
-        ("own_claimed", 1.0, "increases"),
-        ("own_claimed", 0.0, "defense not effective"),
-        ("flagged", 1.0, "increases"),
-        # One of twelve is what a detector that is wrong in one case of twenty may give.
-        ("flagged", 1 / 12, "defense not effective"),
+        (("own_claimed", 12), ("false_claims", 0), "increases"),
+        (("own_claimed", 0), ("false_claims", 0), "defense not effective"),
+        # Who claims every model proves nothing by claiming the own one, and who claims half of the
+        # others hardly more.
+        (("own_claimed", 12), ("false_claims", 12), "defense not effective"),
+        (("own_claimed", 12), ("false_claims", 6), "defense not effective"),
+        (("flagged", 12), ("clean_model_flagged", 0), "increases"),
+        (("flagged", 12), ("clean_model_flagged", 4), "increases"),
+        # A detector that flags clean models as often finds nothing.
+        (("flagged", 12), ("clean_model_flagged", 12), "defense not effective"),
+        (("flagged", 3), ("clean_model_flagged", 0), "defense not effective"),
+        (("flagged", 12), (None, 0), "defense not effective"),
+        (("filter_tpr", 12), ("filter_fpr", 0), "increases"),
+        (("filter_tpr", 12), ("filter_fpr", 12), "defense not effective"),
     ],
 )
-def test_a_proof_or_an_inspection_is_effective_by_what_it_finds(metric, share, verdict) -> None:
-    watermark = Method("watermark", (), "watermark", EXTRACTION)
-    found = []
+def test_a_proof_or_a_detection_is_judged_against_its_own_false_alarms(
+    found, alarms, verdict
+) -> None:
+    """Each is what so many of twelve seeds say; four flagged twins leave eight seeds, p 1/256."""
+    risk = EXTRACTION if "claim" in found[0] else Risk.POISONING
+    defense = Method("guard", (), "guard", risk)
+    attack = Method("badnets", (("rate", 0.1),))
+    evaluations = []
     for seed in range(12):
-        for stack in ((), (watermark,)):
-            own = _evaluation(stack, EXTRACTION, seed, FLAT[seed])
-            value = 1.0 if seed < round(12 * share) else 0.0
+        for stack in ((), (defense,)):
+            own = _evaluation(stack, risk, seed, FLAT[seed])
+            own = replace(own, cell=replace(own.cell, attack=attack))
             if stack:
-                own = replace(own, metrics={**own.metrics, metric: value})
-            found.append(own)
-            found.append(_evaluation(stack, EVASION, seed, _shifted(0.2 * len(stack))[seed]))
-    rows = {row.risk: row for row in compare(found)}
+                told = {name: float(seed < n) for name, n in (found, alarms) if name}
+                own = replace(own, metrics={**own.metrics, **told})
+            evaluations.append(own)
+            evaluations.append(_evaluation(stack, EVASION, seed, _shifted(0.2 * len(stack))[seed]))
+    rows = {row.risk: row for row in compare(evaluations)}
     assert rows[EVASION].verdict == verdict
-    if share == 1:
-        assert "in 12 of 12 seeds" in rows[EVASION].verdict_note
+    assert bool(rows[risk].proofs) == (verdict == "increases")
+
+
+@pytest.mark.parametrize("backdoored", [False, True])
+def test_a_flag_on_a_published_model_is_a_finding_unless_the_catalog_lists_a_backdoor(
+    backdoored,
+) -> None:
+    detector = Method("neural-cleanse", (), "neural-cleanse", Risk.POISONING)
+    attack = Method("badnets", (("rate", 0.0),))
+    evaluations = []
+    for seed in range(3):
+        for stack in ((), (detector,)):
+            one = _evaluation(
+                stack, Risk.POISONING, seed, 0.5, regime=Regime.PUBLISHED,
+                provenance={"backdoored": backdoored},
+            )  # fmt: skip
+            told = {"flagged": 1.0, "clean_model_flagged": None} if stack else {}
+            metrics = {**one.metrics, **told}
+            evaluations.append(replace(one, metrics=metrics, cell=replace(one.cell, attack=attack)))
+    (row,) = compare(evaluations)
+    if backdoored:
+        assert row.proofs == ("flags the model, which the catalog lists as backdoored",)
+        assert row.guards_held == (Risk.POISONING,)
+    else:
+        assert (row.proofs, row.verdict) == ((), "not applicable")
+        assert row.verdict_note == (
+            "nobody poisoned this model, so there is nothing to lower; false alarms: the model was "
+            "flagged in 3 of 3 seeds"
+        )
 
 
 @pytest.mark.parametrize(
