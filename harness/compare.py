@@ -1,109 +1,104 @@
 """From evaluations to interactions: what a defense stack does to a risk, and how sure that is.
 
 Everything but `load` is pure. Evaluations are paired by seed; effects are differences in
-susceptibility, so above 0 the stack makes the risk worse.
+susceptibility, so above 0 the stack makes the risk worse. What is estimated is the mean effect on
+new examples of the same population and, where models are trained, over new trainings
+(`harness.intervals`).
 
 References:
-    Efron (1987). Better Bootstrap Confidence Intervals. JASA.
     Benjamini and Hochberg (1995). Controlling the False Discovery Rate. JRSS B.
-    Schuirmann (1987). A Comparison of the Two One-Sided Tests Procedure. J. Pharmacokin. Biopharm.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.weightstats import ttost_paired
 
-from harness import verdicts
+from harness import contributions, verdicts
+from harness.contributions import Measure, Samples
+from harness.intervals import Estimate, Values, over_seeds, over_seeds_and_examples
 from harness.results import Cell, Evaluation, Interaction, OtherMeasure
 from harness.store import Store
-from harness.types import Risk
-from harness.verdicts import AIMS, ALPHA, MARGIN
+from harness.types import Regime, Risk
+from harness.verdicts import ALPHA, MARGIN
 from zoo.home import Home
 
-BCA_FROM = 30
-"""Pairs from which the interval is a BCa bootstrap. With 12 normal differences it covers the truth
-in .87 to .91 of cases where Student's covers .95 (tests/benchmarks/coverage.py)."""
+SamplesOf = Callable[[str], Samples | None]
+"""From a cell's key to its per-example columns; None where there are none."""
 
-EXACT_UP_TO = 14
-"""With more seeds, signs are flipped at random instead of in all 2^n ways."""
-
-MIN_SEEDS = 2
-"""Fewer pairs have no variance, and so no interval and no verdict."""
+Pair = tuple[Evaluation, Evaluation]
+"""Without the stack and with it, of one seed."""
 
 
-@dataclass(frozen=True)
-class Paired:
-    """What paired differences say about their mean; None where there are too few of them."""
+def estimate(pairs: Sequence[Pair], name: str | None, samples: SamplesOf) -> Estimate | None:
+    """The mean difference of a metric over paired seeds, and what may be said of it.
 
-    effect: float
-    ci_low: float | None
-    ci_high: float | None
-    p: float | None
-    p_equivalence: float | None
-
-
-def paired(baseline: Sequence[float], defended: Sequence[float]) -> Paired:
-    """Mean difference with its interval, sign-flip test and equivalence test.
+    The interval is over seeds and examples where every cell has per-example values whose mean is
+    its metric, else over seeds alone.
 
     Args:
-        baseline: (n,) values without the stack.
-        defended: (n,) values with it, in the same order of seeds.
+        pairs: Those where a side lacks the metric are left out.
+        name: Of the metric; None for susceptibility.
+        samples: Of any cell.
 
     Returns:
-        ``effect`` is the mean of defended - baseline. With one pair there is nothing more.
+        None where no pair has the metric.
     """
-    before, after = np.asarray(baseline, float), np.asarray(defended, float)
-    difference = after - before
-    effect = float(difference.mean())
-    if len(difference) < MIN_SEEDS:
-        return Paired(effect, None, None, None, None)
-    if np.ptp(difference) == 0:
-        # Without spread there is nothing to resample: the difference is what it is.
-        low = high = effect
-        p_equivalence = 0.0 if abs(effect) < MARGIN else 1.0
-    else:
-        low, high = interval(difference)
-        p_equivalence = float(ttost_paired(after, before, -MARGIN, MARGIN)[0])
-    return Paired(effect, low, high, sign_flip(difference), p_equivalence)
-
-
-def interval(difference: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean: Student's t, and from 30 pairs on a BCa bootstrap."""
-    if len(difference) < BCA_FROM:
-        found = stats.ttest_1samp(difference, 0).confidence_interval(1 - ALPHA)
-    else:
-        found = stats.bootstrap(
-            (difference,),
-            np.mean,
-            method="BCa",
-            confidence_level=1 - ALPHA,
-            n_resamples=9999,
-            rng=np.random.default_rng(0),
-        ).confidence_interval
-    return float(found.low), float(found.high)
-
-
-def sign_flip(difference: np.ndarray) -> float:
-    """Two-sided p of a mean this far from 0, if every sign were a coin's; exact up to 14 pairs."""
-    n = len(difference)
-    result = stats.permutation_test(
-        (difference, np.zeros(n)),
-        lambda x, y, axis: np.mean(x - y, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=2**n if n <= EXACT_UP_TO else 99_999,
-        rng=np.random.default_rng(0),
+    known = [
+        (pair, (before, after))
+        for pair in pairs
+        if (before := _value(pair[0], name)) is not None
+        and (after := _value(pair[1], name)) is not None
+    ]
+    if not known:
+        return None
+    cell = known[0][0][0].cell
+    measure = (
+        contributions.SUSCEPTIBILITY.get(cell.risk)
+        if name is None
+        else contributions.OTHERS.get(cell.risk, {}).get(name)
     )
-    return float(result.pvalue)
+    found = [_values(pair, levels, measure, samples) for pair, levels in known] if measure else []
+    values = [one for one in found if one is not None]
+    if values and len(values) == len(known):
+        trained = cell.regime is not Regime.PUBLISHED
+        return over_seeds_and_examples(values, alpha=ALPHA, margin=MARGIN, trained=trained)
+    return over_seeds([after - before for _, (before, after) in known], alpha=ALPHA, margin=MARGIN)
 
 
-def compare(evaluations: Iterable[Evaluation]) -> list[Interaction]:
+def _value(evaluation: Evaluation, name: str | None) -> float | None:
+    return evaluation.susceptibility if name is None else evaluation.metrics.get(name)
+
+
+def _values(
+    pair: Pair, levels: tuple[float, float], measure: Measure, samples: SamplesOf
+) -> Values | None:
+    """Per-example differences of a pair; None if they are not what its metric was made from."""
+    sides = []
+    for evaluation, level in zip(pair, levels, strict=True):
+        columns = samples(evaluation.cell.key)
+        try:
+            side = measure(columns, evaluation) if columns else None
+        except KeyError:  # a plugin's attack may keep other columns
+            side = None
+        if side is None or abs(side.value.mean() - level) > 1e-6:
+            return None
+        sides.append(side)
+    before, after = sides
+    return after.minus(before)
+
+
+def _no_samples(key: str) -> None:
+    return None
+
+
+def compare(
+    evaluations: Iterable[Evaluation], samples: SamplesOf = _no_samples
+) -> list[Interaction]:
     """Every stack against the undefended model of its regime, risk by risk.
 
     Multiple testing is corrected within families that are fixed beforehand and do not depend on
@@ -112,6 +107,7 @@ def compare(evaluations: Iterable[Evaluation]) -> list[Interaction]:
 
     Args:
         evaluations: Of any models, datasets and regimes.
+        samples: Their per-example columns; without them, intervals are over seeds alone.
 
     Returns:
         In a fixed order, whatever order the evaluations came in.
@@ -124,7 +120,7 @@ def compare(evaluations: Iterable[Evaluation]) -> list[Interaction]:
         stack = tuple(str(method.name) + repr(method.params) for method in cell.stack)
         groups[_without_stack(cell)][stack].append(evaluation)
     rows = [
-        _interaction(stacks.get((), []), defended)
+        _interaction(stacks.get((), []), defended, samples)
         for _, stacks in sorted(groups.items())
         for stack, defended in sorted(stacks.items())
         if stack
@@ -145,18 +141,15 @@ def _without_stack(cell: Cell) -> str:
     return replace(cell, stack=(), seed=0).key
 
 
-def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Interaction:
+def _interaction(
+    baseline: list[Evaluation], defended: list[Evaluation], samples: SamplesOf
+) -> Interaction:
     cell = defended[0].cell
     before = {e.cell.seed: e for e in baseline if e.susceptibility is not None}
     after = {e.cell.seed: e for e in defended if e.susceptibility is not None}
     seeds = tuple(sorted(before.keys() & after.keys()))
     pairs = [(before[seed], after[seed]) for seed in seeds]
-    found = None
-    if pairs:
-        found = paired(
-            [b.susceptibility for b, _ in pairs if b.susceptibility is not None],
-            [a.susceptibility for _, a in pairs if a.susceptibility is not None],
-        )
+    found = estimate(pairs, None, samples)
     verdict, note = ("unresolved", "") if pairs else verdicts.without_numbers(baseline, defended)
     sides = [[e for e in side if e.status == "ok"] for side in (baseline, defended)]
     measured = [{e.cell.seed for e in side} for side in sides]
@@ -171,7 +164,7 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
     }
     raw = metrics[primary] if primary else (None, None)
     utility = [(b.utility, a.utility) for b, a in pairs]
-    also = _also(cell.risk, pairs)
+    also = _also(cell.risk, pairs, samples)
     row = Interaction(
         model=cell.model,
         dataset=cell.dataset,
@@ -191,11 +184,13 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
         baseline_susceptibility=_mean([b.susceptibility for b, _ in pairs]),
         defended_susceptibility=_mean([a.susceptibility for _, a in pairs]),
         effect=found.effect if found else None,
-        ci_low=found.ci_low if found else None,
-        ci_high=found.ci_high if found else None,
+        ci_low=found.low if found else None,
+        ci_high=found.high if found else None,
         p=found.p if found else None,
         q=None,
         p_equivalence=found.p_equivalence if found else None,
+        interval=found.basis if found else "seeds",
+        seeds_needed=found.seeds_needed if found else None,
         verdict=verdict,
         verdict_note=note,
         baseline_utility=_mean([b for b, _ in utility]),
@@ -226,29 +221,38 @@ def _seeds_that(ended: Sequence[str], *sides: Sequence[Evaluation]) -> int:
     return len({e.cell.seed for side in sides for e in side if e.status in ended})
 
 
-def _also(risk: Risk, pairs: Sequence[tuple[Evaluation, Evaluation]]) -> tuple[OtherMeasure, ...]:
-    """The effects on those of `AIMS` that were measured, defense meant for it or not."""
+def _also(risk: Risk, pairs: Sequence[Pair], samples: SamplesOf) -> tuple[OtherMeasure, ...]:
+    """The effects on the other measures of a risk that were measured."""
     found = []
-    for name in AIMS.get(risk, {}):
-        both = [(b.metrics.get(name), a.metrics.get(name)) for b, a in pairs]
-        known = [(b, a) for b, a in both if b is not None and a is not None]
-        if not known:
+    for name in contributions.OTHERS.get(risk, {}):
+        effect = estimate(pairs, name, samples)
+        known = [(b.metrics.get(name), a.metrics.get(name)) for b, a in pairs]
+        both = [(b, a) for b, a in known if b is not None and a is not None]
+        if effect is None or _says_nothing_new(name, pairs):
             continue
-        before, after = np.array(known).T
-        effect = paired(before, after)
+        before, after = np.array(both).T
         found.append(
             OtherMeasure(
                 name=name,
-                n_seeds=len(known),
+                n_seeds=len(both),
                 baseline=float(before.mean()),
                 defended=float(after.mean()),
                 effect=effect.effect,
-                ci_low=effect.ci_low,
-                ci_high=effect.ci_high,
+                ci_low=effect.low,
+                ci_high=effect.high,
                 p=effect.p,
+                interval=effect.basis,
             )
         )
     return tuple(found)
+
+
+def _says_nothing_new(name: str, pairs: Sequence[Pair]) -> bool:
+    """Whether a second reading is of the same examples as the first, at every seed."""
+    of = {"collected_auc": "auc"}.get(name)
+    return of is not None and all(
+        e.metrics.get(name) == e.metrics.get(of) for p in pairs for e in p
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -273,5 +277,7 @@ def _with_q(rows: list[Interaction]) -> list[Interaction]:
 
 def load(home: Home) -> tuple[list[Interaction], list[Evaluation]]:
     """Every interaction and every evaluation of a store."""
-    evaluations = Store(home).evaluations()
-    return compare(evaluations), evaluations
+    store = Store(home)
+    evaluations = store.evaluations()
+    with store.reading_samples() as samples:
+        return compare(evaluations, samples), evaluations

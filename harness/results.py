@@ -179,7 +179,8 @@ class OtherMeasure:
         effect: Mean paired difference, defended - baseline; the metric says which way is better.
         ci_low: Lower end of the 95 % interval of the effect; None with one pair.
         ci_high: Upper end.
-        p: Exact sign-flip test of no effect, not corrected for how many are looked at.
+        p: Of no effect, not corrected for how many are looked at.
+        interval: What the interval is over: ``seeds and examples``, ``examples`` or ``seeds``.
     """
 
     name: str
@@ -190,6 +191,7 @@ class OtherMeasure:
     ci_low: float | None
     ci_high: float | None
     p: float | None
+    interval: str = "seeds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +222,7 @@ class Interaction:
         effect: Mean over seeds of the paired difference in susceptibility.
         ci_low: Lower end of the 95 % interval of the effect.
         ci_high: Upper end.
-        p: Exact sign-flip test of no effect.
+        p: Two-sided, of no effect, from the same variance as the interval.
         q: Benjamini-Hochberg, within the family.
         p_equivalence: Two one-sided tests that the effect lies within the margin.
         verdict: What may be said.
@@ -236,6 +238,10 @@ class Interaction:
         q_equivalence: ``p_equivalence``, corrected like ``q``.
         also: The effects on other measures of the same risk that a defense may be made for.
         aims_met: What the stack is shown to do for its own risk by those, in words.
+        interval: What the interval is over, and so what the effect generalises to: ``seeds and
+            examples``, ``examples`` or ``seeds``.
+        seeds_needed: About how many seeds would resolve an effect of this size; None if no number
+            would.
         access: What the attacker may read.
         adaptive: Whether the attacker's own models have the stack too, if it trains any.
         n_not_applicable: Seeds on which a side turned out not to apply.
@@ -287,6 +293,8 @@ class Interaction:
     q_equivalence: float | None = None
     also: tuple[OtherMeasure, ...] = ()
     aims_met: tuple[str, ...] = ()
+    interval: str = "seeds"
+    seeds_needed: int | None = None
     access: Access = Access.WEIGHTS
     adaptive: bool = True
     n_not_applicable: int = 0

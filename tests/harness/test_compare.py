@@ -1,6 +1,5 @@
 """Effects, intervals, tests and verdicts on numbers worked by hand or against other libraries."""
 
-import itertools
 import random
 from dataclasses import replace
 
@@ -9,7 +8,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from harness.compare import compare, interval, paired, sign_flip
+from harness.compare import compare
 from harness.results import Cell, Evaluation, Method
 from harness.types import Access, Regime, Risk, ThreatModel
 
@@ -73,49 +72,6 @@ def test_only_seeds_with_both_sides_count() -> None:
     assert row.effect == pytest.approx(0.15)
 
 
-def test_sign_flips_are_counted_exactly() -> None:
-    d = np.array([0.3, -0.1, 0.4, 0.25, 0.05])
-    flips = [np.mean(d * s) for s in itertools.product([1, -1], repeat=5)]
-    expected = np.mean(np.abs(flips) >= abs(d.mean()) - 1e-12)
-    assert sign_flip(d) == pytest.approx(expected)
-
-
-def test_twelve_seeds_of_one_sign_have_the_smallest_p_there_is() -> None:
-    assert sign_flip(np.linspace(0.1, 0.3, 12)) == pytest.approx(2 / 2**12)
-
-
-def test_the_interval_is_students_below_thirty_pairs_and_bca_from_there() -> None:
-    d = np.array([0.1, 0.3, 0.2, 0.15, 0.6, 0.25, 0.1, 0.2, 0.35, 0.9] * 3)
-    few = d[:12]
-    half = stats.t.ppf(0.975, 11) * few.std(ddof=1) / 12**0.5
-    assert interval(few) == pytest.approx((few.mean() - half, few.mean() + half))
-    low, high = interval(d)
-    other = stats.bootstrap(
-        (d,), np.mean, method="BCa", n_resamples=9999, rng=np.random.default_rng(5)
-    )
-    assert low == pytest.approx(other.confidence_interval.low, abs=0.01)
-    assert high == pytest.approx(other.confidence_interval.high, abs=0.015)
-    # Skewed data: the interval reaches further up than down, which Student's does not.
-    assert high - d.mean() > d.mean() - low
-
-
-def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(300):
-        low, high = interval(rng.normal(0.1, 0.05, size=12))
-        hits += low <= 0.1 <= high
-    assert 0.92 <= hits / 300 <= 0.98
-
-
-def test_the_equivalence_test_is_two_t_tests() -> None:
-    before, after = np.array(FLAT), np.array(_shifted(0.004))
-    d = after - before
-    lower = stats.ttest_1samp(d, -0.02, alternative="greater").pvalue
-    upper = stats.ttest_1samp(d, 0.02, alternative="less").pvalue
-    assert paired(before, after).p_equivalence == pytest.approx(max(lower, upper))
-
-
 def test_an_identity_has_exactly_no_effect() -> None:
     (row,) = compare(_both(EXTRACTION, FLAT, FLAT))
     assert (row.effect, row.ci_low, row.ci_high, row.p, row.verdict) == (0, 0, 0, 1, "no effect")
@@ -136,14 +92,12 @@ def test_a_large_effect_with_larger_noise_is_unresolved() -> None:
     assert row.ci_low < 0 < row.ci_high
 
 
-def test_too_few_seeds_are_never_called_an_effect() -> None:
-    (row,) = compare(_both(EVASION, [0.1] * 4, [0.9, 0.91, 0.9, 0.92]))
-    assert row.p == pytest.approx(0.125)
-    assert row.verdict == "unresolved"
+def test_a_single_seed_has_no_interval_and_no_verdict() -> None:
     (single,) = compare(_both(EVASION, [0.1], [0.9]))
     assert (single.effect, single.ci_low, single.p, single.verdict) == (
         pytest.approx(0.8), None, None, "unresolved",
     )  # fmt: skip
+    assert "a single seed has no interval" in single.verdict_note
 
 
 def test_q_is_benjamini_hochberg_with_intended_effects_apart() -> None:
@@ -425,8 +379,8 @@ def test_another_measure_has_an_effect_of_its_own_whoever_moves_it(guards) -> No
     assert (one.effect, one.ci_low, one.ci_high) == pytest.approx(
         (d.mean(), d.mean() - half, d.mean() + half)
     )
-    # Of sixteen ways to set the signs, two have all alike and two have only the smallest other.
-    assert one.p == pytest.approx(4 / 16)
+    assert one.p == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
+    assert one.interval == "seeds"
     assert (row.n_seeds, row.effect, row.aims_met) == (6, 0, ())
 
 
@@ -440,10 +394,12 @@ def test_another_measure_of_one_pair_has_no_interval_and_of_none_is_left_out() -
     assert compare(_both(EVASION, FLAT, FLAT))[0].also == ()
 
 
-@pytest.mark.parametrize(("wrong", "p", "met"), [((), 2 / 256, True), ((2,), 6 / 256, False)])
-def test_aims_are_corrected_for_how_many_there_are_with_the_primary(wrong, p, met) -> None:
-    """.0234 is below .05 / 2, and above .05 / 3."""
-    changes = [size if size in wrong else -size for size in range(1, 9)]
-    (row,) = compare(_fair([(0.5, 0.5 + change / 100) for change in changes]))
-    assert row.also[0].p == pytest.approx(p)
+@pytest.mark.parametrize(("noise", "met"), [(0.08, True), (0.09, False)])
+def test_aims_are_corrected_for_how_many_there_are_with_the_primary(noise, met) -> None:
+    """With the larger noise, p is below .05 / 2 and above .05 / 3."""
+    changes = [-0.1 + noise * (1 - 2 * (i % 2)) for i in range(8)]
+    (row,) = compare(_fair([(0.5, 0.5 + change) for change in changes]))
+    assert row.also[0].p == pytest.approx(stats.ttest_1samp(changes, 0).pvalue)
+    assert row.also[0].p < 0.05 / 2 or not met
+    assert (row.also[0].p < 0.05 / 3) == met
     assert bool(row.aims_met) == met
