@@ -190,6 +190,8 @@ def _with_guards(row: Interaction, guards: dict[Risk, _Guard]) -> Interaction:
     notes += [relevant[risk].words for risk in (*held, *failed)]
     if missing:
         notes.append(f"not checked whether the stack lowers {' and '.join(missing)}")
+    if row.verdict == "unresolved" and not reason:
+        notes.insert(0, _what_would_resolve(row))
     verdict = row.verdict
     if failed and not reason:
         notes.append(f"this effect by itself: {row.verdict}")
@@ -219,6 +221,12 @@ def unsettled(row: Interaction) -> str:
     if row.effect is not None and row.ci_low is None:
         return "a single seed has no interval"
     return row.disagreement
+
+
+def _what_would_resolve(row: Interaction) -> str:
+    if row.seeds_needed is None:
+        return "more seeds cannot resolve an effect of this size, more test examples can"
+    return f"about {row.seeds_needed} seeds would resolve an effect of this size"
 
 
 def disagreement(row: Interaction) -> str:
