@@ -95,8 +95,8 @@ def _ownership(surrogate: nn.Module, table: Table) -> dict[str, float | None]:
     proofs = _proofs(table.stack)
     if not proofs:
         return metrics
-    # What the defenses left out was not trained on. The like is left out of the unseen, since what a
-    # cleaner keeps is easy for any model. They are not of the shadow quarters: a thief may have
+    # What the defenses left out was not trained on. The like is left out of the unseen, since what
+    # a cleaner keeps is easy for any model. They are not of the shadow quarters: a thief may have
     # trained on those.
     unseen = table.counterparts
     if unseen is None:
