@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from harness.metrics.classification import accuracy
 from harness.metrics.reconstruction import class_means, correlation, psnr, reconstruction
 from harness.seeds import derive, generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, NotApplicableError, Regime, Split
+from harness.types import UNKNOWN, Access, Aux, NotApplicableError, Regime, Split
 from zoo.errors import ZooError
 
 SHOWN = 16
@@ -97,10 +97,10 @@ def play(attack: Attack, table: Table) -> Outcome:
     """Have the attack reconstruct classes, or the examples of training steps, and compare.
 
     An attack on classes gives (num_classes, samples, *input_shape); one on gradients is handed
-    `Released` and gives (observed, batch, *input_shape). The mean image is that of the test
-    quarter, which neither the target nor the attacker has. An attacker with data of its own need
-    not invert anything to have an idea of a class: ``sorted_aux_centred_correlation`` is what it
-    gets by sorting them by the target's answers.
+    `Released` and gives (observed, batch, *input_shape). Data of its own come without labels. The
+    mean image is that of the test quarter, which neither the target nor the attacker has. An
+    attacker with data of its own need not invert anything to have an idea of a class:
+    ``sorted_aux_centred_correlation`` is what it gets by sorting them by the target's answers.
 
     Raises:
         NotApplicableError: A defense leaves fewer examples than the attacker is to see.
@@ -145,6 +145,8 @@ def play(attack: Attack, table: Table) -> Outcome:
 def _classes(attack: Attack, table: Table, data: Split) -> _Found:
     """Each class that the target has seen, to be compared with its mean."""
     aux = table.aux()
+    if aux is not None:  # with their labels it would have an idea of every class without the model
+        aux = replace(aux, y=torch.full_like(aux.y, UNKNOWN))
     x = attack.run(table.bare_target(), table.attacker(aux=aux), seed=table.seed)
     num_classes = table.dataset.num_classes
     _check_inputs(attack, x, (num_classes, x.shape[1], *table.dataset.input_shape))

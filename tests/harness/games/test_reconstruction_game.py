@@ -16,7 +16,7 @@ from harness.games.game import Table
 from harness.images import to_bytes
 from harness.metrics.reconstruction import class_means
 from harness.susceptibility import susceptibility
-from harness.types import Access, Aux, NotApplicableError, Regime, Risk, ThreatModel
+from harness.types import UNKNOWN, Access, Aux, NotApplicableError, Regime, Risk, ThreatModel
 from zoo import nets
 from zoo.errors import ZooError
 
@@ -181,6 +181,8 @@ def test_the_attacker_holds_what_the_threat_model_grants(table, digits, aux) -> 
     if aux is Aux.SHADOW:
         held = torch.cat([table.quarters.shadow_train, table.quarters.shadow_test])
         assert torch.equal(data.aux.x, digits.x[held])
+        # With labels, the class means of its own would be as good as those of the target.
+        assert (data.aux.y == UNKNOWN).all()
     else:
         assert (data.aux is None) == (aux is Aux.NONE)
 
