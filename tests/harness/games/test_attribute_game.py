@@ -240,3 +240,82 @@ def test_a_public_model_is_judged_on_data_it_has_not_seen(tinted, table) -> None
     )
     member = found.samples["member"]
     assert found.samples["index"][~member].min() >= 1000 > found.samples["index"][member].max()
+
+
+PART = ThreatModel(access=Access.SCORES, aux=Aux.PARTIAL)
+
+
+@pytest.fixture(scope="module")
+def dealt(tinted):
+    """An attribute that nothing about a record tells."""
+    values = torch.randint(2, (len(tinted),), generator=torch.Generator().manual_seed(0))
+    return replace(tinted, z={"coin": Attribute(values, ("heads", "tails"))})
+
+
+def _fitted(data, rows, labels, epochs):
+    with seeded("fitted"):
+        model = nets.build("mlp-128", (3, 8, 8), 10)
+    given = replace(data.all.take(rows), y=labels)
+    return fit(model, given, Recipe(lr=1e-2, epochs=epochs, batch_size=64), seed=0)
+
+
+def test_what_a_model_remembers_of_its_members_is_found_of_them_alone(dealt, table_for) -> None:
+    """Its training labels say how a coin fell that nothing else tells."""
+    rows = quarters(dealt, 0, Regime.FROM_SCRATCH).target_train
+    labels = (dealt.y % 5 + 5 * dealt.z["coin"].values)[rows]
+    table = table_for(dealt, _fitted(dealt, rows, labels, 80), threat=PART)
+    found = attribute.play(AttributeScores(knows="nothing"), table)
+    assert found.metrics["member_auc"] > 0.8
+    assert found.metrics["member_imputation_auc"] == 0.5
+    assert found.metrics["memorised_advantage"] > 0.5
+    assert susceptibility(Risk.ATTRIBUTE_INFERENCE, found.metrics) == pytest.approx(0, abs=0.2)
+    member = found.samples["member"]
+    for side, names in (
+        (member, ("member_auc", "member_imputation_auc")),
+        (~member, ("auc", "imputation_auc")),
+    ):
+        for column, name in zip(("score_1", "imputation_1"), names, strict=True):
+            again = roc_auc_score(found.samples["z"][side], found.samples[column][side])
+            assert found.metrics[name] == pytest.approx(again, abs=1e-9)
+
+
+def test_a_model_of_other_data_remembers_nobody(tinted, table_for) -> None:
+    found = []
+    flip = torch.rand(len(tinted), generator=torch.Generator().manual_seed(0)) < 0.3
+    tint = tinted.z["tint"]
+    blurred = Attribute(torch.where(flip, 1 - tint.values, tint.values), tint.names)
+    data = replace(tinted, z={"tint": blurred})
+    for seed in range(4):
+        others = quarters(data, seed, Regime.FROM_SCRATCH).shadow_train
+        model = _fitted(data, others, data.y[others], 10)
+        table = table_for(data, model, seed, threat=PART)
+        found.append(attribute.play(AttributeScores(epochs=10), table).metrics)
+    values = [metrics["memorised_advantage"] for metrics in found]
+    print("memorised by strangers", values)
+    assert np.mean(values) == pytest.approx(0, abs=0.08)
+    assert np.mean([metrics["member_auc"] for metrics in found]) > 0.6
+
+
+def test_members_are_those_that_were_trained_on(table) -> None:
+    split = table.quarters
+    game = replace(
+        table, left_out=torch.arange(0, 449, 2),
+        would_leave_out=lambda data, trusted: torch.arange(len(data)) < 100,
+    )  # fmt: skip
+    found = attribute.play(QUICK, game)
+    index, member, counted = (found.samples[key] for key in ("index", "member", "counted"))
+    assert sorted(index[member]) == sorted(split.target_train[1::2].tolist())
+    assert sorted(index[~member]) == sorted(split.target_test.tolist())
+    assert sorted(index[counted & ~member]) == sorted(split.target_test[100:].tolist())
+    assert found.notes["members_matched"] is True
+    unknown = replace(game, would_leave_out=lambda data, trusted: None)
+    assert attribute.play(QUICK, unknown).notes["members_matched"] is False
+    assert "members_matched" not in attribute.play(QUICK, table).notes
+
+
+def test_whoever_knows_all_members_asks_about_none(table) -> None:
+    everything = replace(table, threat=replace(PART, partial=1.0))
+    found = attribute.play(QUICK, everything)
+    assert not found.samples["member"].any()
+    assert found.metrics["member_auc"] is None
+    assert found.metrics["memorised_advantage"] is None
