@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -33,7 +34,7 @@ from harness.seeds import derive
 from harness.stack import Stack
 from harness.susceptibility import PRIMARY, susceptibility
 from harness.target import BlackBox
-from harness.training import Job, Trained, workshop
+from harness.training import Job, Trained, workshop, would_leave_out
 from harness.types import Access, Risk, Split
 from harness.workshop import trusted_index
 from zoo.files import digest
@@ -60,6 +61,7 @@ class Loaded:
         base: The published weights, if it was made from some.
         source: The attacker's other model of the catalog; None if there is none.
         others: See `harness.games.game.Table`.
+        others_left_out: Likewise.
     """
 
     target: Trained
@@ -67,6 +69,7 @@ class Loaded:
     base: dict[str, Tensor] | None = None
     source: nn.Module | None = None
     others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
+    others_left_out: Mapping[str, Sequence[Tensor | None]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -121,6 +124,9 @@ def evaluate(
         evidence=trained.evidence,
         source=loaded.source,
         others=loaded.others,
+        left_out=trained.left_out,
+        others_left_out=loaded.others_left_out,
+        would_leave_out=partial(would_leave_out, loaded.job, loaded.base),
     )
     outcome = GAMES[cell.risk].play(registry.attack(cell.attack), table)
     utility = outcome.metrics.get("clean_accuracy")

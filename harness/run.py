@@ -215,14 +215,18 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         source = _published(other, context)
         fits(source, other, dataset)
         origin["source"] = context.weights[other.name]
+    others = {
+        purpose: [_trained(other, dataset, context) for other in jobs]
+        for purpose, jobs in item.others.items()
+    }
     loaded = Loaded(
         target=target,
         job=job,
         base=base,
         source=source,
-        others={
-            purpose: [_trained(other, dataset, context).model for other in jobs]
-            for purpose, jobs in item.others.items()
+        others={name: [made.model for made in models] for name, models in others.items()},
+        others_left_out={
+            name: [made.left_out for made in models] for name, models in others.items()
         },
     )
     ood = None

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.datasets import Dataset
+from harness.defenses.protocol import LEFT_OUT, Spares
 from harness.results import Method
 from harness.seeds import derive, generator, seeded
 from harness.stack import Stack, step_loss
@@ -30,7 +31,7 @@ from zoo.recipe import Recipe
 if TYPE_CHECKING:
     from harness.defenses.protocol import InputsOf, LossOf
 
-ARTIFACT_FORMAT = 2
+ARTIFACT_FORMAT = 3
 """Part of every job's key: raise it when training changes what a job gives."""
 
 
@@ -154,10 +155,18 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained model in eval mode, and what its defenses say for themselves."""
+    """A trained model.
+
+    Attributes:
+        model: In eval mode.
+        evidence: What its defenses say for themselves.
+        left_out: (k,) int64, which of the training data, as they came to the defenses, it was not
+            fitted to; None if none of the defenses decides about that.
+    """
 
     model: nn.Module
     evidence: dict[str, Any]
+    left_out: Tensor | None = None
 
 
 def network(job: Job, base: dict[str, Tensor] | None) -> tuple[nn.Module, dict[str, Any]]:
@@ -308,10 +317,13 @@ def train_alone(
             seed=derive("poison", job.seed),
         )
         data, poisoned = found.data, found.poisoned
+        if found.left_out is not None:
+            trusted = trusted - found.left_out.cpu().cumsum(0)[trusted]
     shop = workshop(job, data, checked, base)
-    data, notes = stack.clean(data, shop, poisoned)
+    ready = stack.clean(data, shop, poisoned, trusted)
+    data, spared = ready.data, None
     model, evidence = network(job, base)
-    evidence |= notes
+    evidence |= ready.notes
     model.to(data.x.device)
     stack.prepare(model, data)
     if job.recipe is None:
@@ -320,6 +332,9 @@ def train_alone(
         loss = stack.loss_for(shop)
         hooks = {"inputs": stack.inputs} | ({"loss": loss} if loss else {})
         evidence |= stack.loop.fit(model, data, job.recipe, seed=shop.seed, **hooks)
+        spared = evidence.pop(LEFT_OUT, None)
+        if spared is not None and not isinstance(stack.loop, Spares):
+            raise RuntimeError(f"{stack} leaves examples out, but has no spared() to say by what")
     else:
         fit(
             model,
@@ -330,4 +345,42 @@ def train_alone(
             loss=stack.loss_for(shop),
             progress=progress,
         )
-    return Trained(stack.edit(model.eval(), data, shop).eval(), evidence)
+    left_out = None
+    if ready.judges or spared is not None:
+        left_out = ready.left_out(spared).nonzero().flatten()
+    return Trained(stack.edit(model.eval(), data, shop).eval(), evidence, left_out)
+
+
+def would_leave_out(
+    job: Job, base: dict[str, Tensor] | None, data: Split, trusted: Tensor | None = None
+) -> Tensor | None:
+    """Which examples the training of a job would have left out, had they been its data.
+
+    Its defenses are given them from the start, as the training data were, and judge them by each
+    other. So for a model that remembers nothing, what is left of two draws from one population is
+    alike, whatever the defenses go by.
+
+    Args:
+        job: What decides.
+        base: Weights to start from, if ``job.base`` names some.
+        data: Examples that ``job`` was not trained on, about as many.
+        trusted: Which of those (int64) the owner would have checked; drawn as in training if None.
+
+    Returns:
+        (n,) bool; None if the defenses cannot say because they refuse these examples.
+    """
+    stack = Stack.of(registry.defenses(job.stack))
+    if trusted is None:
+        trusted = trusted_index(len(data), job.seed)
+    shop = workshop(job, data, data.take(trusted.to(data.x.device)), base)
+    loop, spared = stack.loop, None
+    try:
+        ready = stack.clean(data, shop, trusted=trusted)
+        if isinstance(loop, Spares) and job.recipe is not None:
+            model = network(job, base)[0].to(data.x.device)
+            stack.prepare(model, ready.data)
+            hooks = {"seed": shop.seed, "inputs": stack.inputs}
+            spared = loop.spared(model, ready.data, job.recipe, **hooks)
+    except NotApplicableError:
+        return None
+    return ready.left_out(spared)

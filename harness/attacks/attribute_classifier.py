@@ -37,8 +37,8 @@ class AttributeClassifier(ABC):
 
     Attributes:
         attribute: Name of the attribute; the dataset's first if not given.
-        knows: What the attacker knows of each record anyway: ``nothing``, its true ``label``, or
-            all its ``features`` and the label.
+        knows: What the attacker knows of each record anyway: all its ``features`` and the label,
+            as whoever asks about it does; its true ``label``, or ``nothing``.
         samples: How many of its own records the attacker uses; all if not given.
         hidden: Units of the hidden layer.
         lr: Learning rate of Adam.
@@ -52,7 +52,7 @@ class AttributeClassifier(ABC):
     aux: ClassVar[tuple[Aux, ...]] = (Aux.SHADOW, Aux.PARTIAL)
 
     attribute: str | None = None
-    knows: Knowledge = "label"
+    knows: Knowledge = "features"
     samples: int | None = None
     hidden: int = 64
     lr: float = 1e-3  # Liu et al. 2022, who do not give the width and the batch size
@@ -83,13 +83,13 @@ class AttributeClassifier(ABC):
         return replace(self, attribute=dataset.attribute_name(self.attribute))
 
     @abstractmethod
-    def seen(self, target: BlackBox, x: Tensor) -> Tensor:
+    def see(self, target: BlackBox, x: Tensor) -> Tensor:
         """What the target gives away of inputs ``x`` (n, ...): numbers (n, width)."""
 
     def run(self, target: BlackBox, data: Records, *, seed: int) -> Tensor:
         """How likely each record has each value, (points, num_values); each row sums to 1."""
         own, points, z = self._records(data, seed)
-        seen = self.seen(target, torch.cat([own.x, points.x]))
+        seen = torch.cat([self.see(target, own.x), data.seen])
         return self._infer([seen, *_known(self.knows, own, points, data)], z, data, seed)
 
     def impute(self, data: Records, *, knows: Knowledge, seed: int) -> Tensor:

@@ -102,12 +102,14 @@ class Poisoned:
     """Training data after an attack.
 
     Attributes:
-        data: What to train on.
+        data: What to train on: the examples given, changed or not, in their order.
         poisoned: (n,) bool, which of its examples the attacker changed.
+        left_out: Which of the examples given (bool) are not among them; None for none.
     """
 
     data: Split
     poisoned: Tensor
+    left_out: Tensor | None = None
 
 
 @runtime_checkable

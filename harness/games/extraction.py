@@ -95,11 +95,16 @@ def _ownership(surrogate: nn.Module, table: Table) -> dict[str, float | None]:
     proofs = _proofs(table.stack)
     if not proofs:
         return metrics
+    # What the defenses left out was not trained on. The like is left out of the unseen, since what
+    # a cleaner keeps is easy for any model. They are not of the shadow quarters: a thief may have
+    # trained on those.
+    unseen = table.counterparts
+    if unseen is None:
+        unseen = table.quarters.target_test
     owner = Owner(
         model=table.model,
-        members=table.hold(table.quarters.target_train),
-        # Not the shadow quarters: a thief may have trained on them.
-        unseen=table.hold(table.quarters.target_test),
+        members=table.hold(table.trained_on),
+        unseen=table.hold(unseen),
         shop=table.shop,
     )
     suspects = [surrogate, table.model, *table.others.get("independent", ())]

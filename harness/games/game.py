@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from harness.attacks.protocol import AttackerData
@@ -79,6 +81,12 @@ class Table:
         evidence: What the defenses said when the target was made.
         source: The attacker's other model of the catalog; None if there is none.
         others: Models that the game asked for with ``needs``, by purpose; see `Game.needs`.
+        left_out: (k,) int64, which of the target's training data it was not fitted to; None if no
+            defense decides about that.
+        others_left_out: The same of each of ``others``; missing where no defense decides.
+        would_leave_out: See `harness.training.would_leave_out`: from examples, as the owner would
+            have collected them, and which of them are checked, to those the target's defenses
+            would have left out, had they been its data; None where they cannot say.
     """
 
     model: nn.Module
@@ -98,6 +106,27 @@ class Table:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     source: nn.Module | None = None
     others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
+    left_out: Tensor | None = None
+    others_left_out: Mapping[str, Sequence[Tensor | None]] = field(default_factory=dict)
+    would_leave_out: Callable[[Split, Tensor | None], Tensor | None] = lambda data, trusted: None
+
+    @property
+    def trained_on(self) -> Tensor:
+        """Rows (n,) int64 of the dataset that the target was fitted to, if nobody poisoned them."""
+        return remaining(self.quarters.target_train, self.left_out)
+
+    @cached_property
+    def counterparts(self) -> Tensor | None:
+        """Rows (n,) int64 of the dataset that correspond to `trained_on` among the others.
+
+        Of the test quarter, those that the defenses would have kept, had the quarter been the
+        training data. All of it where no defense decides; None where they cannot say.
+        """
+        rows = self.quarters.target_test
+        if self.left_out is None:
+            return rows
+        found = self.would_leave_out(self.dataset.collected.take(rows).to(self.device), None)
+        return None if found is None else rows[~found.cpu()]
 
     @property
     def setting(self) -> Setting:
@@ -156,6 +185,15 @@ class Table:
         if self.threat.access is Access.WEIGHTS:
             return BlackBox(self.unguarded, Access.WEIGHTS)
         return self.target()
+
+
+def remaining(index: Tensor, left_out: Tensor | None) -> Tensor:
+    """Those of ``index`` (n,) that are not at the positions ``left_out`` (k,); all for None."""
+    if left_out is None:
+        return index
+    kept = torch.ones(len(index), dtype=torch.bool)
+    kept[left_out] = False
+    return index[kept]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -84,7 +84,8 @@ def measure(job_for):
             risk=attack.risk, attack=registry.describe(attack),
             threat=threat or ThreatModel(access=attack.access[-1], aux=attack.aux[0]), seed=seed,
         )  # fmt: skip
-        loaded = Loaded(target=trained, job=job_for(data=data, seed=seed), others=others or {})
+        job = job_for(data=data, seed=seed, stack=cell.stack)
+        loaded = Loaded(target=trained, job=job, others=others or {})
         return evaluate(
             cell, loaded, data, ood, architecture="mlp-128", device="cpu", provenance={}
         )
