@@ -33,7 +33,7 @@ from harness.seeds import derive
 from harness.stack import Stack
 from harness.susceptibility import PRIMARY, susceptibility
 from harness.target import BlackBox
-from harness.training import Job, Trained, workshop
+from harness.training import Job, Trained, collected, workshop
 from harness.types import Access, Risk, Split
 from harness.workshop import trusted_index
 from zoo.files import digest
@@ -100,6 +100,8 @@ def evaluate(
     trained = loaded.target
     held = dataset.collected.take(split.target_train)
     trusted = held.take(trusted_index(len(held), cell.seed))
+    # Whoever is poisoned does not know it, and makes the guards from the same data as the weights.
+    held, _ = collected(loaded.job, held)
     shop = workshop(loaded.job, held.to(device), trusted.to(device), loaded.base)
     table = Table(
         model=stack.guard(trained.model, shop).to(device).eval(),

@@ -252,6 +252,27 @@ def fit(
     return model.eval()
 
 
+def collected(job: Job, data: Split) -> tuple[Split, Tensor | None]:
+    """The examples of a job as its owner gets them, poison included.
+
+    Args:
+        job: What is made.
+        data: The examples that ``job.index`` names.
+
+    Returns:
+        The examples, and which of them are poisoned, (n,) bool; None if nobody poisons any.
+    """
+    if job.poison is None:
+        return data, None
+    found = registry.attack(job.poison).poison(
+        data,
+        trusted=trusted_index(len(data), job.seed),
+        num_classes=job.num_classes,
+        seed=derive("poison", job.seed),
+    )
+    return found.data, found.poisoned
+
+
 def workshop(job: Job, data: Split, trusted: Split, base: dict[str, Tensor] | None) -> Workshop:
     """What the defenses of ``job`` may use.
 
@@ -297,17 +318,8 @@ def train_alone(
         progress: Called with steps done and steps in all, by training without defenses.
     """
     stack = Stack.of(registry.defenses(job.stack))
-    trusted = trusted_index(len(data), job.seed)
-    checked = data.take(trusted.to(data.x.device))
-    poisoned = None
-    if job.poison is not None:
-        found = registry.attack(job.poison).poison(
-            data,
-            trusted=trusted,
-            num_classes=job.num_classes,
-            seed=derive("poison", job.seed),
-        )
-        data, poisoned = found.data, found.poisoned
+    checked = data.take(trusted_index(len(data), job.seed).to(data.x.device))
+    data, poisoned = collected(job, data)
     shop = workshop(job, data, checked, base)
     data, notes = stack.clean(data, shop, poisoned)
     model, evidence = network(job, base)
