@@ -59,6 +59,7 @@ class Loaded:
         job: What made it; for a published model as downloaded, a job that trains nothing.
         base: The published weights, if it was made from some.
         source: The attacker's other model of the catalog; None if there is none.
+        source_rows: (n,) int64, rows of the dataset that it was trained on.
         others: See `harness.games.game.Table`.
     """
 
@@ -66,6 +67,7 @@ class Loaded:
     job: Job
     base: dict[str, Tensor] | None = None
     source: nn.Module | None = None
+    source_rows: Tensor | None = None
     others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
 
 
@@ -122,6 +124,7 @@ def evaluate(
         regime=cell.regime,
         evidence=trained.evidence,
         source=loaded.source,
+        source_rows=loaded.source_rows,
         others=loaded.others,
     )
     outcome = GAMES[cell.risk].play(registry.attack(cell.attack), table)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from harness.attacks import rows
 from harness.attacks.perturbation import sizes
@@ -16,7 +17,7 @@ from harness.games.holdings import pool_index
 from harness.metrics.robustness import certified, robustness
 from harness.seeds import derive, seeded
 from harness.target import BlackBox
-from harness.types import Access, Aux
+from harness.types import Access, Aux, NotApplicableError
 from zoo.errors import ZooError
 
 TOLERANCE = 1e-5
@@ -62,10 +63,15 @@ def play(attack: Attack, table: Table) -> Outcome:
     and again finds inputs that are drawn wrong. They stay wrong, so they count; what is left of
     the accuracy if the guard has another secret is ``robust_accuracy_redrawn``.
 
+    What the attacker's own model of the catalog was trained on is left out: on those examples it
+    would know more than anybody without them does.
+
     Raises:
+        NotApplicableError: Nothing is left.
         RuntimeError: The attack left the pixel range or its ball: a defect of the attack.
     """
-    points = table.dataset.all.take(table.quarters.target_test)  # attacks take it batch by batch
+    index, left_out = _attacked(table)
+    points = table.dataset.all.take(index)  # attacks take it batch by batch
     aux = table.aux()
     seen = replace(table, model=rows.whole(table.model, points.columns))
     target = seen.target()
@@ -98,14 +104,31 @@ def play(attack: Attack, table: Table) -> Outcome:
     return Outcome(
         metrics=metrics,
         samples={
-            "index": table.quarters.target_test.numpy(),
+            "index": index.numpy(),
             "label": points.y.cpu().numpy(),
             "clean": clean.cpu().numpy(),
             "perturbed": after.cpu().numpy(),
             "size": size.cpu().numpy(),
         },
-        notes={"n": len(points), "queries": target.queries, "flags": list(flags)},
-    )
+        notes={
+            "n": len(points), "queries": target.queries, "flags": list(flags),
+            **({"left_out": left_out} if table.source_rows is not None else {}),
+        },
+    )  # fmt: skip
+
+
+def _attacked(table: Table) -> tuple[Tensor, int]:
+    """Which test examples are attacked, and how many are not, as the source was trained on them."""
+    index = table.quarters.target_test
+    if table.source_rows is None:
+        return index, 0
+    fresh = index[~torch.isin(index, table.source_rows)]
+    if not len(fresh):
+        raise NotApplicableError(
+            f"The attacker's model was trained on all {len(index)} examples that are to be "
+            f"attacked. Choose another one with transfer.source."
+        )
+    return fresh, len(index) - len(fresh)
 
 
 def _redrawn(table: Table) -> nn.Module:

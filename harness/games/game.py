@@ -78,6 +78,7 @@ class Table:
         regime: How the target came to its weights.
         evidence: What the defenses said when the target was made.
         source: The attacker's other model of the catalog; None if there is none.
+        source_rows: (n,) int64, rows of the dataset that it was trained on.
         others: Models that the game asked for with ``needs``, by purpose; see `Game.needs`.
     """
 
@@ -97,6 +98,7 @@ class Table:
     regime: Regime
     evidence: Mapping[str, Any] = field(default_factory=dict)
     source: nn.Module | None = None
+    source_rows: Tensor | None = None
     others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
 
     @property
