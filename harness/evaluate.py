@@ -34,7 +34,7 @@ from harness.seeds import derive
 from harness.stack import Stack
 from harness.susceptibility import PRIMARY, susceptibility
 from harness.target import BlackBox
-from harness.training import Job, Trained, workshop, would_leave_out
+from harness.training import Job, Trained, collected, workshop, would_leave_out
 from harness.types import Access, Risk, Split
 from harness.workshop import trusted_index
 from zoo.files import digest
@@ -60,6 +60,7 @@ class Loaded:
         job: What made it; for a published model as downloaded, a job that trains nothing.
         base: The published weights, if it was made from some.
         source: The attacker's other model of the catalog; None if there is none.
+        source_rows: (n,) int64, rows of the dataset that it was trained on.
         others: See `harness.games.game.Table`.
         others_left_out: Likewise.
     """
@@ -68,6 +69,7 @@ class Loaded:
     job: Job
     base: dict[str, Tensor] | None = None
     source: nn.Module | None = None
+    source_rows: Tensor | None = None
     others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
     others_left_out: Mapping[str, Sequence[Tensor | None]] = field(default_factory=dict)
 
@@ -103,6 +105,9 @@ def evaluate(
     trained = loaded.target
     held = dataset.collected.take(split.target_train)
     trusted = held.take(trusted_index(len(held), cell.seed))
+    # Whoever is poisoned does not know it, and makes the guards from the same data as the weights.
+    poisoned = collected(loaded.job, held)
+    held = poisoned.data if poisoned is not None else held
     shop = workshop(loaded.job, held.to(device), trusted.to(device), loaded.base)
     table = Table(
         model=stack.guard(trained.model, shop).to(device).eval(),
@@ -123,6 +128,7 @@ def evaluate(
         regime=cell.regime,
         evidence=trained.evidence,
         source=loaded.source,
+        source_rows=loaded.source_rows,
         others=loaded.others,
         left_out=trained.left_out,
         others_left_out=loaded.others_left_out,

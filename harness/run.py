@@ -15,7 +15,7 @@ import safetensors.torch
 from filelock import Timeout
 from torch import nn
 
-from harness import datasets
+from harness import datasets, other_models
 from harness.artifacts import AlteredError, Artifacts
 from harness.cohort import may_share
 from harness.datasets import Dataset, Source
@@ -209,12 +209,15 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         job = Job.of(entry, dataset, held, recipe=None, seed=cell.seed, base=sha256)
     if job.base is not None:
         base = safetensors.torch.load_file(context.home.blobs / job.base)
-    source = None
+    source, source_rows = None, None
     if name := dict(cell.attack.params).get("source"):
         other = open_catalog(context.home).entry(str(name).rpartition("@")[0])
-        source = _published(other, context)
-        fits(source, other, dataset)
-        origin["source"] = context.weights[other.name]
+        sha256 = context.weights[other.name]
+        other_models.check_fits(other, dataset)
+        target_sha256 = context.weights[entry.name] if item.job is None else None
+        other_models.check_other(other, dataset, sha256=sha256, target=target_sha256, job=job)
+        source, source_rows = _published(other, context), other_models.trained_on(other, dataset)
+        origin["source"] = sha256
     others = {
         purpose: [_trained(other, dataset, context) for other in jobs]
         for purpose, jobs in item.others.items()
@@ -224,6 +227,7 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         job=job,
         base=base,
         source=source,
+        source_rows=source_rows,
         others={name: [made.model for made in models] for name, models in others.items()},
         others_left_out={
             name: [made.left_out for made in models] for name, models in others.items()
@@ -263,19 +267,6 @@ def _published(entry: ModelEntry, context: Context) -> nn.Module:
     if sha256_file(path) != sha256:
         raise ZooError(f"The weights {path} were altered; run `zoo fetch {entry.name}` again.")
     return load_model(entry, path).to(context.device).eval().requires_grad_(False)
-
-
-def fits(source: nn.Module, entry: ModelEntry, dataset: Dataset) -> None:
-    """Refuse another model of the attacker's that cannot answer the target's inputs.
-
-    Raises:
-        ZooError: Its input or its classes are not the target's.
-    """
-    if entry.num_classes != dataset.num_classes or entry.dataset != dataset.name:
-        raise ZooError(
-            f"The surrogate {entry.name} is for {entry.dataset} ({entry.num_classes} classes), but "
-            f"the target is for {dataset.name} ({dataset.num_classes} classes)."
-        )
 
 
 def code_version() -> str:

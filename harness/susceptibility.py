@@ -36,7 +36,8 @@ DIRECTIONS = {
 
 FORMULAS = {
     Risk.EVASION: "1 - robust / clean accuracy: the share of right answers that can be flipped",
-    Risk.POISONING: "attack success rate, from that of a clean model (0) to 1",
+    Risk.POISONING: "attack success rate, from that of a clean model behind the same guards (0) "
+    "to 1",
     Risk.EXTRACTION: "fidelity, from agreement with the majority class (0) to 1",
     Risk.MEMBERSHIP_INFERENCE: "2 AUC - 1",
     Risk.ATTRIBUTE_INFERENCE: "2 (AUC - AUC of what the attacker knows without the model)",

@@ -29,6 +29,7 @@ from zoo.files import digest
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
+    from harness.attacks.protocol import Poisoned
     from harness.defenses.protocol import InputsOf, LossOf
 
 ARTIFACT_FORMAT = 3
@@ -261,6 +262,23 @@ def fit(
     return model.eval()
 
 
+def collected(job: Job, data: Split) -> Poisoned | None:
+    """The examples of a job as its owner gets them from an attacker; None if nobody poisons any.
+
+    Args:
+        job: What is made.
+        data: The examples that ``job.index`` names.
+    """
+    if job.poison is None:
+        return None
+    return registry.attack(job.poison).poison(
+        data,
+        trusted=trusted_index(len(data), job.seed),
+        num_classes=job.num_classes,
+        seed=derive("poison", job.seed),
+    )
+
+
 def workshop(job: Job, data: Split, trusted: Split, base: dict[str, Tensor] | None) -> Workshop:
     """What the defenses of ``job`` may use.
 
@@ -309,13 +327,7 @@ def train_alone(
     trusted = trusted_index(len(data), job.seed)
     checked = data.take(trusted.to(data.x.device))
     poisoned = None
-    if job.poison is not None:
-        found = registry.attack(job.poison).poison(
-            data,
-            trusted=trusted,
-            num_classes=job.num_classes,
-            seed=derive("poison", job.seed),
-        )
+    if (found := collected(job, data)) is not None:
         data, poisoned = found.data, found.poisoned
         if found.left_out is not None:
             trusted = trusted - found.left_out.cpu().cumsum(0)[trusted]

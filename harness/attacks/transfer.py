@@ -36,7 +36,8 @@ class Transfer:
     goes, also after the surrogate is wrong.
 
     Attributes:
-        source: Name of the catalog's model to craft on; a surrogate is trained if not given.
+        source: Name of the catalog's model to craft on; a surrogate is trained if not given. The
+            target itself is refused, and examples that it was trained on are not attacked.
         surrogate: Architecture of the trained surrogate; the target's own if not given.
         method: ``fgsm``, one step, or ``pgd``.
         epsilon: Radius in units of the pixel range; the dataset's customary one if not given.

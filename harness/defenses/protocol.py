@@ -294,7 +294,11 @@ class Guards(Protocol):
     """Acts on the answers."""
 
     def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
-        """A model whose answers are what the attacker may see."""
+        """A model whose answers are what the attacker may see.
+
+        One that changes decisions, and gives another answer to whoever differentiates it, is a
+        `harness.defenses.answers.Redecides`.
+        """
         ...
 
 

@@ -80,6 +80,7 @@ class Table:
         regime: How the target came to its weights.
         evidence: What the defenses said when the target was made.
         source: The attacker's other model of the catalog; None if there is none.
+        source_rows: (n,) int64, rows of the dataset that it was trained on.
         others: Models that the game asked for with ``needs``, by purpose; see `Game.needs`.
         left_out: (k,) int64, which of the target's training data it was not fitted to; None if no
             defense decides about that.
@@ -105,6 +106,7 @@ class Table:
     regime: Regime
     evidence: Mapping[str, Any] = field(default_factory=dict)
     source: nn.Module | None = None
+    source_rows: Tensor | None = None
     others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
     left_out: Tensor | None = None
     others_left_out: Mapping[str, Sequence[Tensor | None]] = field(default_factory=dict)
@@ -166,15 +168,18 @@ class Table:
             return None
         return self.hold(pool_index(self.quarters, self.threat))
 
-    def guarded(self, model: nn.Module, wanted: Wanted) -> nn.Module:
-        """A model that was made like the target, with output defenses that are its own.
+    def shop_of(self, wanted: Wanted) -> Workshop:
+        """The means of somebody who made a model like the target.
 
-        They are made from its training data and its seed: they know nothing of the target's.
+        They are its own training data and its own seed: they know nothing of the target's.
         """
-        held = self.hold(wanted.index)
+        held = self.dataset.collected.take(wanted.index).to(self.device)
         trusted = held.take(trusted_index(len(held), wanted.seed).to(self.device))
-        shop = replace(self.shop, data=held, trusted=trusted, seed=derive("train", wanted.seed))
-        return self.stack.guard(model, shop).to(self.device).eval()
+        return replace(self.shop, data=held, trusted=trusted, seed=derive("train", wanted.seed))
+
+    def guarded(self, model: nn.Module, wanted: Wanted) -> nn.Module:
+        """A model that was made like the target, with output defenses that are its own."""
+        return self.stack.guard(model, self.shop_of(wanted)).to(self.device).eval()
 
     def target(self) -> BlackBox:
         """The target as this threat model shows it."""
