@@ -395,7 +395,7 @@ def _encoding(fields: _Fields) -> str:
     """The name by which Python knows an encoding."""
     name = fields.text("encoding", UTF_8)
     try:
-        b"".decode(name)  # what `codecs.lookup` knows need not make text
+        "a".encode(name)  # what `codecs.lookup` knows need not make text
         return codecs.lookup(name).name
     except (LookupError, ValueError):
         known = ", ".join(map(repr, ("utf-8", "utf-16", "windows-1252", "latin-1")))
