@@ -26,7 +26,7 @@ from harness.games import (
     poisoning,
     reconstruction,
 )
-from harness.games.game import Game, Outcome, Table
+from harness.games.game import Game, Outcome, Table, attack_seed
 from harness.metrics.classification import accuracy
 from harness.results import Cell, Evaluation
 from harness.seeds import derive
@@ -108,9 +108,7 @@ def evaluate(
         ood=ood,
         architecture=architecture,
         threat=cell.threat,
-        # One stream per seed and attack, the same for every stack: defended and undefended models
-        # face the same luck, so it cancels in their difference.
-        seed=derive("attack", cell.attack.name, cell.seed),
+        seed=attack_seed(cell.attack.name, cell.seed),
         replicate=cell.seed,
         device=device,
         stack=stack,

@@ -111,6 +111,40 @@ class Poisoned:
 
 
 @runtime_checkable
+class TrainsSurrogate(Protocol):
+    """A thief who trains a network of its own.
+
+    Attributes:
+        surrogate: Its architecture; None for the target's.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def surrogate(self) -> str | None:
+        """Architecture of the surrogate; the target's own if not given."""
+        ...
+
+
+@runtime_checkable
+class LearnsLabels(TrainsSurrogate, Protocol):
+    """A thief whose surrogate can also learn from true labels, without a query.
+
+    That is what its queries have to beat. Both surrogates come from the same lines of code, so that
+    nothing but what they learn from differs.
+    """
+
+    def unasked(self, data: AttackerData, *, seed: int) -> nn.Module:
+        """The surrogate of the same settings and seed, from all that the thief holds with labels.
+
+        Args:
+            data: ``aux`` is what it holds.
+            seed: That of `Attack.run`.
+        """
+        ...
+
+
+@runtime_checkable
 class UsesShadows(Protocol):
     """An attack with shadow models.
 

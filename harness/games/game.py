@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackerData, LearnsLabels
 from harness.datasets import Dataset, Quarters
 from harness.games.holdings import pool_index
 from harness.seeds import derive
@@ -44,17 +44,29 @@ class Setting:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Wanted:
-    """One more model of the target's architecture, trained by its recipe.
+    """One more model of the target's architecture, trained by its recipe, or by a thief.
 
     Attributes:
         index: (n,) int64, rows of the dataset to train on.
         defended: Whether with the target's defenses.
         seed: Of the training.
+        thief: The attack, of `harness.attacks.protocol.LearnsLabels`, whose surrogate it is, with
+            the architecture and the recipe of that; None for a model like the target.
     """
 
     index: Tensor
     defended: bool
     seed: int
+    thief: LearnsLabels | None = None
+
+
+def attack_seed(attack: str, replicate: int) -> int:
+    """What an attack draws from in the cells of one seed.
+
+    The same for every stack: defended and undefended models face the same luck, so it cancels in
+    their difference.
+    """
+    return derive("attack", attack, replicate)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
