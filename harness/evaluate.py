@@ -126,6 +126,8 @@ def evaluate(
         test = table.hold(table.quarters.target_test)
         utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
     evidence = {**trained.evidence, **outcome.notes}
+    if table.doubts:
+        evidence["flags"] = [*outcome.notes.get("flags", ()), *dict.fromkeys(table.doubts)]
     if "dp_epsilon" in evidence and stack.looks_at_data:
         evidence["dp_epsilon_without"] = list(stack.looks_at_data)
     metrics = {name: _known(value) for name, value in outcome.metrics.items()}

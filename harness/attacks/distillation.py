@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, Self
 
 from torch import nn
 
-from harness.attacks import surrogate
+from harness.attacks import convergence, surrogate
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.seeds import derive
@@ -92,10 +92,12 @@ class Distillation:
         return self._learn(data.aux, data, seed)
 
     def _learn(self, known: Split, data: AttackerData, seed: int) -> nn.Module:
-        return fit(
+        copy = fit(
             surrogate.build(self.surrogate, data, seed).to(known.x.device),
             known,
             self.recipe,
             seed=derive("surrogate", seed),
             loss=surrogate.squared_error if self.loss == "mse" else None,
         )
+        convergence.classifies(data, "the surrogate", copy, known.x, known.y)
+        return copy

@@ -21,7 +21,7 @@ import torch.nn.functional as F  # noqa: N812
 from scipy.special import softmax
 from torch import nn
 
-from harness.attacks import surrogate
+from harness.attacks import convergence, surrogate
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.seeds import derive
@@ -98,7 +98,9 @@ class Knockoff:
 
     def _learn(self, known: Split, data: AttackerData, seed: int) -> nn.Module:
         copy = surrogate.build(self.surrogate, data, seed).to(known.x.device)
-        return fit(copy, known, self.recipe, seed=derive("surrogate", seed))
+        fit(copy, known, self.recipe, seed=derive("surrogate", seed))
+        convergence.classifies(data, "the surrogate", copy, known.x, known.y)
+        return copy
 
     def _adaptive(
         self, target: BlackBox, pool: Split, data: AttackerData, budget: int, seed: int

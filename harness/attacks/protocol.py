@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 from harness.types import Access, Aux, Column, Risk, Split
@@ -28,6 +28,8 @@ class AttackerData:
         columns: Where the columns of a table are in its input; empty for images.
         source: A model of the catalog that the attacker also has, in eval mode with frozen
             parameters; None unless the attack's ``source`` names one.
+        doubts: Where the attack writes, for people, which of its own trainings came to nothing; see
+            `harness.attacks.convergence`.
     """
 
     points: Split | None = None
@@ -37,6 +39,7 @@ class AttackerData:
     input_shape: tuple[int, ...]
     columns: tuple[Column, ...] = ()
     source: nn.Module | None = None
+    doubts: list[str] = field(default_factory=list)
 
 
 class Attack(Protocol):

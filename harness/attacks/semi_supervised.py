@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks import surrogate
+from harness.attacks import convergence, surrogate
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.images import moved
@@ -155,7 +155,8 @@ class SemiSupervised:
                 optimizer.zero_grad()
                 (loss + self.weight * (step / steps) * loss_unknown).backward()
                 optimizer.step()
-        return model.eval()
+        convergence.classifies(data, "the surrogate", model.eval(), asked, answers)
+        return model
 
     def _augmented(self, x: Tensor, pool: Split, rng: np.random.Generator) -> Tensor:
         """Images that are shifted, or rows that are corrupted by those of ``pool``."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from harness.attacks import convergence
 from harness.attacks import surrogate as surrogates
 from harness.attacks.distillation import Distillation
 from harness.attacks.protocol import Attack, LearnsLabels, TrainsSurrogate
@@ -125,6 +126,10 @@ def _without_queries(
     if _twin(attack, table.setting):
         [model] = table.others[TWIN]
         kind = "trained on the thief's labels"
+        aux = table.aux()
+        assert aux is not None
+        learned = "the surrogate that asks nothing"
+        convergence.classifies(table.attacker(), learned, model, aux.x, aux.y)
     else:
         architecture = attack.surrogate if isinstance(attack, TrainsSurrogate) else None
         model = surrogates.build(architecture, table.attacker(), table.seed).to(table.device)

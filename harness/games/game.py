@@ -91,6 +91,7 @@ class Table:
         evidence: What the defenses said when the target was made.
         source: The attacker's other model of the catalog; None if there is none.
         others: Models that the game asked for with ``needs``, by purpose; see `Game.needs`.
+        doubts: Where the attack writes which of its own trainings came to nothing.
     """
 
     model: nn.Module
@@ -110,6 +111,7 @@ class Table:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     source: nn.Module | None = None
     others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def setting(self) -> Setting:
@@ -138,6 +140,7 @@ class Table:
             input_shape=self.dataset.input_shape,
             columns=self.dataset.columns,
             source=self.source,
+            doubts=self.doubts,
         )
 
     def aux(self) -> Split | None:
