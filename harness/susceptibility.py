@@ -1,4 +1,7 @@
-"""One number per risk that can be compared: 0 is what chance gives, 1 is total, larger is worse.
+"""One number per risk that can be compared: 0 is what there is without the model, larger is worse.
+
+1 is total, and out of reach where there is much without the model, as attributes that the other
+columns tell, or answers that a thief's own labels teach.
 
 The values are not clipped: noise around chance goes below 0, and clipping it would bias the mean.
 Everything here is pure and shown beside the raw metric it is made from.

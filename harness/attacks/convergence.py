@@ -1,10 +1,11 @@
 """Whether what an attacker trained has learned anything: an attack that did not shows no safety.
 
 Everything is judged on the very data that it was trained on, beside the best answer that ignores
-its input: the share of that answer's error which it does away with. Whatever did learn has far
-more than a hundredth of it, because networks fit their training data even where these say little of
-others; an untrained one has less than nothing. So what has no hundredth is reported, with the
-reason. Where a constant answer has no error there was nothing to learn, which is no fault.
+its input: the share of that answer's error which it does away with. On digits that was .96 of a
+surrogate's, .4 of a quantile forecaster's and .07 to .16 of membership networks', but .001 of a
+surrogate's whose steps were too small, and less than nothing of an untrained one's. What is below
+two hundredths is reported: then a risk at chance level may only say that the attack knew nothing.
+Where a constant answer has no error there was nothing to learn, which is no fault.
 
 References:
     Székely and Rizzo (2013). Energy statistics: A class of statistics based on distances. Journal
@@ -24,7 +25,7 @@ from harness.attacks import surrogate
 if TYPE_CHECKING:
     from harness.attacks.protocol import AttackerData
 
-LEAST = 0.01
+LEAST = 0.02
 """Share of the best constant answer's error that has to be gone."""
 
 ROUNDING = 1e-12

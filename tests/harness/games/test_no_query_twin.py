@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from harness import registry
+from harness import presets, registry
 from harness.attacks import surrogate
+from harness.attacks.distillation import Distillation
 from harness.attacks.protocol import LearnsLabels
 from harness.datasets import OOD_DEFAULT, Source, load
 from harness.defenses.dpsgd import DPSGD
@@ -24,11 +25,10 @@ from zoo import nets
 from zoo.entry import ModelEntry
 from zoo.recipe import Recipe
 
-RECIPE = Recipe(lr=3e-3, epochs=40, batch_size=32)  # as digits-cnn has it
 CNN = ModelEntry(
     name="own", source="selftrained", purpose="benchmark", dataset="digits",
     architecture="cnn-small", input_shape=(1, 8, 8), num_classes=10, mean=(0.0,), std=(1.0,),
-    licence=None, backdoored=False, artifact=None, recipe=RECIPE,
+    licence=None, backdoored=False, artifact=None, recipe=Recipe(epochs=1),
 )  # fmt: skip
 LEARNERS = ["distillation", "knockoff", "semi-supervised"]
 QUICK = {
@@ -204,17 +204,31 @@ def test_every_thief_who_learns_answers_can_learn_labels() -> None:
 def test_dpsgd_makes_questions_worth_more_and_not_less(digits, job_for, measure) -> None:
     """What a thief has anyway agrees with a good model, and not with one that noise has changed.
 
-    Fidelity alone falls under DP-SGD, because the target is harder to agree with. Over seeds 0 to 3
-    fidelity beyond the twin is .00 to .02 without it, and .21 to .31 with it.
+    Fidelity alone says little: it is .97 to .99 with DP-SGD and without. Over seeds 0 to 5 it is
+    .03 to .07 beyond the twin's without, and .15 to .23 with it; for a network of convolutions, in
+    which the twin is nearer to the target, .00 to .02 and .21 to .34.
     """
-    changes = {"recipe": RECIPE, "data": digits}
     for seed in range(2):
         found = {}
         for stack in ((), (DPSGD(),)):
-            job = job_for("cnn-small", seed, stack=tuple(map(describe, stack)), **changes)
+            recipe = Recipe(lr=3e-3, epochs=20)
+            job = job_for(seed=seed, stack=tuple(map(describe, stack)), recipe=recipe)
             target = train_alone(job, digits.collected.take(job.index), None)
             threat = ThreatModel(access=Access.SCORES, aux=Aux.SHADOW)
             evaluation, _ = measure(digits, target, seed, "distillation", threat=threat)
             found[bool(stack)] = evaluation.susceptibility
-        assert -0.05 < found[False] < 0.06
-        assert found[True] > found[False] + 0.08
+        assert 0 < found[False] < 0.12
+        assert found[True] > found[False] + 0.05
+
+
+def test_a_row_at_chance_level_whose_thief_learned_nothing_says_so(digits, measure) -> None:
+    """ML-Doctor's settings were made for other data: on digits its steps are too small."""
+    doctor = presets.get("ml-doctor").rows("distillation")[0]
+    threat = ThreatModel(access=Access.SCORES, aux=Aux.PARTIAL, partial=doctor.partial)
+    for settings, doubted in ((doctor.settings, True), ({"epochs": 15}, False)):
+        attack = Distillation(**{"surrogate": "cnn-small", **settings})
+        found, _ = measure(digits, Oracle(digits.all), 0, attack, threat=threat)
+        assert (found.metrics["fidelity"] < 0.2) == doubted
+        flags = found.evidence.get("flags", [])
+        assert len(flags) == 2 * doubted  # the surrogate, and the one that asks nothing
+        assert all("learned nothing" in flag for flag in flags)
