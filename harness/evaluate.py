@@ -27,7 +27,7 @@ from harness.games import (
     poisoning,
     reconstruction,
 )
-from harness.games.game import Game, Outcome, Table
+from harness.games.game import Game, Outcome, Table, attack_seed
 from harness.metrics.classification import accuracy
 from harness.results import Cell, Evaluation
 from harness.seeds import derive
@@ -116,9 +116,7 @@ def evaluate(
         ood=ood,
         architecture=architecture,
         threat=cell.threat,
-        # One stream per seed and attack, the same for every stack: defended and undefended models
-        # face the same luck, so it cancels in their difference.
-        seed=derive("attack", cell.attack.name, cell.seed),
+        seed=attack_seed(cell.attack.name, cell.seed),
         replicate=cell.seed,
         device=device,
         stack=stack,
@@ -140,6 +138,8 @@ def evaluate(
         test = table.hold(table.quarters.target_test)
         utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
     evidence = {**trained.evidence, **outcome.notes}
+    if table.doubts:
+        evidence["flags"] = [*outcome.notes.get("flags", ()), *dict.fromkeys(table.doubts)]
     if "dp_epsilon" in evidence and stack.looks_at_data:
         evidence["dp_epsilon_without"] = list(stack.looks_at_data)
     metrics = {name: _known(value) for name, value in outcome.metrics.items()}

@@ -209,8 +209,14 @@ def _for_model(
                     seed=seed,
                 )
                 others = {}
-                if trained and not unfit:
-                    others = _others(game.needs(attack, setting), make, makes)
+                if not unfit:
+                    others = _others(
+                        game.needs(attack, setting),
+                        make if trained else None,
+                        makes,
+                        partial(Job.stolen, dataset),
+                        entry.architecture,
+                    )
                 found.append(
                     Planned(
                         cell=cell,
@@ -266,17 +272,40 @@ def _with_share(wanted: Attacker, split: Quarters, ood_size: int) -> ThreatModel
 
 
 def _others(
-    needed: Mapping[str, Sequence[Wanted]], make: Callable[..., Job], stack: tuple[Method, ...]
+    needed: Mapping[str, Sequence[Wanted]],
+    make: Callable[..., Job] | None,
+    stack: tuple[Method, ...],
+    steal: Callable[..., Job],
+    architecture: str,
 ) -> dict[str, tuple[Job, ...]]:
-    """The trainings of the models that a game needs besides the target."""
-    return {
-        purpose: tuple(
-            make(model.index, stack=stack if model.defended else (), seed=model.seed)
-            for model in models
-        )
+    """The trainings of the models that a game needs besides the target.
+
+    Args:
+        needed: What the game says.
+        make: The job of a model like the target; None where nobody trains any, as of a published
+            model. A thief trains what it likes.
+        stack: Defenses of those that are to have the target's.
+        steal: The job of a thief's surrogate.
+        architecture: Of the target.
+    """
+
+    def job(model: Wanted) -> Job | None:
+        if model.thief is not None:
+            return steal(
+                model.index,
+                architecture=model.thief.surrogate or architecture,
+                thief=model.thief,
+                seed=model.seed,
+            )
+        if make is None:
+            return None
+        return make(model.index, stack=stack if model.defended else (), seed=model.seed)
+
+    found = {
+        purpose: tuple(made for model in models if (made := job(model)) is not None)
         for purpose, models in needed.items()
-        if models
     }
+    return {purpose: jobs for purpose, jobs in found.items() if jobs}
 
 
 def _with_baselines(

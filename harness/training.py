@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import registry
+from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.defenses.protocol import LEFT_OUT, Spares
 from harness.results import Method
@@ -75,6 +76,8 @@ class Job:
         seed: Initialisation, batch order and the defenses' randomness.
         base: sha256 of the weights to start from; None to start at random.
         poison: The attack that changes the training data; None if nobody does.
+        thief: The attack whose surrogate this is, trained on the labels of its own examples by its
+            own recipe; None for a model of the owner's kind.
     """
 
     dataset: str
@@ -90,6 +93,7 @@ class Job:
     seed: int = 0
     base: str | None = None
     poison: Method | None = None
+    thief: Method | None = None
 
     @classmethod
     def of(
@@ -126,10 +130,40 @@ class Job:
             poison=poison,
         )
 
+    @classmethod
+    def stolen(
+        cls, dataset: Dataset, index: Tensor, *, architecture: str, thief: Any, seed: int
+    ) -> Job:
+        """The job that trains a thief's surrogate on the labels of some examples.
+
+        Args:
+            dataset: The target's.
+            index: (n,) int64, what the thief holds.
+            architecture: Of the surrogate.
+            thief: An attack, of `harness.attacks.protocol.LearnsLabels`.
+            seed: Of the attack.
+        """
+        return cls(
+            dataset=dataset.name,
+            fingerprint=dataset.fingerprint,
+            index=index,
+            architecture=architecture,
+            input_shape=dataset.input_shape,
+            num_classes=dataset.num_classes,
+            mean=(),  # a surrogate takes its inputs as they are
+            std=(),
+            recipe=None,
+            seed=seed,
+            thief=registry.describe(thief),
+        )
+
     @property
     def spec(self) -> dict[str, Any]:
         """The job as JSON values; the examples are named by the digest of their indices."""
-        poison = [self.poison.name, dict(self.poison.params)] if self.poison else None
+        poison, thief = (
+            [method.name, dict(method.params)] if method else None
+            for method in (self.poison, self.thief)
+        )
         return {
             "format": ARTIFACT_FORMAT,
             "dataset": self.dataset,
@@ -146,6 +180,7 @@ class Job:
             "seed": self.seed,
             "base": self.base,
             **({"poison": poison} if poison else {}),
+            **({"thief": thief} if thief else {}),
         }
 
     @property
@@ -177,6 +212,9 @@ def network(job: Job, base: dict[str, Tensor] | None) -> tuple[nn.Module, dict[s
         job: What to build.
         base: Weights to start from, if ``job.base`` names some.
     """
+    if job.thief is not None:
+        with seeded("surrogate", job.seed):
+            return nets.build(job.architecture, job.input_shape, job.num_classes), {}
     with seeded("init", job.seed):
         net = nets.build(job.architecture, job.input_shape, job.num_classes)
         if base is not None:
@@ -323,6 +361,8 @@ def train_alone(
         base: Weights to start from, if ``job.base`` names some.
         progress: Called with steps done and steps in all, by training without defenses.
     """
+    if job.thief is not None:
+        return Trained(_surrogate(job, data), {})
     stack = Stack.of(registry.defenses(job.stack))
     trusted = trusted_index(len(data), job.seed)
     checked = data.take(trusted.to(data.x.device))
@@ -396,3 +436,16 @@ def would_leave_out(
     except NotApplicableError:
         return None
     return ready.left_out(spared)
+
+
+def _surrogate(job: Job, held: Split) -> nn.Module:
+    """What the thief of ``job`` learns from the labels of the examples ``held``."""
+    assert job.thief is not None
+    data = AttackerData(
+        aux=replace(held, z={}),
+        num_classes=job.num_classes,
+        architecture=job.architecture,
+        input_shape=job.input_shape,
+        columns=held.columns,
+    )
+    return registry.attack(job.thief).unasked(data, seed=job.seed)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.attacks import convergence
 from harness.attacks.knowledge import Candidates
 from harness.seeds import derive, generator, seeded
 from harness.target import BlackBox
@@ -113,6 +114,13 @@ class AttackNetwork(ABC):
             logits = answers(network, asked)
             # Where there is little to learn, a network may lose its units one by one.
             if (logits != logits[0]).any() or not (asked != asked[0]).any():
+                convergence.fits(
+                    data,
+                    "the attack's network",
+                    answers(network, seen).softmax(1),
+                    F.one_hot(member, 2),
+                    weight[member],
+                )
                 return logits[:, 1] - logits[:, 0]
         raise RuntimeError(f"{self.name}: {ATTEMPTS} networks give every candidate the same answer")
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.attacks import convergence
 from harness.attacks.distribution import Suspects, TrainsModels, suspects
 from harness.seeds import seeded
 from harness.target import BlackBox
@@ -202,4 +203,6 @@ class PermutationInvariantNetwork(TrainsModels):
             F.binary_cross_entropy_with_logits(judge(network), world).backward()
             optimizer.step()
         with torch.no_grad():
+            said = judge(network).sigmoid()
+            convergence.fits(data, "the classifier of models", said[:, None], world[:, None])
             return judge(asked)

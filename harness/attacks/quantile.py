@@ -16,7 +16,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import surrogate
+from harness.attacks import convergence, surrogate
 from harness.attacks.attack_network import affordable, answers
 from harness.attacks.knowledge import Candidates
 from harness.datasets import Dataset
@@ -122,10 +122,20 @@ class Quantile:
             seed=derive("quantile", seed),
             loss=losses,
         )
+        self._check(data, _own(answers(network, known.x), known.y, outputs), goal[:, 1])
         points = data.points
         forecast = _own(answers(network, points.x), points.y, outputs)
         above = (lead(target.scores(points.x), points.y) - mean) / spread - forecast[:, 0]
         return above if self.level is not None else above / forecast[:, 1].exp()
+
+    def _check(self, data: Candidates, forecast: Tensor, value: Tensor) -> None:
+        """Compare the forecasts (n, outputs) of what was learned from with the best constant."""
+        what = "the forecaster"
+        if self.level is None:
+            return convergence.fits(data, what, forecast[:, :1], value[:, None])
+        loss, same = pinball(self.level), value.quantile(self.level).expand(len(value), 1)
+        error, constant = (loss(found, value).mean().item() for found in (forecast, same))
+        convergence.check(data, what, error, constant)
 
 
 def lead(scores: Tensor, y: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackerData, LearnsLabels
 from harness.datasets import Dataset, Quarters
 from harness.games.holdings import pool_index
 from harness.seeds import derive
@@ -46,17 +46,29 @@ class Setting:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Wanted:
-    """One more model of the target's architecture, trained by its recipe.
+    """One more model of the target's architecture, trained by its recipe, or by a thief.
 
     Attributes:
         index: (n,) int64, rows of the dataset to train on.
         defended: Whether with the target's defenses.
         seed: Of the training.
+        thief: The attack, of `harness.attacks.protocol.LearnsLabels`, whose surrogate it is, with
+            the architecture and the recipe of that; None for a model like the target.
     """
 
     index: Tensor
     defended: bool
     seed: int
+    thief: LearnsLabels | None = None
+
+
+def attack_seed(attack: str, replicate: int) -> int:
+    """What an attack draws from in the cells of one seed.
+
+    The same for every stack: defended and undefended models face the same luck, so it cancels in
+    their difference.
+    """
+    return derive("attack", attack, replicate)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -88,6 +100,7 @@ class Table:
         would_leave_out: See `harness.training.would_leave_out`: from examples, as the owner would
             have collected them, and which of them are checked, to those the target's defenses
             would have left out, had they been its data; None where they cannot say.
+        doubts: Where the attack writes which of its own trainings came to nothing.
     """
 
     model: nn.Module
@@ -108,6 +121,7 @@ class Table:
     source: nn.Module | None = None
     source_rows: Tensor | None = None
     others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
     left_out: Tensor | None = None
     others_left_out: Mapping[str, Sequence[Tensor | None]] = field(default_factory=dict)
     would_leave_out: Callable[[Split, Tensor | None], Tensor | None] = lambda data, trusted: None
@@ -157,6 +171,7 @@ class Table:
             input_shape=self.dataset.input_shape,
             columns=self.dataset.columns,
             source=self.source,
+            doubts=self.doubts,
         )
 
     def aux(self) -> Split | None:

@@ -7,6 +7,7 @@ import torch
 
 from harness import datasets, registry, request
 from harness.datasets import quarters
+from harness.games.game import attack_seed
 from harness.plan import FINE_TUNING, plan
 from harness.request import Request
 from harness.training import check_data
@@ -65,9 +66,10 @@ def test_the_standard_attacks_on_all_risks_for_every_seed(make) -> None:
     assert len(found.wanted) == len(seen) + len(naive)
     assert all(i.refused for i in found.wanted if i.cell.risk in OF_ATTRIBUTES)
     # With and without the defense, clean and poisoned; for each seed a classifier that judges
-    # reconstructions; and for all seeds the shadow models.
+    # reconstructions and the thief's surrogate without the target; and for all seeds the shadow
+    # models.
     shadows = registry.get("attack", "rmia")().shadows
-    assert len(found.jobs) == 8 + 2 + 2 * shadows
+    assert len(found.jobs) == 8 + 2 + 2 + 2 * shadows
 
 
 def test_all_is_every_attack_on_the_risk(make) -> None:
@@ -199,7 +201,8 @@ def test_what_is_done_is_not_asked_for_again(make) -> None:
     key = first.wanted[0].cell.key
     again = make(risks="extraction", done={key})
     assert [i.cell.seed for i in again.missing] == [1]
-    assert [job.seed for job in again.jobs] == [1]
+    target, twin = again.jobs
+    assert (target.seed, twin.seed) == (1, attack_seed("distillation", 1))
     assert len(again.wanted) == 2
     trained = make(risks="extraction", trained={job.key for job in first.jobs})
     assert (len(trained.missing), len(trained.jobs)) == (2, 0)
