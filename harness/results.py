@@ -120,7 +120,8 @@ class Evaluation:
     Attributes:
         cell: What was measured.
         status: ``failed`` is tried again by the next run; ``not applicable`` is final.
-        reason: Why it failed or does not apply; None if it was measured.
+        reason: Why it failed or does not apply, or why its susceptibility is not defined; None if
+            it was measured and is.
         metrics: Raw values by name; None where a metric is not defined for this cell.
         primary: The metric that susceptibility is made from.
         susceptibility: In [0, 1] up to noise: 0 is chance, 1 is total; not clipped.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.datasets import Dataset
+from harness.finite import LARGEST_LOGIT, DivergedError, check_model, check_training
 from harness.results import Method
 from harness.seeds import derive, generator, seeded
 from harness.stack import Stack, step_loss
@@ -25,6 +26,7 @@ from zoo import nets
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.files import digest
+from zoo.finite import tensor_not_finite
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -225,6 +227,9 @@ def fit(
         loss: Of each example, instead of cross-entropy.
         progress: Called with steps done and steps in all.
         after_epoch: Called with the epochs done; whether the training ends with that.
+
+    Raises:
+        DivergedError: The last loss or a weight is not finite.
     """
     model.train()
     optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], recipe)
@@ -234,6 +239,7 @@ def fit(
     # Batch norm has no statistics of a single example, which may be all that is left of an epoch.
     kinds = nn.modules.batchnorm._BatchNorm
     fewest = 2 if any(isinstance(layer, kinds) for layer in model.modules()) else 1
+    last = torch.zeros(())
     with seeded("dropout", seed):
         for step, batch in enumerate(batches(len(data), recipe, seed)):
             if len(batch) >= fewest:
@@ -242,13 +248,18 @@ def fit(
                     part = replace(part, x=inputs(model, part, stream))
                 set_lr(optimizer, recipe, step, steps)
                 optimizer.zero_grad()
-                step_loss(model, part, loss, stream).backward()
+                last = step_loss(model, part, loss, stream)
+                last.backward()
                 optimizer.step()
                 if progress:
                     progress(step + 1, steps)
             done, left = divmod(step + 1, in_epoch)
             if after_epoch and left == 0 and after_epoch(done):
                 break
+    if what := tensor_not_finite(model.state_dict()):
+        raise DivergedError(what)
+    if not last.detach().abs() <= LARGEST_LOGIT:  # NaN is not
+        raise DivergedError(f"the loss of its last step is {last.item():.3g}")
     return model.eval()
 
 
@@ -295,6 +306,9 @@ def train_alone(
         data: The examples that ``job.index`` names.
         base: Weights to start from, if ``job.base`` names some.
         progress: Called with steps done and steps in all, by training without defenses.
+
+    Raises:
+        DivergedError: What came out is no model.
     """
     stack = Stack.of(registry.defenses(job.stack))
     trusted = trusted_index(len(data), job.seed)
@@ -330,4 +344,8 @@ def train_alone(
             loss=stack.loss_for(shop),
             progress=progress,
         )
-    return Trained(stack.edit(model.eval(), data, shop).eval(), evidence)
+    if job.recipe is not None:
+        check_training(model.eval(), data.x)
+    made = stack.edit(model.eval(), data, shop).eval()
+    check_model(made, data.x, role="model that the defenses made")
+    return Trained(made, evidence)

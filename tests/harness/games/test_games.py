@@ -115,12 +115,12 @@ def test_the_result_names_its_split(digits, measure) -> None:
     assert found[0] == found[1] != found[2]
 
 
-def test_a_metric_that_is_no_number_is_unknown_and_not_stored_as_one(digits, measure) -> None:
-    class Broken(nn.Module):
+def test_a_target_of_one_answer_has_no_susceptibility_and_says_why(digits, measure) -> None:
+    class Constant(nn.Module):
         def forward(self, x):
-            return torch.full((len(x), 10), float("nan"))
+            return torch.eye(10)[[3]].expand(len(x), 10)
 
     threat = ThreatModel(access=Access.LABELS, aux=Aux.SHADOW)
-    found, _ = measure(digits, Broken(), 0, Distillation(epochs=1), threat=threat)
-    # A constant answer has no susceptibility: agreeing with it is no knowledge.
-    assert found.susceptibility is None
+    found, _ = measure(digits, Constant(), 0, Distillation(epochs=1), threat=threat)
+    assert (found.status, found.susceptibility) == ("ok", None)
+    assert found.reason == "the target gives every input the same answer, which anybody can copy"
