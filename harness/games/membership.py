@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness import shadows
-from harness.attacks.knowledge import Candidates, PlantsCanaries
+from harness.attacks.knowledge import AsksOften, Candidates, PlantsCanaries
 from harness.attacks.protocol import Attack, UsesShadows
 from harness.games import canaries
 from harness.games.game import Outcome, Setting, Table, Wanted
@@ -129,6 +130,13 @@ def check(attack: Attack, setting: Setting) -> None:
         raise ZooError(
             f"The query budget is {threat.queries}, but membership of {candidates} candidates is "
             f"in question. Raise --queries."
+        )
+    if isinstance(attack, AsksOften):
+        attack.check_questions(
+            numbers=math.prod(setting.dataset.input_shape),
+            candidates=candidates,
+            budget=threat.queries,
+            shadows=_shadows(attack, setting),
         )
 
 
