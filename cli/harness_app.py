@@ -153,7 +153,11 @@ def evaluate(
         # Whatever ended the run, what it finished is found by the next command.
         store = Store(home)
         store.sync()
-    show(*summary.rows(store.get(item.cell.key) for item in made.wanted), format)
+    header, rows = summary.rows(store.get(item.cell.key) for item in made.wanted)
+    reasons = Counter(row[-1] for row in rows if row[-1])
+    if format is Format.TABLE:  # whole sentences stand below it
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    show(header, rows, format)
     done = len(made.wanted) - len(made.missing)
     words = [f"{counts['measured']} cells measured", f"{counts['trained']} models trained"]
     if not made.missing:
@@ -166,6 +170,9 @@ def evaluate(
     typer.echo(f"{', '.join(words)} ({time.perf_counter() - begin:.1f} s)", err=True)
     for text, count in sorted(problems.items()):
         typer.echo(f"{count} x {text}", err=True)
+    for text, count in sorted(reasons.items()):
+        if not any(text in problem for problem in problems):
+            typer.echo(f"{count} rows: {text}", err=True)
     if counts["failed"]:
         raise typer.Exit(1)
 
@@ -295,6 +302,8 @@ def compare(
                 typer.echo(f"{key}: {getattr(kept[0], key)}")
         if len({(r.model, r.model_key) for r in kept}) > len({r.model for r in kept}):
             vary.append("model_key")  # a name that stood for several recipes or weights
+        if len({(r.dataset, r.fingerprint) for r in kept}) > len({r.dataset for r in kept}):
+            vary.append("fingerprint")  # a table that was edited, say
         header = vary + COLUMNS
         lines = []
         for row in kept:
@@ -418,7 +427,7 @@ def _workers(workers: int | None, device: str) -> int:
 
 def _text(row: Any, name: str) -> Any:
     value = getattr(row, name)
-    if name == "model_key":
+    if name in ("model_key", "fingerprint"):
         return value[:8]
     if name in ("effect", "ci_low", "ci_high", "utility_delta") and value is not None:
         return f"{100 * value:+.1f}"

@@ -148,8 +148,8 @@ def compare(evaluations: Iterable[Evaluation]) -> list[Interaction]:
     return sorted(
         rows,
         key=lambda r: (
-            r.dataset, r.regime, r.model, r.model_key, r.defense, list(Risk).index(r.risk),
-            r.attack, r.threat_model, repr(r.attack_params), repr(r.defense_params),
+            r.dataset, r.fingerprint, r.regime, r.model, r.model_key, r.defense,
+            list(Risk).index(r.risk), r.attack, r.threat_model, repr(r.attack_params), repr(r.defense_params),
         ),
     )  # fmt: skip
 
@@ -221,6 +221,7 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
         seeds=seeds,
         evidence=pairs[0][1].evidence if pairs else {},
         model_key=cell.model_key,
+        fingerprint=cell.fingerprint,
         n_failed=len({e.cell.seed for e in (*baseline, *defended) if e.status == "failed"}),
         also=also,
         aims_met=_aims_met(cell.risk, also) if cell.risk in meant else (),
@@ -299,7 +300,7 @@ def _with_q(rows: list[Interaction]) -> list[Interaction]:
 
 
 def _model(row: Interaction) -> tuple[object, ...]:
-    return row.model, row.model_key, row.dataset, row.regime
+    return row.model, row.model_key, row.dataset, row.fingerprint, row.regime
 
 
 def _judged(rows: list[Interaction]) -> list[Interaction]:

@@ -22,7 +22,15 @@ from harness.tables import description as table_description
 from harness.tables import on_openml
 from harness.tables.cells import Cells
 from harness.tables.description import Description
-from harness.types import Attribute, Column, Regime, Split, attribute_of, canonical
+from harness.types import (
+    Attribute,
+    Column,
+    NotApplicableError,
+    Regime,
+    Split,
+    attribute_of,
+    canonical,
+)
 from zoo.errors import ZooError, unknown
 
 if TYPE_CHECKING:
@@ -178,11 +186,11 @@ def quarters(dataset: Dataset, seed: int, regime: Regime) -> Quarters:
     shadow part; without an official split nobody knows the members, and there are none.
 
     Raises:
-        ZooError: A model is to be fine-tuned on a dataset without an official split.
+        NotApplicableError: A model is to be fine-tuned on a dataset without an official split.
     """
     rng = np.random.default_rng(derive("split", dataset.fingerprint, regime, seed))
     if regime is Regime.FINE_TUNED and not 0 < dataset.n_train < len(dataset):
-        raise ZooError(
+        raise NotApplicableError(
             f"Fine-tuning a published model needs examples that it has not seen, but "
             f"{dataset.name} has no official split to tell which those are."
         )

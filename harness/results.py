@@ -233,6 +233,8 @@ class Interaction:
         seeds: The seeds that were paired.
         evidence: What the defense says for itself, from the first seed.
         model_key: Digest of recipe or weights: models of one name may differ in it.
+        fingerprint: Digest of the dataset's contents: datasets of one name may differ in it, as a
+            table does that was edited.
         n_failed: Seeds whose measurement failed on either side, and which are not in the means.
         q_equivalence: ``p_equivalence``, corrected like ``q``.
         also: The effects on other measures of the same risk that a defense may be made for.
@@ -271,6 +273,7 @@ class Interaction:
     seeds: tuple[int, ...]
     evidence: Mapping[str, Any]
     model_key: str = ""
+    fingerprint: str = ""
     n_failed: int = 0
     q_equivalence: float | None = None
     also: tuple[OtherMeasure, ...] = ()

@@ -19,7 +19,7 @@ from harness.metrics.classification import accuracy
 from harness.metrics.reconstruction import class_means, correlation, psnr, reconstruction
 from harness.seeds import derive, generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, Regime, Split
+from harness.types import Access, Aux, NotApplicableError, Regime, Split
 from zoo.errors import ZooError
 
 SHOWN = 16
@@ -33,12 +33,12 @@ def check(attack: Attack, setting: Setting) -> None:
     """Refuse a target whose training data nobody knows, and an attacker without data.
 
     Raises:
-        ZooError: There is nothing to judge by, nothing that the attacker holds, or fewer training
-            examples than the attacker is to see.
+        NotApplicableError: There is nothing to judge by, or nothing that the attacker holds.
+        ZooError: There are fewer training examples than the attacker is to see.
     """
     members, threat = len(setting.quarters.target_train), setting.threat
     if not members:
-        raise ZooError(
+        raise NotApplicableError(
             "Data reconstruction is judged by what the model was trained on; its dataset has no "
             "official split that would tell. Choose other risks with --risk."
         )
@@ -49,7 +49,7 @@ def check(attack: Attack, setting: Setting) -> None:
         )
     held = num_held(threat, setting.quarters, setting.ood_size)
     if threat.aux is not Aux.NONE and not held:
-        raise ZooError(
+        raise NotApplicableError(
             f"The attacker's {threat.ood or threat.aux} data holds no inputs. Choose other data "
             f"with --aux."
         )
