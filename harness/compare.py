@@ -149,7 +149,8 @@ def compare(evaluations: Iterable[Evaluation]) -> list[Interaction]:
         rows,
         key=lambda r: (
             r.dataset, r.fingerprint, r.regime, r.model, r.model_key, r.defense,
-            list(Risk).index(r.risk), r.attack, r.threat_model, repr(r.attack_params), repr(r.defense_params),
+            list(Risk).index(r.risk), r.attack, r.threat_model, repr(r.attack_params),
+            repr(r.defense_params),
         ),
     )  # fmt: skip
 

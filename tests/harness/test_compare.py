@@ -261,7 +261,7 @@ def test_a_dataset_that_was_edited_is_another_dataset() -> None:
             for e in _both(EVASION, FLAT, _shifted(-0.1))
         ]
     )
-    assert [(r.fingerprint, r.dataset, r.effect > 0) for r in rows] == [
+    assert [(r.fingerprint, r.dataset, (r.effect or 0) > 0) for r in rows] == [
         ("edited", "d", False),
         ("f", "d", True),
     ]
