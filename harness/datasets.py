@@ -56,6 +56,8 @@ class Dataset:
             no official split.
         n_fitted: How many of the first examples the encoding of a table was learnt from.
         epsilon: Customary perturbation radius by norm, in units of the pixel range.
+        places: Columns (n,) that say where each example is among the files it is from: of a table
+            its ``row`` (and ``file``), of faces the ``file``. Empty where the order is the files'.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Dataset:
     n_train: int = 0
     n_fitted: int = 0
     epsilon: dict[str, float] = field(default_factory=lambda: {"linf": 8 / 255, "l2": 0.5})
+    places: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -460,6 +463,7 @@ def _of_faces(name: str) -> Callable[[Source], Dataset]:
             y=torch.from_numpy(found.labels),
             z=found.z,
             n_train=found.n_train,
+            places={"file": np.array(found.files, dtype=object)},
         )
 
     return load_faces

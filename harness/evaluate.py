@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -139,7 +139,11 @@ def evaluate(
     if utility is None or truth is None:
         utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
         truth = test.y.numpy()
-    flags = [*outcome.notes.get("flags", ()), *_at_chance(utility, truth)]
+    flags = [
+        *trained.evidence.get("flags", ()),
+        *outcome.notes.get("flags", ()),
+        *_at_chance(utility, truth),
+    ]
     evidence = {**trained.evidence, **outcome.notes, **({"flags": flags} if flags else {})}
     if "dp_epsilon" in evidence and stack.looks_at_data:
         evidence["dp_epsilon_without"] = list(stack.looks_at_data)
@@ -164,7 +168,18 @@ def evaluate(
         seconds=time.perf_counter() - begin,
         peak_memory_mb=peak_memory_mb(device),
     )
-    return evaluation, outcome
+    return evaluation, replace(outcome, samples=_placed(outcome.samples, dataset))
+
+
+def _placed(samples: Mapping[str, np.ndarray], dataset: Dataset) -> Mapping[str, np.ndarray]:
+    """The columns, with those that say where in the user's files each example is.
+
+    ``index`` is a row of `Dataset`, which has them in an order of its own.
+    """
+    if "index" not in samples:
+        return samples
+    index = samples["index"]
+    return {**samples, **{name: column[index] for name, column in dataset.places.items()}}
 
 
 def _at_chance(utility: float, truth: np.ndarray) -> list[str]:

@@ -32,7 +32,7 @@ from zoo.recipe import Recipe
 if TYPE_CHECKING:
     from harness.defenses.protocol import InputsOf, LossOf
 
-ARTIFACT_FORMAT = 2
+ARTIFACT_FORMAT = 3
 """Part of every job's key: raise it when training changes what a job gives."""
 
 
