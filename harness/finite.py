@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoo.errors import ZooError
 from zoo.finite import tensor_not_finite, value_not_finite
 
 LARGEST_LOGIT = 2.0**24
@@ -73,8 +74,17 @@ def check_answers(logits: Tensor) -> None:
     """Refuse answers (n, classes) of which no probabilities follow.
 
     Raises:
+        ZooError: They are something else, such as a dict, a tuple or a single logit.
         NotFiniteError: Some are NaN or positive infinity, or a row is all negative infinity.
     """
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[1] < 2:
+        what = (
+            f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        )
+        raise ZooError(
+            f"A model has to give logits (n, classes) of at least two classes, found {what}. Wrap "
+            f"it: of one logit z give (0, z), of a dict or a tuple the logits in it."
+        )
     wrong = logits.softmax(1).isnan().any(1)
     if wrong.any():
         raise NotFiniteError(
