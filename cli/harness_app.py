@@ -150,7 +150,11 @@ def evaluate(
         # Whatever ended the run, what it finished is found by the next command.
         store = Store(home)
         store.sync()
-    show(*summary.rows(store.get(item.cell.key) for item in made.wanted), format)
+    header, rows = summary.rows(store.get(item.cell.key) for item in made.wanted)
+    reasons = Counter(row[-1] for row in rows if row[-1])
+    if format is Format.TABLE:  # whole sentences stand below it
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    show(header, rows, format)
     done = len(made.wanted) - len(made.missing)
     words = [f"{counts['measured']} cells measured", f"{counts['trained']} models trained"]
     if not made.missing:
@@ -163,6 +167,9 @@ def evaluate(
     typer.echo(f"{', '.join(words)} ({time.perf_counter() - begin:.1f} s)", err=True)
     for text, count in sorted(problems.items()):
         typer.echo(f"{count} x {text}", err=True)
+    for text, count in sorted(reasons.items()):
+        if not any(text in problem for problem in problems):
+            typer.echo(f"{count} rows: {text}", err=True)
     if counts["failed"]:
         raise typer.Exit(1)
 

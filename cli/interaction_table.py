@@ -25,6 +25,8 @@ def show_interactions(rows: Sequence[Interaction]) -> None:
             typer.echo(f"{key}: {getattr(rows[0], key)}")
     if len({(r.model, r.model_key) for r in rows}) > len({r.model for r in rows}):
         vary.append("model_key")  # a name that stood for several recipes or weights
+    if len({(r.dataset, r.fingerprint) for r in rows}) > len({r.dataset for r in rows}):
+        vary.append("fingerprint")  # a table that was edited, say
     header = vary + COLUMNS
     notes: dict[str, int] = {}
     lines = []
@@ -48,7 +50,7 @@ def notes_of(row: Interaction) -> Iterable[str]:
 
 def _text(row: Interaction | OtherMeasure, name: str) -> Any:
     value = getattr(row, name)
-    if name == "model_key":
+    if name in ("model_key", "fingerprint"):
         return value[:8]
     if name in ("effect", "ci_low", "ci_high", "utility_delta") and value is not None:
         return f"{100 * value:+.1f}"

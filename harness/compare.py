@@ -130,8 +130,9 @@ def compare(
     return sorted(
         rows,
         key=lambda r: (
-            r.dataset, r.regime, r.model, r.model_key, r.defense, list(Risk).index(r.risk),
-            r.attack, r.threat_model, repr(r.attack_params), repr(r.defense_params),
+            r.dataset, r.fingerprint, r.regime, r.model, r.model_key, r.defense,
+            list(Risk).index(r.risk), r.attack, r.threat_model, repr(r.attack_params),
+            repr(r.defense_params),
         ),
     )  # fmt: skip
 
@@ -200,6 +201,7 @@ def _interaction(
         seeds=seeds,
         evidence=pairs[0][1].evidence if pairs else {},
         model_key=cell.model_key,
+        fingerprint=cell.fingerprint,
         n_failed=_seeds_that(("failed",), baseline, defended),
         also=also,
         aims_met=verdicts.aims_met(cell.risk, also) if cell.risk in meant else (),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -32,6 +32,9 @@ from zoo.recipe import Recipe
 
 FINE_TUNING = Recipe(optimizer="sgd", lr=0.01, momentum=0.9, epochs=3, batch_size=128)
 """How a published model is trained further, unless the request changes it."""
+
+NOBODY = Quarters(**{one.name: torch.arange(0) for one in fields(Quarters)})
+"""Who holds what of data that cannot be shared out."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -147,7 +150,10 @@ def _for_model(
         stack = Stack(tuple(sorted(defenses, key=lambda d: d.name)))
         methods = tuple(replace(registry.describe(d), label=labels[d.name]) for d in stack.defenses)
         for seed in range(request.seeds):
-            split = quarters(dataset, seed, regime)
+            try:
+                split = quarters(dataset, seed, regime)
+            except NotApplicableError as error:
+                split, refused = NOBODY, str(error)
             trained = regime is not Regime.PUBLISHED
             make = partial(
                 Job.of,
@@ -159,7 +165,7 @@ def _for_model(
             # Defenses that only guard, inspect or prove do not change the training, so such models
             # are trained once for all.
             makes = tuple(map(registry.describe, stack.makes_model))
-            for defense in defenses:
+            for defense in () if refused else defenses:
                 if isinstance(defense, Checks):
                     defense.check(len(split.target_train), recipe)
             for wanted in attacks:

@@ -120,7 +120,8 @@ class Evaluation:
     Attributes:
         cell: What was measured.
         status: ``failed`` is tried again by the next run; ``not applicable`` is final.
-        reason: Why it failed or does not apply; None if it was measured.
+        reason: Why it failed or does not apply, or why its susceptibility is not defined; None if
+            it was measured and is.
         metrics: Raw values by name; None where a metric is not defined for this cell.
         primary: The metric that susceptibility is made from.
         susceptibility: In [0, 1] up to noise: 0 is chance, 1 is total; not clipped.
@@ -234,6 +235,8 @@ class Interaction:
         seeds: The seeds that were paired.
         evidence: What the defense says for itself, from the first seed.
         model_key: Digest of recipe or weights: models of one name may differ in it.
+        fingerprint: Digest of the dataset's contents: datasets of one name may differ in it, as a
+            table does that was edited.
         n_failed: Seeds whose measurement failed on either side, and which are not in the means.
         q_equivalence: ``p_equivalence``, corrected like ``q``.
         also: The effects on other measures of the same risk that a defense may be made for.
@@ -289,6 +292,7 @@ class Interaction:
     seeds: tuple[int, ...]
     evidence: Mapping[str, Any]
     model_key: str = ""
+    fingerprint: str = ""
     n_failed: int = 0
     q_equivalence: float | None = None
     also: tuple[OtherMeasure, ...] = ()

@@ -20,6 +20,7 @@ from harness.artifacts import AlteredError, Artifacts
 from harness.cohort import may_share
 from harness.datasets import Dataset, Source
 from harness.evaluate import Loaded, evaluate
+from harness.finite import NotFiniteError
 from harness.foreign import fitted
 from harness.games.game import Outcome
 from harness.plan import Plan, Planned
@@ -152,12 +153,27 @@ def _train(jobs: list[Job], *, context: Context) -> _TrainedChunk:
         artifacts.obtain(jobs, dataset.collected.to(context.device))
     except NotApplicableError as error:
         problem = ("not applicable", str(error))
-    except (ZooError, OSError, MemoryError):
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # one model's failure is its cells' result, not the end of the run
-        problem = ("failed", f"training: {type(error).__name__}: {error}")
+        problem = ("failed", _reason(error, "training: "))
     missing = [job for job in jobs if not artifacts.has(job)] if problem else []
-    return _TrainedChunk(len(jobs) - len(missing), {job.key: problem for job in missing if problem})
+    if not problem or len(jobs) == 1:
+        return _TrainedChunk(len(jobs) - len(missing), {j.key: problem for j in missing if problem})
+    # Which of them it was, each says by itself; what a model is does not depend on the others.
+    alone = [_train([job], context=context) for job in missing]
+    return _TrainedChunk(
+        len(jobs) - len(missing) + sum(one.count for one in alone),
+        {key: found for one in alone for key, found in one.problems.items()},
+    )
+
+
+def _reason(error: Exception, where: str = "") -> str:
+    """Why something failed, for people; what we say ourselves needs no name of an exception."""
+    if isinstance(error, NotFiniteError):
+        return str(error)
+    ours = isinstance(error, ZooError)
+    return where + (str(error) if ours else f"{type(error).__name__}: {error}")
 
 
 def _measure(item: Planned, *, context: Context) -> tuple[Planned, Event]:
@@ -174,11 +190,11 @@ def _measure(item: Planned, *, context: Context) -> tuple[Planned, Event]:
         except NotApplicableError as error:
             evaluation = Evaluation(cell=cell, status="not applicable", reason=str(error))
             outcome = None
-        except (ZooError, OSError, MemoryError):
+        except (OSError, MemoryError):
             raise
         except Exception as error:  # a cell's failure is its result, not the end of the run
-            reason = f"{type(error).__name__}: {error}"
-            evaluation, outcome = Evaluation(cell=cell, status="failed", reason=reason), None
+            evaluation = Evaluation(cell=cell, status="failed", reason=_reason(error))
+            outcome = None
         if outcome is None:
             store.put(evaluation)
         else:

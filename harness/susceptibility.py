@@ -93,3 +93,15 @@ def susceptibility(risk: Risk, metrics: Mapping[str, float | None]) -> float | N
                 need("equalized_odds_difference"), chance=need("equalized_odds_chance"), ceiling=1
             )
     raise ValueError(f"no formula for {risk}")
+
+
+def undefined(risk: Risk, metrics: Mapping[str, float | None]) -> str:
+    """Why `susceptibility` is not defined, for people; call it where it is None."""
+    if metrics.get(PRIMARY[risk]) is None:
+        return f"there are too few examples to measure {PRIMARY[risk]} on"
+    match risk:
+        case Risk.EVASION:
+            return "the target is right about no input, so that none could be flipped"
+        case Risk.POISONING:
+            return "a clean model already does what the attacker wants, always"
+    return "chance is as much as can be had"

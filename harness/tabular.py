@@ -50,6 +50,7 @@ class Encoded:
         columns: Where the columns of the table are in ``x``.
         n_train: How many of the first rows are the official training rows; 0 without a split.
         n_fitted: How many of the first rows the encoding was learnt from.
+        places: Where each row is in the files; see `harness.tables.cells.Cells.places`.
     """
 
     x: Tensor
@@ -58,6 +59,7 @@ class Encoded:
     columns: tuple[Column, ...]
     n_train: int
     n_fitted: int
+    places: dict[str, np.ndarray]
 
 
 def encode(cells: Cells, description: Description) -> Encoded:
@@ -100,6 +102,7 @@ def encode(cells: Cells, description: Description) -> Encoded:
         columns=tuple(columns),
         n_train=cells.n_train,
         n_fitted=n_fitted,
+        places=cells.places,
     )
 
 

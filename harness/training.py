@@ -18,6 +18,7 @@ from harness import registry
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.defenses.protocol import LEFT_OUT, Spares
+from harness.finite import LARGEST_LOGIT, DivergedError, check_model, check_training
 from harness.results import Method
 from harness.seeds import derive, generator, seeded
 from harness.stack import Stack, step_loss
@@ -27,6 +28,7 @@ from zoo import nets
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.files import digest
+from zoo.finite import tensor_not_finite
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -273,6 +275,9 @@ def fit(
         loss: Of each example, instead of cross-entropy.
         progress: Called with steps done and steps in all.
         after_epoch: Called with the epochs done; whether the training ends with that.
+
+    Raises:
+        DivergedError: The last loss or a weight is not finite.
     """
     model.train()
     optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], recipe)
@@ -282,6 +287,7 @@ def fit(
     # Batch norm has no statistics of a single example, which may be all that is left of an epoch.
     kinds = nn.modules.batchnorm._BatchNorm
     fewest = 2 if any(isinstance(layer, kinds) for layer in model.modules()) else 1
+    last = torch.zeros(())
     with seeded("dropout", seed):
         for step, batch in enumerate(batches(len(data), recipe, seed)):
             if len(batch) >= fewest:
@@ -290,13 +296,18 @@ def fit(
                     part = replace(part, x=inputs(model, part, stream))
                 set_lr(optimizer, recipe, step, steps)
                 optimizer.zero_grad()
-                step_loss(model, part, loss, stream).backward()
+                last = step_loss(model, part, loss, stream)
+                last.backward()
                 optimizer.step()
                 if progress:
                     progress(step + 1, steps)
             done, left = divmod(step + 1, in_epoch)
             if after_epoch and left == 0 and after_epoch(done):
                 break
+    if what := tensor_not_finite(model.state_dict()):
+        raise DivergedError(what)
+    if not last.detach().abs() <= LARGEST_LOGIT:  # NaN is not
+        raise DivergedError(f"the loss of its last step is {last.item():.3g}")
     return model.eval()
 
 
@@ -360,6 +371,9 @@ def train_alone(
         data: The examples that ``job.index`` names.
         base: Weights to start from, if ``job.base`` names some.
         progress: Called with steps done and steps in all, by training without defenses.
+
+    Raises:
+        DivergedError: What came out is no model.
     """
     if job.thief is not None:
         return Trained(_surrogate(job, data), {})
@@ -400,7 +414,11 @@ def train_alone(
     left_out = None
     if ready.judges or spared is not None:
         left_out = ready.left_out(spared).nonzero().flatten()
-    return Trained(stack.edit(model.eval(), data, shop).eval(), evidence, left_out)
+    if job.recipe is not None:
+        check_training(model.eval(), data.x)
+    made = stack.edit(model.eval(), data, shop).eval()
+    check_model(made, data.x, role="model that the defenses made")
+    return Trained(made, evidence, left_out)
 
 
 def would_leave_out(

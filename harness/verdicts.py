@@ -309,7 +309,7 @@ def _stack(row: Interaction) -> tuple[object, ...]:
 
 def model_of(row: Interaction) -> tuple[object, ...]:
     """Equal for rows about one model as it came to its weights on one dataset."""
-    return row.model, row.model_key, row.dataset, row.regime
+    return row.model, row.model_key, row.dataset, row.fingerprint, row.regime
 
 
 def _verdict(row: Interaction) -> Verdict:

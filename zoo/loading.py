@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import UnknownNameError, ZooError
 from zoo.files import write_atomic
+from zoo.finite import tensor_not_finite
 from zoo.nets import Scaled, build
 from zoo.nets.checkpoints import translate
 
@@ -138,7 +139,8 @@ def fit(entry: ModelEntry, state: Mapping[str, Tensor]) -> nn.Module:
     its network has now, its own mapping is applied.
 
     Raises:
-        ZooError: A tensor is missing, left over, or of the wrong shape; the text names all.
+        ZooError: A tensor is missing, left over, or of the wrong shape; the text names all. Or
+            one holds NaN or infinity.
     """
     net = network(entry)
     found = _with_counters(net, state)
@@ -153,6 +155,11 @@ def fit(entry: ModelEntry, state: Mapping[str, Tensor]) -> nn.Module:
     # Some networks want to be told the version of their names; the names are those of today.
     versions = getattr(net.state_dict(), "_metadata", {})
     net.load_state_dict(_Versioned(found, versions))
+    if what := tensor_not_finite(net.state_dict()):
+        raise ZooError(
+            f"The weights of {entry.name} are no model's: {what}. Its training diverged, or its "
+            "numbers do not fit into float32; get other weights."
+        )
     return net
 
 

@@ -169,6 +169,12 @@ class PermutationInvariantNetwork(TrainsModels):
                 raise ZooError(f"{name} wants at least 1, found {getattr(self, name)}.")
         if self.epochs < 0:
             raise ZooError(f"epochs wants 0 or more, found {self.epochs}.")
+        if not self.lr > 0:
+            raise ZooError(f"{self.name} wants lr above 0, found {self.lr}.")
+        if not self.weight_decay >= 0:
+            raise ZooError(
+                f"{self.name} wants weight_decay of at least 0, found {self.weight_decay}."
+            )
 
     def check_network(self, network: nn.Module) -> None:
         """Refuse networks that are no plain rows of linear layers and convolutions.

@@ -201,6 +201,17 @@ def check_steps(name: str, steps: int, step_size: float | None) -> None:
         raise ZooError(f"{name} wants step_size of at least 0, found {step_size}.")
 
 
+def step_length(name: str, step_size: float | None, epsilon: float, customary: float) -> float:
+    """``step_size`` if it is given and moves anything, else the customary one.
+
+    Raises:
+        ZooError: It is 0 though the radius is not: whatever is attacked so looks safe.
+    """
+    if step_size == 0 and epsilon > 0:
+        raise ZooError(f"{name} wants step_size above 0 with an epsilon of {epsilon:g}, found 0.")
+    return customary if step_size is None else step_size
+
+
 def follow(
     gradient: Callable[[Tensor], Tensor],
     start: Tensor,

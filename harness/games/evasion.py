@@ -31,11 +31,12 @@ def check(attack: Attack, setting: Setting) -> None:
     """Refuse an attacker whose data are empty, and a budget too small to ask about every example.
 
     Raises:
-        ZooError: The attacker holds nothing to train on, or may hardly ask anything.
+        NotApplicableError: The attacker holds nothing to train on.
+        ZooError: It may hardly ask anything.
     """
     threat, quarters = setting.threat, setting.quarters
     if threat.aux is not Aux.NONE and not len(pool_index(quarters, threat)):
-        raise ZooError(
+        raise NotApplicableError(
             f"The attacker's {threat.aux} data holds no examples: nobody knows what the model was "
             f"trained on, or the dataset is too small. Choose other data with --aux."
         )

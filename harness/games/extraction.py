@@ -30,7 +30,7 @@ from harness.ownership import Owner
 from harness.seeds import derive
 from harness.stack import Stack
 from harness.target import BlackBox
-from harness.types import Access, Aux, Split
+from harness.types import Access, Aux, NotApplicableError, Split
 from zoo.errors import ZooError
 
 TWIN = "no-query twin"
@@ -40,14 +40,15 @@ def check(attack: Attack, setting: Setting) -> None:
     """Refuse an attacker without data, and a query budget that there are no inputs for.
 
     Raises:
-        ZooError: The attacker holds nothing, or less than the budget.
+        NotApplicableError: The attacker holds nothing.
+        ZooError: It holds less than the budget.
     """
     threat = setting.threat
     if threat.aux is Aux.NONE:  # its inputs are made up
         return
     held, kind = num_held(threat, setting.quarters, setting.ood_size), threat.ood or threat.aux
     if not held:
-        raise ZooError(
+        raise NotApplicableError(
             f"The attacker's {kind} data holds no inputs: nobody knows what the model was trained "
             f"on, or the dataset is too small. Choose other data with --aux."
         )

@@ -8,6 +8,7 @@ left out is taken from the other side.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -16,14 +17,14 @@ import torch
 from torch import Tensor
 
 from harness import shadows
-from harness.attacks.knowledge import Candidates, PlantsCanaries
+from harness.attacks.knowledge import AsksOften, Candidates, PlantsCanaries
 from harness.attacks.protocol import Attack, UsesShadows
 from harness.games import canaries
 from harness.games.counted import judged
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.games.holdings import PARTIAL
 from harness.seeds import generator
-from harness.types import Aux
+from harness.types import Aux, NotApplicableError
 from zoo.errors import ZooError
 
 
@@ -105,14 +106,15 @@ def check(attack: Attack, setting: Setting) -> None:
     """Refuse what cannot be judged, and a query budget that does not reach for one question each.
 
     Raises:
-        NotApplicableError: The attack wants shadow models of a target that nobody can train again.
-        ZooError: The budget is smaller than the number of candidates, there are fewer candidates
-            than the attack wants, or nobody knows the members.
+        NotApplicableError: The attack wants shadow models of a target that nobody can train again,
+            nobody knows the members, or they are the same examples as the non-members.
+        ZooError: The budget is smaller than the number of candidates or than the attack needs, or
+            there are fewer candidates than it wants.
     """
     if isinstance(attack, PlantsCanaries):
         return canaries.check(attack, setting)
     if not len(setting.quarters.target_train) or not len(setting.quarters.target_test):
-        raise ZooError(
+        raise NotApplicableError(
             "Membership inference needs to know what the model was trained on; its dataset has no "
             "official split that would tell. Choose other risks with --risk."
         )
@@ -121,7 +123,7 @@ def check(attack: Attack, setting: Setting) -> None:
     candidates = 2 * len(dealt.members)
     wanted = getattr(attack, "candidates", None)
     if not candidates and dealt.ambiguous:
-        raise ZooError(
+        raise NotApplicableError(
             f"Members and non-members of {setting.dataset.name} are the same examples "
             f"({dealt.ambiguous} are on both sides); nobody can tell them apart. Choose other data."
         )
@@ -134,6 +136,13 @@ def check(attack: Attack, setting: Setting) -> None:
         raise ZooError(
             f"The query budget is {threat.queries}, but membership of {candidates} candidates is "
             f"in question. Raise --queries."
+        )
+    if isinstance(attack, AsksOften):
+        attack.check_questions(
+            numbers=math.prod(setting.dataset.input_shape),
+            candidates=candidates,
+            budget=threat.queries,
+            shadows=_shadows(attack, setting),
         )
 
 

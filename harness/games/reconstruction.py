@@ -36,12 +36,12 @@ def check(attack: Attack, setting: Setting) -> None:
     """Refuse a target whose training data nobody knows, and an attacker without data.
 
     Raises:
-        ZooError: There is nothing to judge by, nothing that the attacker holds, or fewer training
-            examples than the attacker is to see.
+        NotApplicableError: There is nothing to judge by, or nothing that the attacker holds.
+        ZooError: There are fewer training examples than the attacker is to see.
     """
     members, threat = len(setting.quarters.target_train), setting.threat
     if not members:
-        raise ZooError(
+        raise NotApplicableError(
             "Data reconstruction is judged by what the model was trained on; its dataset has no "
             "official split that would tell. Choose other risks with --risk."
         )
@@ -52,7 +52,7 @@ def check(attack: Attack, setting: Setting) -> None:
         )
     held = num_held(threat, setting.quarters, setting.ood_size)
     if threat.aux is not Aux.NONE and not held:
-        raise ZooError(
+        raise NotApplicableError(
             f"The attacker's {threat.ood or threat.aux} data holds no inputs. Choose other data "
             f"with --aux."
         )

@@ -70,6 +70,21 @@ class Cells:
         """(n,) of text, or None where a cell says nothing."""
         return np.concatenate([part.cells[name] for part in self.parts])[self.order]
 
+    @property
+    def places(self) -> dict[str, np.ndarray]:
+        """Columns (n,) that say where each row is: ``row`` and, of several parts, ``file``.
+
+        Rows are counted from 0 and as data frames do, without the header, empty lines and comments:
+        ``pandas.read_csv(file).iloc[row]`` is the example.
+        """
+        rows = np.concatenate([np.arange(len(part.numbers)) for part in self.parts])
+        if len(self.parts) == 1:
+            return {"row": rows[self.order]}
+        files = [
+            np.full(len(part.numbers), Path(part.source).name, dtype=object) for part in self.parts
+        ]
+        return {"row": rows[self.order], "file": np.concatenate(files)[self.order]}
+
     def place(self, row: int, column: str) -> str:
         """Where a cell is, for a message."""
         first, index = self.parts[0], int(self.order[row])

@@ -222,6 +222,22 @@ def test_models_of_one_name_but_another_recipe_are_kept_apart() -> None:
     assert rows[0].q == compare(one)[0].q
 
 
+def test_a_dataset_that_was_edited_is_another_dataset() -> None:
+    """Effects before and after are rows of their own, corrected in families of their own."""
+    rows = compare(
+        _both(EVASION, FLAT, _shifted(0.1))
+        + [
+            replace(e, cell=replace(e.cell, fingerprint="edited"))
+            for e in _both(EVASION, FLAT, _shifted(-0.1))
+        ]
+    )
+    assert [(r.fingerprint, r.dataset, (r.effect or 0) > 0) for r in rows] == [
+        ("edited", "d", False),
+        ("f", "d", True),
+    ]
+    assert all(r.q == r.p for r in rows)
+
+
 def test_equivalence_is_corrected_for_how_often_it_was_tried() -> None:
     evaluations = _both(EVASION, FLAT, _shifted(0.012), attack="b0")
     (alone,) = compare(evaluations)

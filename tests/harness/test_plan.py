@@ -284,9 +284,51 @@ def test_of_all_attacks_those_remain_that_the_granted_access_suffices_for(make) 
 
 def test_a_model_whose_members_nobody_knows_can_be_evaded_but_not_audited(make) -> None:
     own = replace(PUBLISHED, name="public", dataset="digits", input_shape=(1, 8, 8), num_classes=10)
-    assert make(models=(own,), risks="evasion").wanted
-    with pytest.raises(ZooError, match="no official split that would tell"):
-        make(models=(own,), risks="membership-inference")
+    found = make(models=(own,), seeds=1)
+    refused = {i.cell.risk for i in found.wanted if i.refused}
+    assert refused == {*Risk} - {Risk.EVASION, Risk.POISONING, Risk.EXTRACTION}
+    audited = [i for i in found.wanted if i.cell.risk is Risk.MEMBERSHIP_INFERENCE]
+    assert all("no official split that would tell" in (i.refused or "") for i in audited)
+
+
+def test_fine_tuning_without_unseen_examples_is_not_applicable_and_stops_nothing_else(make) -> None:
+    own = replace(PUBLISHED, dataset="digits", input_shape=(1, 8, 8), num_classes=10)
+    found = make(models=(own,), stacks="dpsgd,rounding", risks="evasion", attacks=("fgsm",))
+    refused = {(i.cell.regime, bool(i.refused)) for i in found.wanted}
+    assert refused == {(Regime.FINE_TUNED, True), (Regime.PUBLISHED, False)}
+    assert not found.jobs
+
+
+@pytest.mark.parametrize(
+    ("attack", "settings", "said"),
+    [
+        ("boundary", {"queries": "1"}, "at least 10 times each, but 1 queries about each"),
+        ("pgd", {"step_size": "0"}, "pgd wants step_size above 0 with an epsilon of 0.1, found 0"),
+        ("mlp", {"batch_size": "0"}, "wants batch_size of at least 1, found 0"),
+        ("distribution-pin", {"lr": "0"}, "distribution-pin wants lr above 0, found 0"),
+        ("distribution-pin", {"weight_decay": "-1"}, "weight_decay of at least 0, found -1"),
+    ],
+)
+def test_settings_that_would_fail_in_the_middle_of_a_run_are_refused(
+    make, attack, settings, said
+) -> None:
+    risk = registry.get("attack", attack).risk
+    with pytest.raises(ZooError, match=said):
+        make(risks=str(risk), attacks=(attack,), settings=settings, seeds=1)
+
+
+@pytest.mark.parametrize(
+    ("attack", "said"),
+    [
+        ("rmia", "only suffices for 898 candidates"),
+        ("quantile", "after 898 candidates the query budget of 898 leaves 0"),
+        ("mlp", "candidates the query budget of 450 leaves"),
+    ],
+)
+def test_a_budget_that_leaves_nothing_to_learn_from_is_refused(make, attack, said) -> None:
+    budget = 450 if attack == "mlp" else 898
+    with pytest.raises(ZooError, match=said):
+        make(risks="membership-inference", attacks=(attack,), queries=(budget,), seeds=1)
 
 
 def test_an_attack_on_another_risk_is_refused(make) -> None:

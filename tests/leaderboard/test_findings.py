@@ -76,6 +76,19 @@ def test_regimes_are_kept_apart(interaction, evaluation):
     ]
 
 
+def test_contents_of_one_name_are_kept_apart_and_named(interaction, evaluation):
+    edited = "e" * 64
+    found = findings([interaction(), interaction(fingerprint=edited)], [])
+
+    groups = by_regime(found, [evaluation(fingerprint=edited), evaluation(dataset="cifar10")])
+
+    assert [(name, len(f), len(e)) for name, _, f, e in groups] == [
+        ("cifar10", 0, 1),
+        ("digits (contents eeeeeeee)", 1, 1),
+        ("digits (contents ffffffff)", 1, 0),
+    ]
+
+
 def test_an_exported_interaction_holds_what_json_can_say(interaction):
     record = export(interaction(evidence={"dp_epsilon": math.inf, "steps": [1, math.nan]}, p=None))
 

@@ -101,7 +101,7 @@ def test_scores_that_are_all_the_same_are_flagged_in_the_evidence(
     last = [p for p in model.parameters()][-1]
     last.data.copy_(spread * torch.arange(10.0))
     found, _ = measure(digits, model, 0, "loss-threshold")
-    assert found.evidence["flags"] == flags
+    assert [f for f in found.evidence["flags"] if "majority class" not in f] == flags
     assert (found.metrics["auc"] == 0.5) == (spread == 0)
 
 
