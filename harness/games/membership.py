@@ -27,6 +27,9 @@ from harness.seeds import generator
 from harness.types import Aux, NotApplicableError
 from zoo.errors import ZooError
 
+FEWEST = 2
+"""Of members, and of others: half of them choose the threshold that the other half is judged at."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Deal:
@@ -126,6 +129,12 @@ def check(attack: Attack, setting: Setting) -> None:
         raise NotApplicableError(
             f"Members and non-members of {setting.dataset.name} are the same examples "
             f"({dealt.ambiguous} are on both sides); nobody can tell them apart. Choose other data."
+        )
+    if candidates < 2 * FEWEST and wanted is None:
+        raise NotApplicableError(
+            f"Membership is judged on at least {FEWEST} members and as many others, but "
+            f"{setting.dataset.name} has {len(dealt.members)} of each that the attacker does not "
+            f"know already. Take a larger dataset."
         )
     if not candidates or (wanted is not None and candidates < wanted - 1):
         raise ZooError(
