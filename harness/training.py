@@ -398,9 +398,11 @@ def train_alone(
         loss = stack.loss_for(shop)
         hooks = {"inputs": stack.inputs} | ({"loss": loss} if loss else {})
         evidence |= stack.loop.fit(model, data, job.recipe, seed=shop.seed, **hooks)
-        spared = evidence.pop(LEFT_OUT, None)
-        if spared is not None and not isinstance(stack.loop, Spares):
-            raise RuntimeError(f"{stack} leaves examples out, but has no spared() to say by what")
+        if LEFT_OUT in evidence:
+            if not isinstance(stack.loop, Spares):
+                raise RuntimeError(f"{stack} leaves examples out, but has no spared() to say which")
+            spared = torch.zeros(len(data), dtype=torch.bool)
+            spared[evidence.pop(LEFT_OUT)] = True
     else:
         fit(
             model,

@@ -126,7 +126,7 @@ class ABL:
 
         changed = replace(recipe, epochs=last, lr=self.unlearning_lr * recipe.lr)
         phase("unlearning", rest, changed, loss=unlearn)
-        return {"isolated": count, LEFT_OUT: out}
+        return {"isolated": count, LEFT_OUT: out.nonzero().flatten().tolist()}
 
     def spared(
         self,

@@ -106,7 +106,7 @@ class EarlyStopping:
             "epochs_tried": last,
             "held_out": len(held),
             "held_out_loss": lowest if math.isfinite(lowest) else None,
-            LEFT_OUT: _mask(len(data), parts[0]),
+            LEFT_OUT: sorted(parts[0].tolist()),
         }
 
     def spared(
@@ -119,17 +119,14 @@ class EarlyStopping:
         inputs: InputsOf | None = None,
     ) -> Tensor:
         """Which of ``data`` would be held out, (n,) bool: a random share."""
-        return _mask(len(data), self._parts(len(data), seed)[0])
+        held, _ = self._parts(len(data), seed)
+        return torch.zeros(len(data), dtype=torch.bool).index_fill(0, held, True)
 
     def _parts(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """Which of ``n`` examples are held out and which are not, int64."""
         order = torch.randperm(n, generator=generator(self.name, seed))
         count = round(self.held_out * n)
         return order[:count], order[count:]
-
-
-def _mask(n: int, rows: Tensor) -> Tensor:
-    return torch.zeros(n, dtype=torch.bool).index_fill(0, rows, True)
 
 
 @torch.no_grad()

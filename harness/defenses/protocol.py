@@ -190,8 +190,8 @@ class Fits(Protocol):
         ...
 
 
-LEFT_OUT = "left_out"
-"""Of the evidence of `Fits.fit`: (n,) bool, which of its examples the model was not fitted to."""
+LEFT_OUT = "not_fitted_to"
+"""Of the evidence of `Fits.fit`: positions of the examples that the model was not fitted to."""
 
 
 @runtime_checkable

@@ -263,7 +263,7 @@ def test_what_a_model_remembers_of_its_members_is_found_of_them_alone(dealt, tab
     """Its training labels say how a coin fell that nothing else tells."""
     rows = quarters(dealt, 0, Regime.FROM_SCRATCH).target_train
     labels = (dealt.y % 5 + 5 * dealt.z["coin"].values)[rows]
-    table = table_for(dealt, _fitted(dealt, rows, labels, 80), threat=PART)
+    table = table_for(dealt, _fitted(dealt, rows, labels, 120), threat=PART)
     found = attribute.play(AttributeScores(knows="nothing"), table)
     assert found.metrics["member_auc"] > 0.8
     assert found.metrics["member_imputation_auc"] == 0.5
