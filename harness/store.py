@@ -85,13 +85,15 @@ class Store:
         import duckdb
         import numpy as np
 
+        from zoo.database import only
+
         with duckdb.connect() as database:
 
             def read(key: str) -> dict[str, np.ndarray] | None:
                 path = self.home.cells / key / SAMPLES
                 if not path.exists():
                     return None
-                found = database.read_parquet(str(path)).fetchnumpy()
+                found = database.read_parquet(only(path)).fetchnumpy()
                 return {name: np.ma.getdata(column) for name, column in found.items()}
 
             yield cache(read)
