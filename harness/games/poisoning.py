@@ -154,10 +154,9 @@ def _twin(table: Table) -> _Owned | None:
     twins = table.others.get("clean_twin", ())
     if not twins:
         return None
-    wanted = _like_the_target(table.setting)
-    return _Owned(
-        model=table.guarded(twins[0], wanted), unguarded=twins[0], shop=table.shop_of(wanted)
-    )
+    shop = table.shop_of(_like_the_target(table.setting))
+    guarded = table.stack.guard(twins[0], shop).to(table.device).eval()
+    return _Owned(model=guarded, unguarded=twins[0], shop=shop)
 
 
 def _labels(table: Table, owned: _Owned, x: Tensor) -> Tensor:
