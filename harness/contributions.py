@@ -102,12 +102,19 @@ def _low_rate(samples: Samples, evaluation: Evaluation) -> Values | None:
     return None if found is None else Values(samples["index"][counted], found)
 
 
-def _advantage(of_members: bool) -> Measure:
-    """Twice the AUC about an attribute above that of the imputation, of one population."""
+def _advantage(of_members: bool, *, counted: bool = False) -> Measure:
+    """Twice the AUC about an attribute above that of the imputation, of one population.
+
+    Args:
+        of_members: Of the members, or of the others.
+        counted: Only of those that correspond to what the target was trained on.
+    """
 
     def values(samples: Samples, evaluation: Evaluation) -> Values | None:
         member = samples.get("member", np.zeros(len(samples["z"]), bool)).astype(bool)
         asked = member == of_members
+        if counted and "counted" in samples:
+            asked &= samples["counted"].astype(bool)
         if not asked.any():
             return None
         z = samples["z"][asked]
@@ -280,7 +287,7 @@ OTHERS: dict[Risk, dict[str, Measure]] = {
     Risk.ATTRIBUTE_INFERENCE: {
         "member_advantage": _advantage(of_members=True),
         "memorised_advantage": _difference(
-            _advantage(of_members=True), _advantage(of_members=False)
+            _advantage(of_members=True), _advantage(of_members=False, counted=True)
         ),
     },
     Risk.DISCRIMINATORY_BEHAVIOR: {
