@@ -34,6 +34,7 @@ from harness.stack import Stack
 from harness.susceptibility import PRIMARY, susceptibility
 from harness.target import BlackBox
 from harness.training import Job, Trained, workshop
+from harness.tuning import left_out
 from harness.types import Access, Risk, Split
 from harness.workshop import trusted_index
 from zoo.files import digest
@@ -128,8 +129,9 @@ def evaluate(
         test = table.hold(table.quarters.target_test)
         utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
     evidence = {**trained.evidence, **outcome.notes}
-    if "dp_epsilon" in evidence and stack.looks_at_data:
-        evidence["dp_epsilon_without"] = list(stack.looks_at_data)
+    without = [*stack.looks_at_data, *left_out(evidence)]
+    if "dp_epsilon" in evidence and without:
+        evidence["dp_epsilon_without"] = without
     metrics = {name: _known(value) for name, value in outcome.metrics.items()}
     evaluation = Evaluation(
         cell=cell,

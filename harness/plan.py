@@ -23,6 +23,7 @@ from harness.results import Cell, Method
 from harness.seeds import derive, seeded
 from harness.stack import Stack
 from harness.training import Job, check_data
+from harness.tuning_plan import Settled, Tuner, Tuning, label
 from harness.types import NotApplicableError, Regime, Risk, ThreatModel
 from harness.workshop import trusted_index
 from zoo import nets
@@ -44,6 +45,7 @@ class Planned:
         job: The training it needs; None for a published model as downloaded.
         refused: Why it cannot be; the reason is stored as its result.
         others: Trainings of the other models that the game needs, by purpose.
+        settled: How the model is trained; None for a published model as downloaded.
     """
 
     cell: Cell
@@ -51,6 +53,7 @@ class Planned:
     job: Job | None
     refused: str | None = None
     others: Mapping[str, tuple[Job, ...]] = field(default_factory=dict)
+    settled: Settled | None = None
 
     @property
     def jobs(self) -> Iterator[Job]:
@@ -69,11 +72,16 @@ class Plan:
         wanted: Every cell, in a fixed order.
         missing: Those that are not done.
         jobs: The distinct trainings that missing cells need and that are not done.
+        tunings: What has to be tuned first. Until then cells and trainings are those without
+            tuning, and only their number is known.
+        tuning_jobs: The distinct trainings that these need and that are not done.
     """
 
     wanted: tuple[Planned, ...]
     missing: tuple[Planned, ...]
     jobs: tuple[Job, ...]
+    tunings: tuple[Tuning, ...] = ()
+    tuning_jobs: tuple[Job, ...] = ()
 
 
 def plan(
@@ -83,6 +91,7 @@ def plan(
     *,
     is_done: Callable[[str], bool],
     is_trained: Callable[[Job], bool],
+    tuned: Callable[[str], Mapping[str, Any] | None] = {}.get,
 ) -> Plan:
     """All cells of a request, baselines included, and what is still to do.
 
@@ -92,6 +101,7 @@ def plan(
         bases: sha256 of every published model's weights, by model name.
         is_done: Whether the cell with this key is stored.
         is_trained: Whether this job's model is stored.
+        tuned: From a tuning's key to the record of what was chosen; None if it is still to be done.
 
     Raises:
         ZooError: The request cannot be carried out as a whole; nothing was started.
@@ -110,14 +120,23 @@ def plan(
     ]
     wanted: dict[str, Planned] = {}
     for entry in request.models:
-        for item in _for_model(request, entry, stacks, faced, settings, datasets, bases):
+        for item in _for_model(request, entry, stacks, faced, settings, datasets, bases, tuned):
             wanted.setdefault(item.cell.key, item)
     missing = tuple(item for key, item in wanted.items() if not is_done(key))
-    jobs = {job.key: job for item in missing if not item.refused for job in item.jobs}
+    able = [item for item in missing if not item.refused]
+    jobs = {job.key: job for item in able for job in item.jobs}
+    tunings = {
+        item.settled.missing.key: item.settled.missing
+        for item in able
+        if item.settled and item.settled.missing
+    }
+    tried = {job.key: job for tuning in tunings.values() for job in tuning.jobs}
     return Plan(
         wanted=tuple(wanted.values()),
         missing=missing,
         jobs=tuple(job for job in jobs.values() if not is_trained(job)),
+        tunings=tuple(tunings.values()),
+        tuning_jobs=tuple(job for job in tried.values() if not is_trained(job)),
     )
 
 
@@ -129,10 +148,23 @@ def _for_model(
     settings: Mapping[str, Mapping[str, str]],
     datasets: Mapping[str, Dataset],
     bases: Mapping[str, str],
+    tuned: Callable[[str], Mapping[str, Any] | None],
 ) -> list[Planned]:
     dataset = datasets[entry.dataset]
     check_data(entry, dataset)
     recipe, changed = _recipe(entry, settings.get(RECIPE, {}))
+    tuner = None
+    if request.tuning:
+        tuner = Tuner(
+            entry=entry,
+            dataset=dataset,
+            recipe=recipe,
+            base=bases.get(entry.name),
+            budget=request.tuning,
+            fixed=_fixed(request, settings),
+            known=tuned,
+        )
+        changed = ", ".join(filter(None, (changed, label(request.tuning))))
     found = []
     tried: set[tuple[Regime, Method, int]] = set()
     for regime, given in _with_baselines(entry, stacks):
@@ -144,24 +176,35 @@ def _for_model(
             Stack.of(defenses)
         except NotApplicableError as error:
             refused = str(error)
+        trained = regime is not Regime.PUBLISHED
+        plain = settled = Settled(recipe=recipe, defenses=()) if trained else None
+        if tuner and trained:
+            plain = settled = tuner.settle(regime, ())
+        if tuner and trained and not refused:
+            settled = tuner.settle(regime, defenses)
+            defenses = settled.defenses
+            labels |= {name: _tuned(labels[name], request.tuning) for name in settled.names}
         stack = Stack(tuple(sorted(defenses, key=lambda d: d.name)))
         methods = tuple(replace(registry.describe(d), label=labels[d.name]) for d in stack.defenses)
         for seed in range(request.seeds):
             split = quarters(dataset, seed, regime)
-            trained = regime is not Regime.PUBLISHED
-            make = partial(
-                Job.of,
-                entry,
-                dataset,
-                recipe=recipe if trained else None,
-                base=None if regime is Regime.FROM_SCRATCH else bases[entry.name],
+            base = None if regime is Regime.FROM_SCRATCH else bases[entry.name]
+            make, make_plain = (
+                partial(
+                    Job.of,
+                    entry,
+                    dataset,
+                    recipe=one.recipe if one is not None else None,
+                    base=base,
+                )
+                for one in (settled, plain)
             )
             # Defenses that only guard, inspect or prove do not change the training, so such models
             # are trained once for all.
             makes = tuple(map(registry.describe, stack.makes_model))
             for defense in defenses:
                 if isinstance(defense, Checks):
-                    defense.check(len(split.target_train), recipe)
+                    defense.check(len(split.target_train), settled.recipe if settled else recipe)
             for wanted in attacks:
                 attack, unfit = _resolved(wanted.attack, dataset, bases, regime)
                 other = datasets[wanted.threat.ood] if wanted.threat.ood else None
@@ -198,7 +241,13 @@ def _for_model(
                     job = make(split.target_train, stack=makes, seed=seed, poison=poison)
                 cell = Cell(
                     model=entry.name + (f"({changed})" if changed and trained else ""),
-                    model_key=_model_key(entry, recipe if trained else None, bases),
+                    model_key=_model_key(
+                        entry,
+                        plain.recipe if plain is not None else None,
+                        bases,
+                        untuned=recipe if tuner and trained else None,
+                        budget=request.tuning,
+                    ),
                     dataset=dataset.name,
                     fingerprint=dataset.fingerprint,
                     regime=regime,
@@ -207,10 +256,11 @@ def _for_model(
                     attack=replace(registry.describe(attack), label=wanted.label),
                     threat=threat,
                     seed=seed,
+                    tuned=settled.settings if settled else (),
                 )
                 others = {}
                 if trained and not unfit:
-                    others = _others(game.needs(attack, setting), make, makes)
+                    others = _others(game.needs(attack, setting), make, makes, make_plain)
                 found.append(
                     Planned(
                         cell=cell,
@@ -218,9 +268,26 @@ def _for_model(
                         job=job,
                         refused=unfit,
                         others=others,
+                        settled=settled,
                     )
                 )
     return found
+
+
+def _fixed(
+    request: Request, settings: Mapping[str, Mapping[str, str]]
+) -> dict[str, frozenset[str]]:
+    """By method, or ``recipe``, the settings that the request or its preset decides."""
+    preset = presets.get(request.preset).defenses
+    return {
+        name: frozenset({*settings.get(name, {}), *preset.get(name, {})})
+        for name in {*settings, *preset}
+    }
+
+
+def _tuned(name: str, budget: int) -> str:
+    """The label of a tuned defense: ``dpsgd(dp_epsilon=8.0, tuned)``."""
+    return f"{name[:-1]}, {label(budget)})" if name.endswith(")") else f"{name}({label(budget)})"
 
 
 def _resolved(
@@ -266,12 +333,24 @@ def _with_share(wanted: Attacker, split: Quarters, ood_size: int) -> ThreatModel
 
 
 def _others(
-    needed: Mapping[str, Sequence[Wanted]], make: Callable[..., Job], stack: tuple[Method, ...]
+    needed: Mapping[str, Sequence[Wanted]],
+    make: Callable[..., Job],
+    stack: tuple[Method, ...],
+    make_plain: Callable[..., Job],
 ) -> dict[str, tuple[Job, ...]]:
-    """The trainings of the models that a game needs besides the target."""
+    """The trainings of the models that a game needs besides the target.
+
+    Args:
+        needed: By purpose.
+        make: How the target is trained.
+        stack: What it is trained with.
+        make_plain: How the undefended model is trained.
+    """
     return {
         purpose: tuple(
-            make(model.index, stack=stack if model.defended else (), seed=model.seed)
+            make(model.index, stack=stack, seed=model.seed)
+            if model.defended
+            else make_plain(model.index, seed=model.seed)
             for model in models
         )
         for purpose, models in needed.items()
@@ -307,9 +386,26 @@ def _recipe(entry: ModelEntry, settings: Mapping[str, str]) -> tuple[Recipe, str
     return changed, ", ".join(differs)
 
 
-def _model_key(entry: ModelEntry, recipe: Recipe | None, bases: Mapping[str, str]) -> str:
-    """Digest of what determines the undefended model, the data aside."""
+def _model_key(
+    entry: ModelEntry,
+    recipe: Recipe | None,
+    bases: Mapping[str, str],
+    *,
+    untuned: Recipe | None,
+    budget: int,
+) -> str:
+    """Digest of what determines the undefended model, the data aside.
+
+    Args:
+        entry: The catalog's record of the model.
+        recipe: How it is trained; None for a published model as downloaded.
+        bases: sha256 of every published model's weights, by model name.
+        untuned: The recipe that was tuned, so that no tuned model is ever compared with an untuned
+            one, or one that was tuned more; None if none was.
+        budget: How many candidates were tried.
+    """
     mean, std = entry.scaling
+    tuning = {"untuned": asdict(untuned), "budget": budget} if untuned else None
     return digest(
         {
             "architecture": entry.architecture,
@@ -319,5 +415,6 @@ def _model_key(entry: ModelEntry, recipe: Recipe | None, bases: Mapping[str, str
             "std": list(std),
             "recipe": asdict(recipe) if recipe else None,
             "base": bases.get(entry.name),
+            **({"tuning": tuning} if tuning else {}),
         }
     )
