@@ -186,7 +186,7 @@ class Tuner:
         return Settled(
             recipe=recipe,
             defenses=chosen,
-            names=tuple(d.name for d in steps),
+            names=tuple(d.name for d in steps) if made.is_choice else (),
             settings=tuple(sorted(settings.items())),
             record=record,
             missing=made if record is None and made.is_choice else None,

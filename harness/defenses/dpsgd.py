@@ -161,17 +161,20 @@ class DPSGD:
         self._noise(n, self._recipe(recipe))
 
     def tunable(self, recipe: Recipe) -> dict[str, tuple[Value, ...]]:
-        """Learning rate and clipping norm; with a budget, epochs and batch size too.
+        """Learning rate, with SGD the clipping norm, and with a budget batch size and epochs too.
 
         Larger learning rates and batches pay where gradients are noisy (De et al. 2022). With the
-        noise given, epochs and batch size decide how much privacy is spent, so they stay.
+        noise given, epochs and batch size decide how much privacy is spent, so they stay. Adam's
+        steps do not depend on the scale of the gradients, and so hardly on the clipping norm.
         """
         own = self._recipe(recipe)
-        found: dict[str, tuple[Value, ...]] = {"lr": multiples(own.lr, 1, 3, 10)}
+        found: dict[str, tuple[Value, ...]] = {"lr": multiples(own.lr, 1, 2, 3, 5, 10)}
         if self.dp_epsilon is not None:
             found["batch_size"] = whole_multiples(own.batch_size, 1, 4)
             found["epochs"] = whole_multiples(own.epochs, 1, 2)
-        return {**found, "max_grad_norm": multiples(self.max_grad_norm, 1, 0.1)}
+        if own.optimizer == "sgd":
+            found["max_grad_norm"] = multiples(self.max_grad_norm, 1, 0.1)
+        return found
 
     def adapt(self, model: nn.Module, *, fine_tuned: bool) -> tuple[nn.Module, dict[str, Any]]:
         """Make every layer fit for per-example gradients.

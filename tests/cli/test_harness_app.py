@@ -233,6 +233,20 @@ def test_plan_makes_no_number_up(tmp_path) -> None:
     assert plan["without_estimate"] == plan["cells_missing"] + plan["trainings_missing"] == 36
 
 
+def test_tuning_is_planned_done_once_and_said(tmp_path) -> None:
+    few = ["--model", "digits-mlp", "--risk", "evasion", "--attack", "fgsm", "--seeds", "1",
+           "--tuning", "2", "--set", "recipe.epochs=1", "--format", "json"]  # fmt: skip
+    made = json.loads(call("plan", *few, home=tmp_path / "home").stdout)
+    assert made["tunings_missing"] == ["digits-mlp with no defense"]
+    assert (made["cells_missing"], made["tuning_trainings_missing"]) == (1, 8)
+    done = call("eval", *few, home=tmp_path / "home")
+    assert "1 choices of settings made in 8 trainings" in done.stderr
+    (row,) = json.loads(done.stdout)
+    assert (row["model"], row["status"]) == ("digits-mlp(epochs=1, tuned=2)", "ok")
+    again = call("eval", *few, home=tmp_path / "home")
+    assert again.stderr.startswith("nothing to do: all 1 cells are there already (")
+
+
 @pytest.mark.parametrize(
     ("kind", "needle"),
     [

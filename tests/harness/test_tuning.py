@@ -134,14 +134,15 @@ def _values(tuner: Tuner, *defenses) -> dict[str, set]:
 def test_what_is_tuned_is_never_the_dose(tuner) -> None:
     budget = registry.make("defense", "dpsgd", {"dp_epsilon": 8.0})
     assert _values(tuner(), budget) == {
-        "dpsgd.lr": {0.003, 0.009, 0.03},
-        "dpsgd.max_grad_norm": {1.0, 0.1},
+        "dpsgd.lr": {0.003, 0.006, 0.009, 0.015, 0.03},
         "dpsgd.epochs": {40, 80},
         "dpsgd.batch_size": {32, 128},
     }
     # With the noise given, more epochs or larger batches would spend more privacy.
     noise = registry.make("defense", "dpsgd", {"noise_multiplier": 2.0})
-    assert _values(tuner(), noise).keys() == {"dpsgd.lr", "dpsgd.max_grad_norm"}
+    assert _values(tuner(), noise).keys() == {"dpsgd.lr"}
+    plain = replace(noise, optimizer="sgd")
+    assert _values(tuner(), plain).keys() == {"dpsgd.lr", "dpsgd.max_grad_norm"}
     recipe = {"recipe.lr": {0.001, 0.003, 0.009, 0.03}, "recipe.epochs": {20, 40, 80}}
     robust = registry.make("defense", "trades", {"epsilon": 0.1})
     assert _values(tuner()) == _values(tuner(), robust) == recipe
@@ -153,7 +154,7 @@ def test_what_is_tuned_is_never_the_dose(tuner) -> None:
 def test_what_somebody_decided_is_not_tuned(tuner) -> None:
     private = registry.make("defense", "dpsgd", {"dp_epsilon": 8.0})
     fixed = tuner(dpsgd=["lr", "dp_epsilon"], recipe=["epochs"])
-    assert _values(fixed, private).keys() == {"dpsgd.max_grad_norm", "dpsgd.batch_size"}
+    assert _values(fixed, private).keys() == {"dpsgd.batch_size"}
     assert _values(tuner(recipe=["lr", "epochs"])) == {}
 
 
@@ -312,6 +313,8 @@ def test_a_bad_recipe_is_mended_and_the_private_budget_says_that_it_is_without_t
 
 def test_a_tuning_in_which_nothing_could_be_trained_says_so_and_changes_nothing(go) -> None:
     _, work = go
-    with pytest.warns(UserWarning, match="none of [23] settings could be trained"):
-        _, made, _ = work(settings={"recipe.lr": "1e20", "dpsgd.lr": "1e20"})
-    assert {len(i.cell.tuned) for i in made.wanted} == {1}
+    with pytest.warns(UserWarning, match="none of 3 settings could be trained"):
+        _, made, _ = work(settings={"recipe.lr": "1e20"})
+    assert {(i.cell.defense, i.cell.tuned) for i in made.wanted} == {
+        ("none", (("recipe.epochs", 2),)), ("dpsgd", ()),
+    }  # fmt: skip
