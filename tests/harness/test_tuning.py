@@ -232,7 +232,9 @@ def test_tuned_and_untuned_models_are_never_a_pair(make) -> None:
 
 def test_whoever_imitates_the_undefended_model_trains_it_like_its_owner(make) -> None:
     asked = {"risks": (Risk.MEMBERSHIP_INFERENCE,), "attacks": ("rmia",)}
-    known = _last(make((("trades",),), **asked))
+    first = make((("trades",),), **asked)
+    known, trades = _last(first), first.tunings[1]
+    known[trades.key]["chosen"] = dict(trades.candidates[1].settings)
     made = make((("trades",),), tuned=known.get, **asked)
     recipes = {}
     for item in made.wanted:
@@ -242,6 +244,7 @@ def test_whoever_imitates_the_undefended_model_trains_it_like_its_owner(make) ->
         if item.cell.threat.adaptive:
             assert kinds == {item.job.recipe}
     assert recipes["trades(tuned=3)", False] == recipes["none", True]
+    assert recipes["trades(tuned=3)", False].isdisjoint(recipes["trades(tuned=3)", True])
 
 
 def test_a_published_model_as_downloaded_has_nothing_to_tune(make, digits, tiny) -> None:
