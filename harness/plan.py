@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, get_type_hints
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from harness import foreign, presets, registry
 from harness.attackers import RECIPE, Attacker, attackers, route
@@ -123,12 +123,11 @@ def plan(
         for item in _for_model(request, entry, stacks, faced, settings, datasets, bases, tuned):
             wanted.setdefault(item.cell.key, item)
     missing = tuple(item for key, item in wanted.items() if not is_done(key))
-    able = [item for item in missing if not item.refused]
-    jobs = {job.key: job for item in able for job in item.jobs}
+    jobs = {job.key: job for item in missing if not item.refused for job in item.jobs}
     tunings = {
         item.settled.missing.key: item.settled.missing
-        for item in able
-        if item.settled and item.settled.missing
+        for item in wanted.values()
+        if not item.refused and item.settled and item.settled.missing
     }
     tried = {job.key: job for tuning in tunings.values() for job in tuning.jobs}
     return Plan(
@@ -189,16 +188,7 @@ def _for_model(
         for seed in range(request.seeds):
             split = quarters(dataset, seed, regime)
             base = None if regime is Regime.FROM_SCRATCH else bases[entry.name]
-            make, make_plain = (
-                partial(
-                    Job.of,
-                    entry,
-                    dataset,
-                    recipe=one.recipe if one is not None else None,
-                    base=base,
-                )
-                for one in (settled, plain)
-            )
+            make = partial(_job, entry, dataset, plain, settled, base=base)
             # Defenses that only guard, inspect or prove do not change the training, so such models
             # are trained once for all.
             makes = tuple(map(registry.describe, stack.makes_model))
@@ -260,7 +250,7 @@ def _for_model(
                 )
                 others = {}
                 if trained and not unfit:
-                    others = _others(game.needs(attack, setting), make, makes, make_plain)
+                    others = _others(game.needs(attack, setting), make, makes)
                 found.append(
                     Planned(
                         cell=cell,
@@ -272,6 +262,44 @@ def _for_model(
                     )
                 )
     return found
+
+
+def _job(
+    entry: ModelEntry,
+    dataset: Dataset,
+    plain: Settled | None,
+    settled: Settled | None,
+    index: Tensor,
+    *,
+    stack: tuple[Method, ...],
+    seed: int,
+    base: str | None,
+    poison: Method | None = None,
+) -> Job:
+    """The training of a model with ``stack``, or of one without any.
+
+    Args:
+        entry: The catalog's record of the model.
+        dataset: Its data.
+        plain: How the undefended model is trained; None if nothing is.
+        settled: How it is trained with the stack.
+        index: (n,) int64, the examples to train on.
+        stack: The defenses that the weights depend on; empty for the undefended model.
+        seed: Of the training.
+        base: sha256 of the weights to start from; None to start at random.
+        poison: The attack that changes the training data; None if nobody does.
+    """
+    how = settled if stack else plain
+    return Job.of(
+        entry,
+        dataset,
+        index,
+        recipe=how.recipe if how is not None else None,
+        seed=seed,
+        stack=stack,
+        base=base,
+        poison=poison,
+    )
 
 
 def _fixed(
@@ -333,24 +361,12 @@ def _with_share(wanted: Attacker, split: Quarters, ood_size: int) -> ThreatModel
 
 
 def _others(
-    needed: Mapping[str, Sequence[Wanted]],
-    make: Callable[..., Job],
-    stack: tuple[Method, ...],
-    make_plain: Callable[..., Job],
+    needed: Mapping[str, Sequence[Wanted]], make: Callable[..., Job], stack: tuple[Method, ...]
 ) -> dict[str, tuple[Job, ...]]:
-    """The trainings of the models that a game needs besides the target.
-
-    Args:
-        needed: By purpose.
-        make: How the target is trained.
-        stack: What it is trained with.
-        make_plain: How the undefended model is trained.
-    """
+    """The trainings of the models that a game needs besides the target."""
     return {
         purpose: tuple(
-            make(model.index, stack=stack, seed=model.seed)
-            if model.defended
-            else make_plain(model.index, seed=model.seed)
+            make(model.index, stack=stack if model.defended else (), seed=model.seed)
             for model in models
         )
         for purpose, models in needed.items()
