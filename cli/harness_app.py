@@ -9,12 +9,12 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from cli import detections_command
-from cli.printing import Format, new_app, progress, run, show, table
+from cli.printing import Format, new_app, progress, run, show
 
 if TYPE_CHECKING:
     from harness.plan import Plan
@@ -100,9 +100,6 @@ Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; all cores if not given.", min=1)]
 
-COLUMNS = ["defense", "risk", "attack", "metric", "n_seeds", "baseline", "defended", "effect",
-           "ci_low", "ci_high", "q", "verdict", "utility_delta"]  # fmt: skip
-
 
 @app.command(name="eval")
 def evaluate(
@@ -172,7 +169,11 @@ def evaluate(
         # Whatever ended the run, what it finished is found by the next command.
         store = Store(home)
         store.sync()
-    show(*summary.rows(store.get(item.cell.key) for item in made.wanted), format)
+    header, rows = summary.rows(store.get(item.cell.key) for item in made.wanted)
+    reasons = Counter(row[-1] for row in rows if row[-1])
+    if format is Format.TABLE:  # whole sentences stand below it
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    show(header, rows, format)
     done = len(made.wanted) - len(made.missing)
     words = [f"{counts['measured']} cells measured", f"{counts['trained']} models trained"]
     if not made.missing:
@@ -187,6 +188,9 @@ def evaluate(
     typer.echo(f"{', '.join(words)} ({time.perf_counter() - begin:.1f} s)", err=True)
     for text, count in sorted(problems.items()):
         typer.echo(f"{count} x {text}", err=True)
+    for text, count in sorted(reasons.items()):
+        if not any(text in problem for problem in problems):
+            typer.echo(f"{count} rows: {text}", err=True)
     if counts["failed"]:
         raise typer.Exit(1)
 
@@ -293,7 +297,8 @@ def compare(
 
     Effects are changes in susceptibility (0 chance, 1 total): above 0, the risk gets worse. q is
     corrected over everything in the store, whatever is shown. Under some rows stand other measures
-    of the risk: their effect is the raw change in points, and p is not corrected.
+    of the risk: their effect is the raw change in points, and p is not corrected. Numbers in
+    brackets are notes below the table: why a row has its verdict, and reasons to doubt it.
 
     Example:
       harness compare --defense dpsgd --format json
@@ -325,19 +330,9 @@ def compare(
             + "."
         )
     if format is Format.TABLE:
-        same = ["model", "dataset", "regime", "threat_model"]
-        vary = [k for k in same if len({str(getattr(r, k)) for r in kept}) > 1]
-        for key in same:
-            if key not in vary:
-                typer.echo(f"{key}: {getattr(kept[0], key)}")
-        if len({(r.model, r.model_key) for r in kept}) > len({r.model for r in kept}):
-            vary.append("model_key")  # a name that stood for several recipes or weights
-        header = vary + COLUMNS
-        lines = []
-        for row in kept:
-            lines.append([_text(row, name) for name in header])
-            lines += [[_other(row, one, name) for name in header] for one in row.also]
-        table(header, lines)
+        from cli.interaction_table import show_interactions
+
+        show_interactions(kept)
         return
     from dataclasses import asdict
 
@@ -457,30 +452,6 @@ def _workers(workers: int | None, device: str) -> int:
     if hasattr(os, "sched_getaffinity"):  # only what this process may use; not on every system
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _text(row: Any, name: str) -> Any:
-    value = getattr(row, name)
-    if name == "model_key":
-        return value[:8]
-    if name in ("effect", "ci_low", "ci_high", "utility_delta") and value is not None:
-        return f"{100 * value:+.1f}"
-    return f"{value:.3f}" if isinstance(value, float) and name != "q" else value
-
-
-def _other(row: Any, measure: Any, name: str) -> Any:
-    """What stands under ``name`` in the line of another measure below a row."""
-    match name:
-        case "metric":
-            return measure.name
-        case "n_seeds" | "baseline" | "defended" | "effect" | "ci_low" | "ci_high":
-            return _text(measure, name)
-        case "verdict":
-            return "raw change" + ("" if measure.p is None else f", p {measure.p:.4g}")
-        case "q" | "utility_delta":
-            return None
-        case _:
-            return _text(row, name)
 
 
 app.add_typer(detections_command.app)

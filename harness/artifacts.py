@@ -49,7 +49,9 @@ class Artifacts:
         return read_record(folder / SPEC) is not None and (folder / WEIGHTS).exists()
 
     def spec(self, job: Job) -> dict[str, Any]:
-        """The record of a trained job: its spec, evidence, weights' sha256 and training seconds.
+        """The record of a trained job.
+
+        Its spec, its evidence, what was left out, the weights' sha256 and the training seconds.
 
         Raises:
             AlteredError: The record is missing or cannot be read.
@@ -76,7 +78,12 @@ class Artifacts:
             )
         model, _ = network(job, self._bases([job])[job.base] if job.base else None)
         model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
-        return Trained(model.to(device).eval(), spec["evidence"])
+        left_out = spec["left_out"]
+        return Trained(
+            model.to(device).eval(),
+            spec["evidence"],
+            None if left_out is None else torch.tensor(left_out, dtype=torch.int64),
+        )
 
     def save(self, job: Job, trained: Trained, *, seconds: float, together: int) -> None:
         """Store a trained model, whole or not at all.
@@ -93,6 +100,7 @@ class Artifacts:
             record = {
                 **job.spec,
                 "evidence": trained.evidence,
+                "left_out": None if trained.left_out is None else trained.left_out.tolist(),
                 "sha256": sha256_file(folder / WEIGHTS),
                 "seconds": seconds,
                 "together": together,

@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
+from harness.finite import check_training
 from harness.seeds import derive
 from harness.training import (
     Job,
@@ -182,6 +183,9 @@ def train_together(
         jobs: One of `groups`.
         pool: The whole dataset, on the device to train on.
         bases: Starting weights by sha256.
+
+    Raises:
+        DivergedError: One of them is no model.
     """
     device = pool.x.device
     models = [
@@ -209,5 +213,5 @@ def train_together(
     for position, model in enumerate(models):
         stacked = {**params, **buffers}
         model.load_state_dict({name: stacked[name][position] for name in model.state_dict()})
-        model.eval()
+        check_training(model.eval(), pool.x)
     return models

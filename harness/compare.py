@@ -1,123 +1,104 @@
 """From evaluations to interactions: what a defense stack does to a risk, and how sure that is.
 
 Everything but `load` is pure. Evaluations are paired by seed; effects are differences in
-susceptibility, so above 0 the stack makes the risk worse.
+susceptibility, so above 0 the stack makes the risk worse. What is estimated is the mean effect on
+new examples of the same population and, where models are trained, over new trainings
+(`harness.intervals`).
 
 References:
-    Efron (1987). Better Bootstrap Confidence Intervals. JASA.
     Benjamini and Hochberg (1995). Controlling the False Discovery Rate. JRSS B.
-    Schuirmann (1987). A Comparison of the Two One-Sided Tests Procedure. J. Pharmacokin. Biopharm.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.weightstats import ttost_paired
 
-from harness.results import Cell, Evaluation, Interaction, OtherMeasure, Verdict
+from harness import contributions, verdicts
+from harness.contributions import Measure, Samples
+from harness.intervals import Estimate, Values, over_seeds, over_seeds_and_examples
+from harness.results import Cell, Evaluation, Interaction, OtherMeasure
 from harness.store import Store
-from harness.types import Risk
+from harness.types import Regime, Risk
+from harness.verdicts import ALPHA, MARGIN
 from zoo.home import Home
 
-MARGIN = 0.02
-"""Effects within plus or minus this are called none: two points of susceptibility."""
+SamplesOf = Callable[[str], Samples | None]
+"""From a cell's key to its per-example columns; None where there are none."""
 
-ALPHA = 0.05
-"""Level of every test and, as 1 - ALPHA, of every interval."""
-
-BCA_FROM = 30
-"""Pairs from which the interval is a BCa bootstrap. With 12 normal differences it covers the truth
-in .87 to .91 of cases where Student's covers .95 (tests/benchmarks/coverage.py)."""
-
-EXACT_UP_TO = 14
-"""With more seeds, signs are flipped at random instead of in all 2^n ways."""
-
-MIN_SEEDS = 2
-"""Fewer pairs have no variance, and so no interval and no verdict."""
-
-AIMS = {
-    Risk.DISCRIMINATORY_BEHAVIOR: {
-        "demographic_parity_difference": (-1, "lowers the difference in demographic parity"),
-        "worst_group_accuracy": (1, "raises the accuracy of the worst group"),
-    }
-}
-"""What a defense may be meant for besides the primary metric, and which way that is to go.
-
-Definitions of fairness exclude each other, and a defense is made for one of them."""
+Pair = tuple[Evaluation, Evaluation]
+"""Without the stack and with it, of one seed."""
 
 
-@dataclass(frozen=True)
-class Paired:
-    """What paired differences say about their mean; None where there are too few of them."""
+def estimate(pairs: Sequence[Pair], name: str | None, samples: SamplesOf) -> Estimate | None:
+    """The mean difference of a metric over paired seeds, and what may be said of it.
 
-    effect: float
-    ci_low: float | None
-    ci_high: float | None
-    p: float | None
-    p_equivalence: float | None
-
-
-def paired(baseline: Sequence[float], defended: Sequence[float]) -> Paired:
-    """Mean difference with its interval, sign-flip test and equivalence test.
+    The interval is over seeds and examples where every cell has per-example values whose mean is
+    its metric, else over seeds alone.
 
     Args:
-        baseline: (n,) values without the stack.
-        defended: (n,) values with it, in the same order of seeds.
+        pairs: Those where a side lacks the metric are left out.
+        name: Of the metric; None for susceptibility.
+        samples: Of any cell.
 
     Returns:
-        ``effect`` is the mean of defended - baseline. With one pair there is nothing more.
+        None where no pair has the metric.
     """
-    before, after = np.asarray(baseline, float), np.asarray(defended, float)
-    difference = after - before
-    effect = float(difference.mean())
-    if len(difference) < MIN_SEEDS:
-        return Paired(effect, None, None, None, None)
-    if np.ptp(difference) == 0:
-        # Without spread there is nothing to resample: the difference is what it is.
-        low = high = effect
-        p_equivalence = 0.0 if abs(effect) < MARGIN else 1.0
-    else:
-        low, high = interval(difference)
-        p_equivalence = float(ttost_paired(after, before, -MARGIN, MARGIN)[0])
-    return Paired(effect, low, high, sign_flip(difference), p_equivalence)
-
-
-def interval(difference: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean: Student's t, and from 30 pairs on a BCa bootstrap."""
-    if len(difference) < BCA_FROM:
-        found = stats.ttest_1samp(difference, 0).confidence_interval(1 - ALPHA)
-    else:
-        found = stats.bootstrap(
-            (difference,),
-            np.mean,
-            method="BCa",
-            confidence_level=1 - ALPHA,
-            n_resamples=9999,
-            rng=np.random.default_rng(0),
-        ).confidence_interval
-    return float(found.low), float(found.high)
-
-
-def sign_flip(difference: np.ndarray) -> float:
-    """Two-sided p of a mean this far from 0, if every sign were a coin's; exact up to 14 pairs."""
-    n = len(difference)
-    result = stats.permutation_test(
-        (difference, np.zeros(n)),
-        lambda x, y, axis: np.mean(x - y, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=2**n if n <= EXACT_UP_TO else 99_999,
-        rng=np.random.default_rng(0),
+    known = [
+        (pair, (before, after))
+        for pair in pairs
+        if (before := _value(pair[0], name)) is not None
+        and (after := _value(pair[1], name)) is not None
+    ]
+    if not known:
+        return None
+    cell = known[0][0][0].cell
+    measure = (
+        contributions.SUSCEPTIBILITY.get(cell.risk)
+        if name is None
+        else contributions.OTHERS.get(cell.risk, {}).get(name)
     )
-    return float(result.pvalue)
+    found = [_values(pair, levels, measure, samples) for pair, levels in known] if measure else []
+    values = [one for one in found if one is not None]
+    if values and len(values) == len(known):
+        trained = cell.regime is not Regime.PUBLISHED
+        return over_seeds_and_examples(values, alpha=ALPHA, margin=MARGIN, trained=trained)
+    return over_seeds([after - before for _, (before, after) in known], alpha=ALPHA, margin=MARGIN)
 
 
-def compare(evaluations: Iterable[Evaluation]) -> list[Interaction]:
+def _value(evaluation: Evaluation, name: str | None) -> float | None:
+    return evaluation.susceptibility if name is None else evaluation.metrics.get(name)
+
+
+def _values(
+    pair: Pair, levels: tuple[float, float], measure: Measure, samples: SamplesOf
+) -> Values | None:
+    """Per-example differences of a pair; None if they are not what its metric was made from."""
+    sides = []
+    for evaluation, level in zip(pair, levels, strict=True):
+        columns = samples(evaluation.cell.key)
+        try:
+            side = measure(columns, evaluation) if columns else None
+        except KeyError:  # a plugin's attack may keep other columns
+            side = None
+        if side is None or abs(side.value.mean() - level) > 1e-6:
+            return None
+        sides.append(side)
+    before, after = sides
+    return after.minus(before)
+
+
+def _no_samples(key: str) -> None:
+    return None
+
+
+def compare(
+    evaluations: Iterable[Evaluation], samples: SamplesOf = _no_samples
+) -> list[Interaction]:
     """Every stack against the undefended model of its regime, risk by risk.
 
     Multiple testing is corrected within families that are fixed beforehand and do not depend on
@@ -126,6 +107,7 @@ def compare(evaluations: Iterable[Evaluation]) -> list[Interaction]:
 
     Args:
         evaluations: Of any models, datasets and regimes.
+        samples: Their per-example columns; without them, intervals are over seeds alone.
 
     Returns:
         In a fixed order, whatever order the evaluations came in.
@@ -140,18 +122,19 @@ def compare(evaluations: Iterable[Evaluation]) -> list[Interaction]:
             stack += (repr(cell.tuned),)
         groups[_without_stack(cell)][stack].append(evaluation)
     rows = [
-        _interaction(stacks.get((), []), defended)
+        _interaction(stacks.get((), []), defended, samples)
         for _, stacks in sorted(groups.items())
         for stack, defended in sorted(stacks.items())
         if stack
     ]
     rows = _with_q(rows)
-    rows = _judged(rows)
+    rows = verdicts.judged(rows)
     return sorted(
         rows,
         key=lambda r: (
-            r.dataset, r.regime, r.model, r.model_key, r.defense, list(Risk).index(r.risk),
-            r.attack, r.threat_model, repr(r.attack_params), repr(r.defense_params),
+            r.dataset, r.fingerprint, r.regime, r.model, r.model_key, r.defense,
+            list(Risk).index(r.risk), r.attack, r.threat_model, repr(r.attack_params),
+            repr(r.defense_params),
         ),
     )  # fmt: skip
 
@@ -161,23 +144,18 @@ def _without_stack(cell: Cell) -> str:
     return replace(cell, stack=(), seed=0, tuned=()).key
 
 
-def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Interaction:
+def _interaction(
+    baseline: list[Evaluation], defended: list[Evaluation], samples: SamplesOf
+) -> Interaction:
     cell = defended[0].cell
     before = {e.cell.seed: e for e in baseline if e.susceptibility is not None}
     after = {e.cell.seed: e for e in defended if e.susceptibility is not None}
     seeds = tuple(sorted(before.keys() & after.keys()))
     pairs = [(before[seed], after[seed]) for seed in seeds]
-    found = None
-    if pairs:
-        found = paired(
-            [b.susceptibility for b, _ in pairs if b.susceptibility is not None],
-            [a.susceptibility for _, a in pairs if a.susceptibility is not None],
-        )
-    verdict, note = _without_numbers(baseline, defended) if not pairs else ("unresolved", "")
-    measured = [{e.cell.seed for e in side if e.status == "ok"} for side in (baseline, defended)]
-    undefined = len((measured[0] & measured[1]) - set(seeds))
-    if pairs and undefined:
-        note = f"{undefined} seeds have no susceptibility, as with a target of one answer; "
+    found = estimate(pairs, None, samples)
+    verdict, note = ("unresolved", "") if pairs else verdicts.without_numbers(baseline, defended)
+    sides = [[e for e in side if e.status == "ok"] for side in (baseline, defended)]
+    measured = [{e.cell.seed for e in side} for side in sides]
     meant = {method.guards for method in cell.stack}
     primary = pairs[0][1].primary if pairs else None
     metrics = {
@@ -189,8 +167,8 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
     }
     raw = metrics[primary] if primary else (None, None)
     utility = [(b.utility, a.utility) for b, a in pairs]
-    also = _also(cell.risk, pairs)
-    return Interaction(
+    also = _also(cell.risk, pairs, samples)
+    row = Interaction(
         model=cell.model,
         dataset=cell.dataset,
         regime=cell.regime,
@@ -209,11 +187,13 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
         baseline_susceptibility=_mean([b.susceptibility for b, _ in pairs]),
         defended_susceptibility=_mean([a.susceptibility for _, a in pairs]),
         effect=found.effect if found else None,
-        ci_low=found.ci_low if found else None,
-        ci_high=found.ci_high if found else None,
+        ci_low=found.low if found else None,
+        ci_high=found.high if found else None,
         p=found.p if found else None,
         q=None,
         p_equivalence=found.p_equivalence if found else None,
+        interval=found.basis if found else "seeds",
+        seeds_needed=found.seeds_needed if found else None,
         verdict=verdict,
         verdict_note=note,
         baseline_utility=_mean([b for b, _ in utility]),
@@ -223,61 +203,60 @@ def _interaction(baseline: list[Evaluation], defended: list[Evaluation]) -> Inte
         seeds=seeds,
         evidence=pairs[0][1].evidence if pairs else {},
         model_key=cell.model_key,
-        n_failed=len({e.cell.seed for e in (*baseline, *defended) if e.status == "failed"}),
+        fingerprint=cell.fingerprint,
+        n_failed=_seeds_that(("failed",), baseline, defended),
         also=also,
-        aims_met=_aims_met(cell.risk, also) if cell.risk in meant else (),
+        aims_met=verdicts.aims_met(cell.risk, also) if cell.risk in meant else (),
+        access=cell.threat.access,
+        adaptive=cell.threat.adaptive,
+        n_not_applicable=_seeds_that(("not applicable",), baseline, defended),
+        n_undefined=len((measured[0] & measured[1]) - set(seeds)),
+        flags=verdicts.flags(sides),
+        proofs=verdicts.proofs(sides[1]) if cell.risk in meant else (),
+        nothing_to_lower=cell.risk in meant and verdicts.nothing_planted((sides[1] or defended)[0]),
+        false_alarms=verdicts.false_alarms(sides[1]),
+        members_matched=all(e.evidence.get("members_matched", True) for e in sides[1]),
     )
+    return replace(row, disagreement=verdicts.disagreement(row))
 
 
-def _also(risk: Risk, pairs: Sequence[tuple[Evaluation, Evaluation]]) -> tuple[OtherMeasure, ...]:
-    """The effects on those of `AIMS` that were measured, defense meant for it or not."""
+def _seeds_that(ended: Sequence[str], *sides: Sequence[Evaluation]) -> int:
+    """How many seeds ended like this on any side."""
+    return len({e.cell.seed for side in sides for e in side if e.status in ended})
+
+
+def _also(risk: Risk, pairs: Sequence[Pair], samples: SamplesOf) -> tuple[OtherMeasure, ...]:
+    """The effects on the other measures of a risk that were measured."""
     found = []
-    for name in AIMS.get(risk, {}):
-        both = [(b.metrics.get(name), a.metrics.get(name)) for b, a in pairs]
-        known = [(b, a) for b, a in both if b is not None and a is not None]
-        if not known:
+    for name in contributions.OTHERS.get(risk, {}):
+        effect = estimate(pairs, name, samples)
+        known = [(b.metrics.get(name), a.metrics.get(name)) for b, a in pairs]
+        both = [(b, a) for b, a in known if b is not None and a is not None]
+        if effect is None or _says_nothing_new(name, pairs):
             continue
-        before, after = np.array(known).T
-        effect = paired(before, after)
+        before, after = np.array(both).T
         found.append(
             OtherMeasure(
                 name=name,
-                n_seeds=len(known),
+                n_seeds=len(both),
                 baseline=float(before.mean()),
                 defended=float(after.mean()),
                 effect=effect.effect,
-                ci_low=effect.ci_low,
-                ci_high=effect.ci_high,
+                ci_low=effect.low,
+                ci_high=effect.high,
                 p=effect.p,
+                interval=effect.basis,
             )
         )
     return tuple(found)
 
 
-def _aims_met(risk: Risk, also: Sequence[OtherMeasure]) -> tuple[str, ...]:
-    """Which of `AIMS` the defended side is shown to meet, in words.
-
-    Corrected by Bonferroni over them and the primary metric: each is a chance to be called
-    effective.
-    """
-    aims = AIMS.get(risk, {})
-    met = []
-    for one in also:
-        sign, words = aims[one.name]
-        if one.p is not None and sign * one.effect > 0 and one.p * (len(aims) + 1) <= ALPHA:
-            met.append(words)
-    return tuple(met)
-
-
-def _without_numbers(baseline: list[Evaluation], defended: list[Evaluation]) -> tuple[Verdict, str]:
-    """What to say where no pair was measured."""
-    for side, evaluations in (("", defended), ("baseline: ", baseline)):
-        for evaluation in sorted(evaluations, key=lambda e: e.cell.seed):
-            if evaluation.status != "ok":
-                return evaluation.status, side + (evaluation.reason or "")
-    if not baseline:
-        return "unresolved", "no baseline was measured"
-    return "unresolved", "no seed has both sides, or susceptibility is not defined"
+def _says_nothing_new(name: str, pairs: Sequence[Pair]) -> bool:
+    """Whether a second reading is of the same examples as the first, at every seed."""
+    of = {"collected_auc": "auc"}.get(name)
+    return of is not None and all(
+        e.metrics.get(name) == e.metrics.get(of) for p in pairs for e in p
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -291,7 +270,7 @@ def _with_q(rows: list[Interaction]) -> list[Interaction]:
     families: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for position, row in enumerate(rows):
         if row.p is not None:
-            families[*_model(row), row.intended].append(position)
+            families[*verdicts.model_of(row), row.intended].append(position)
     for members in families.values():
         q = stats.false_discovery_control([rows[i].p for i in members], method="bh")
         same = stats.false_discovery_control([rows[i].p_equivalence for i in members], method="bh")
@@ -300,90 +279,9 @@ def _with_q(rows: list[Interaction]) -> list[Interaction]:
     return rows
 
 
-def _model(row: Interaction) -> tuple[object, ...]:
-    return row.model, row.model_key, row.dataset, row.regime
-
-
-def _judged(rows: list[Interaction]) -> list[Interaction]:
-    """Every row with its verdict.
-
-    A stack that was measured on its own risk and not shown to lower it, to meet another of `AIMS`,
-    or to prove or find what it is meant to, is not effective, and then says nothing about side
-    effects. Its own risk is judged by the attack that is strongest against the undefended model.
-    """
-    rows = [replace(r, verdict=_verdict(r)) if r.effect is not None else r for r in rows]
-    own: dict[tuple[object, ...], list[Interaction]] = defaultdict(list)
-    for row in rows:
-        if row.intended and row.effect is not None:
-            own[_stack_key(row)].append(row)
-    judged = []
-    for row in rows:
-        if row.n_failed and row.effect is not None:
-            note = f"{row.n_failed} seeds failed, so the {row.n_seeds} others say nothing for sure"
-            judged.append(replace(row, verdict_note=row.verdict_note + note))
-            continue
-        measured = own.get(_stack_key(row), [])
-        if row.effect is None or not row.guards:
-            judged.append(row)
-        elif not measured:
-            note = f"not checked whether the stack lowers {' and '.join(row.guards)}"
-            judged.append(replace(row, verdict_note=row.verdict_note + note))
-        else:
-            strongest = max(measured, key=lambda r: r.baseline_susceptibility or 0.0)
-            if proof := _proof(measured):
-                judged.append(replace(row, verdict_note=row.verdict_note + proof))
-            elif strongest.verdict == "decreases":
-                note = f"the stack lowers {strongest.risk} ({strongest.attack})"
-                judged.append(replace(row, verdict_note=row.verdict_note + note))
-            else:
-                note = (
-                    f"the stack was not shown to lower {strongest.risk} ({strongest.attack}: "
-                    f"{strongest.verdict}); this effect by itself: {row.verdict}"
-                )
-                note = row.verdict_note + note
-                judged.append(replace(row, verdict="defense not effective", verdict_note=note))
-    return judged
-
-
-def _proof(measured: list[Interaction]) -> str | None:
-    """What a stack does that lowers no susceptibility, if it does it more often than by chance.
-
-    A proof of ownership leaves the copy as good as it is, an inspection leaves the model alone, and
-    a defense may be made for another definition of fairness than the one that is primary.
-    """
-    for row in measured:
-        if row.aims_met:
-            return f"the stack {' and '.join(row.aims_met)}"
-    for metric, words in (
-        ("own_claimed", "claims the owner's own model"),
-        ("flagged", "flags the poisoned model"),
-    ):
-        for row in measured:
-            _, share = row.metrics.get(metric, (None, None))
-            if share is None:
-                continue
-            hits = round(share * row.n_seeds)
-            chance = stats.binomtest(hits, row.n_seeds, ALPHA, alternative="greater")
-            if chance.pvalue <= ALPHA:
-                return f"the stack {words} in {hits} of {row.n_seeds} seeds"
-    return None
-
-
-def _stack_key(row: Interaction) -> tuple[object, ...]:
-    return *_model(row), row.defense, repr(row.defense_params)
-
-
-def _verdict(row: Interaction) -> Verdict:
-    if row.n_failed:
-        return "unresolved"  # seeds that fail are not a random choice of seeds
-    if row.q_equivalence is not None and row.q_equivalence < ALPHA:
-        return "no effect"
-    if row.q is not None and row.effect is not None and row.q <= ALPHA:
-        return "increases" if row.effect > 0 else "decreases"
-    return "unresolved"
-
-
 def load(home: Home) -> tuple[list[Interaction], list[Evaluation]]:
     """Every interaction and every evaluation of a store."""
-    evaluations = Store(home).evaluations()
-    return compare(evaluations), evaluations
+    store = Store(home)
+    evaluations = store.evaluations()
+    with store.reading_samples() as samples:
+        return compare(evaluations, samples), evaluations

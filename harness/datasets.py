@@ -22,7 +22,15 @@ from harness.tables import description as table_description
 from harness.tables import on_openml
 from harness.tables.cells import Cells
 from harness.tables.description import Description
-from harness.types import Attribute, Column, Regime, Split, attribute_of, canonical
+from harness.types import (
+    Attribute,
+    Column,
+    NotApplicableError,
+    Regime,
+    Split,
+    attribute_of,
+    canonical,
+)
 from zoo.errors import ZooError, unknown
 
 if TYPE_CHECKING:
@@ -48,6 +56,8 @@ class Dataset:
             no official split.
         n_fitted: How many of the first examples the encoding of a table was learnt from.
         epsilon: Customary perturbation radius by norm, in units of the pixel range.
+        places: Columns (n,) that say where each example is among the files it is from: of a table
+            its ``row`` (and ``file``), of faces the ``file``. Empty where the order is the files'.
     """
 
     name: str
@@ -59,6 +69,7 @@ class Dataset:
     n_train: int = 0
     n_fitted: int = 0
     epsilon: dict[str, float] = field(default_factory=lambda: {"linf": 8 / 255, "l2": 0.5})
+    places: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -178,11 +189,11 @@ def quarters(dataset: Dataset, seed: int, regime: Regime) -> Quarters:
     shadow part; without an official split nobody knows the members, and there are none.
 
     Raises:
-        ZooError: A model is to be fine-tuned on a dataset without an official split.
+        NotApplicableError: A model is to be fine-tuned on a dataset without an official split.
     """
     rng = np.random.default_rng(derive("split", dataset.fingerprint, regime, seed))
     if regime is Regime.FINE_TUNED and not 0 < dataset.n_train < len(dataset):
-        raise ZooError(
+        raise NotApplicableError(
             f"Fine-tuning a published model needs examples that it has not seen, but "
             f"{dataset.name} has no official split to tell which those are."
         )
@@ -452,6 +463,7 @@ def _of_faces(name: str) -> Callable[[Source], Dataset]:
             y=torch.from_numpy(found.labels),
             z=found.z,
             n_train=found.n_train,
+            places={"file": np.array(found.files, dtype=object)},
         )
 
     return load_faces

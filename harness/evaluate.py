@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from harness import registry
 from harness.datasets import Dataset, Quarters, quarters
+from harness.finite import check_model, check_result
 from harness.games import (
     attribute,
     discrimination,
@@ -26,18 +28,21 @@ from harness.games import (
     poisoning,
     reconstruction,
 )
-from harness.games.game import Game, Outcome, Table
+from harness.games.game import Game, Outcome, Table, attack_seed
 from harness.metrics.classification import accuracy
 from harness.results import Cell, Evaluation
 from harness.seeds import derive
 from harness.stack import Stack
-from harness.susceptibility import PRIMARY, susceptibility
+from harness.susceptibility import PRIMARY, susceptibility, undefined
 from harness.target import BlackBox
-from harness.training import Job, Trained, workshop
+from harness.training import Job, Trained, collected, workshop, would_leave_out
 from harness.tuning import left_out
 from harness.types import Access, Risk, Split
 from harness.workshop import trusted_index
 from zoo.files import digest
+
+CHANCE_LEVEL = 0.05
+"""Level of the one-sided exact test that a model is better than always the most frequent class."""
 
 GAMES: dict[Risk, Game] = {
     Risk.EVASION: evasion,
@@ -60,14 +65,18 @@ class Loaded:
         job: What made it; for a published model as downloaded, a job that trains nothing.
         base: The published weights, if it was made from some.
         source: The attacker's other model of the catalog; None if there is none.
+        source_rows: (n,) int64, rows of the dataset that it was trained on.
         others: See `harness.games.game.Table`.
+        others_left_out: Likewise.
     """
 
     target: Trained
     job: Job
     base: dict[str, Tensor] | None = None
     source: nn.Module | None = None
+    source_rows: Tensor | None = None
     others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
+    others_left_out: Mapping[str, Sequence[Tensor | None]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -94,6 +103,9 @@ def evaluate(
     Returns:
         The evaluation, and with it the per-example columns from which its metrics can be made
         again, and pictures.
+
+    Raises:
+        NotFiniteError: A weight, an answer or anything that was measured is NaN or infinite.
     """
     begin = time.perf_counter()
     stack = Stack.of(registry.defenses(cell.stack))
@@ -101,7 +113,15 @@ def evaluate(
     trained = loaded.target
     held = dataset.collected.take(split.target_train)
     trusted = held.take(trusted_index(len(held), cell.seed))
+    # Whoever is poisoned does not know it, and makes the guards from the same data as the weights.
+    poisoned = collected(loaded.job, held)
+    held = poisoned.data if poisoned is not None else held
     shop = workshop(loaded.job, held.to(device), trusted.to(device), loaded.base)
+    test = dataset.all.take(split.target_test)
+    models = {"target": [trained.model], "source": [loaded.source] if loaded.source else []}
+    for role, given in {**models, **loaded.others}.items():
+        for model in given:
+            check_model(model, test.x, role=role)
     table = Table(
         model=stack.guard(trained.model, shop).to(device).eval(),
         dataset=dataset,
@@ -109,9 +129,7 @@ def evaluate(
         ood=ood,
         architecture=architecture,
         threat=cell.threat,
-        # One stream per seed and attack, the same for every stack: defended and undefended models
-        # face the same luck, so it cancels in their difference.
-        seed=derive("attack", cell.attack.name, cell.seed),
+        seed=attack_seed(cell.attack.name, cell.seed),
         replicate=cell.seed,
         device=device,
         stack=stack,
@@ -121,24 +139,37 @@ def evaluate(
         regime=cell.regime,
         evidence=trained.evidence,
         source=loaded.source,
+        source_rows=loaded.source_rows,
         others=loaded.others,
+        left_out=trained.left_out,
+        others_left_out=loaded.others_left_out,
+        would_leave_out=partial(would_leave_out, loaded.job, loaded.base),
     )
     outcome = GAMES[cell.risk].play(registry.attack(cell.attack), table)
-    utility = outcome.metrics.get("clean_accuracy")
-    if utility is None:
-        test = table.hold(table.quarters.target_test)
+    utility, truth = outcome.metrics.get("clean_accuracy"), outcome.samples.get("label")
+    if utility is None or truth is None:
         utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
-    evidence = {**trained.evidence, **outcome.notes}
+        truth = test.y.numpy()
+    flags = [
+        *trained.evidence.get("flags", ()),
+        *outcome.notes.get("flags", ()),
+        *dict.fromkeys(table.doubts),
+        *_at_chance(utility, truth),
+    ]
+    evidence = {**trained.evidence, **outcome.notes, **({"flags": flags} if flags else {})}
     without = [*stack.looks_at_data, *left_out(evidence)]
     if "dp_epsilon" in evidence and without:
         evidence["dp_epsilon_without"] = without
-    metrics = {name: _known(value) for name, value in outcome.metrics.items()}
+    metrics, primary = outcome.metrics, PRIMARY[cell.risk]
+    check_result(metrics, evidence, outcome.samples)
+    level = susceptibility(cell.risk, metrics)
     evaluation = Evaluation(
         cell=cell,
         status="ok",
+        reason=None if level is not None else undefined(cell.risk, metrics),
         metrics=metrics,
-        primary=PRIMARY[cell.risk],
-        susceptibility=susceptibility(cell.risk, metrics),
+        primary=primary,
+        susceptibility=level,
         utility=utility,
         evidence=evidence,
         provenance={
@@ -150,12 +181,40 @@ def evaluate(
         seconds=time.perf_counter() - begin,
         peak_memory_mb=peak_memory_mb(device),
     )
-    return evaluation, outcome
+    return evaluation, replace(outcome, samples=_placed(outcome.samples, dataset))
 
 
-def _known(value: float | None) -> float | None:
-    """None for what is no number: a model that gives NaN has no such metric."""
-    return value if value is not None and math.isfinite(value) else None
+def _placed(samples: Mapping[str, np.ndarray], dataset: Dataset) -> Mapping[str, np.ndarray]:
+    """The columns, with those that say where in the user's files each example is.
+
+    ``index`` is a row of `Dataset`, which has them in an order of its own.
+    """
+    if "index" not in samples:
+        return samples
+    index = samples["index"]
+    return {**samples, **{name: column[index] for name, column in dataset.places.items()}}
+
+
+def _at_chance(utility: float, truth: np.ndarray) -> list[str]:
+    """A reason for doubt if a model is not shown to know more than the most frequent class.
+
+    An attack on a model that has learnt nothing finds it safe.
+
+    Args:
+        utility: Its accuracy.
+        truth: (n,) labels that it was measured on.
+    """
+    from scipy.stats import binomtest
+
+    n, majority = len(truth), int(np.bincount(truth).max())
+    right = round(utility * n)
+    p = binomtest(right, n, majority / n, alternative="greater").pvalue
+    if p <= CHANCE_LEVEL:
+        return []
+    return [
+        f"the model is not shown to be better than its majority class: accuracy {utility:.3f}, "
+        f"always the most frequent class {majority / n:.3f}, of {n} (exact binomial p {p:.2g})"
+    ]
 
 
 def _split(quarters: Quarters) -> str:

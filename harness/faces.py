@@ -58,12 +58,14 @@ class Faces:
         num_classes: How many labels there are.
         z: Sensitive attributes by name.
         n_train: How many of the first are the official training data; 0 without an official split.
+        files: (n,) of each, relative to the folder of photographs.
     """
 
     pixels: np.ndarray
     labels: np.ndarray
     num_classes: int
     z: dict[str, Attribute]
+    files: tuple[str, ...]
     n_train: int = 0
 
 
@@ -125,6 +127,7 @@ def read_celeba(folder: Path, *, label: str, age: bool, limit: int = LIMIT) -> F
         labels=values[:, 0],
         num_classes=2,
         z=z,
+        files=tuple(images),
         n_train=len(train),
     )
 
@@ -192,6 +195,7 @@ def read_lfw(folder: Path, *, limit: int = LIMIT) -> Faces:
         pixels=_photographs([folder / image for image in images], share=0.5),
         labels=(ages.argmax(1) >= AGES.index("Middle Aged")).astype(np.int64),
         num_classes=2,
+        files=tuple(images),
         z={
             "sex": _attribute(male[:, 0] > 0, "female", "male"),
             "race": _attribute(races.argmax(1), *RACES),
@@ -261,6 +265,7 @@ def read_utkface(folder: Path, *, label: str, limit: int = LIMIT) -> Faces:
         labels=labels.values.numpy(),
         num_classes=4 if label == "race" else 2,
         z=z,
+        files=tuple(images),
     )
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from harness.finite import check_tensor
 from harness.mixture import need_one_network
 from harness.types import NotApplicableError
 
@@ -26,6 +27,7 @@ def features(model: nn.Module, x: Tensor, *, batch_size: int = 1024) -> Tensor:
 
     Raises:
         NotApplicableError: No linear layer of the model gives as many numbers as the model does.
+        NotFiniteError: A feature is NaN or infinite.
     """
     layer = head(model, x)
     device = next(model.parameters()).device
@@ -41,7 +43,7 @@ def features(model: nn.Module, x: Tensor, *, batch_size: int = 1024) -> Tensor:
                 found.clear()
     finally:
         hook.remove()
-    return torch.cat(parts)
+    return check_tensor(torch.cat(parts), "the model's features")
 
 
 @torch.no_grad()

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import torch
 import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
 
 from harness.datasets import Dataset
 from harness.types import NotApplicableError, Split
+
+SHARED = 0.1
+"""Share of another dataset's inputs that may be the target's too, as rows of tables are by chance.
+
+Data that are the target's own in another guise are not out of its distribution.
+"""
+
+LEVELS = 100
+"""Levels of brightness by which pictures are compared."""
 
 
 def check(other: Dataset, dataset: Dataset) -> None:
@@ -15,7 +28,7 @@ def check(other: Dataset, dataset: Dataset) -> None:
     stand for numbers and for categories.
 
     Raises:
-        NotApplicableError: With both shapes.
+        NotApplicableError: With both shapes; or more than `SHARED` of the inputs are the target's.
     """
     images = len(dataset.input_shape) == 3
     if images != (len(other.input_shape) == 3):
@@ -31,6 +44,31 @@ def check(other: Dataset, dataset: Dataset) -> None:
             f"({_shape(dataset)} features): their columns are not in the same places. Choose other "
             f"data with --aux shadow or --aux ood:DATASET."
         )
+    share = _share(other, dataset)
+    if share > SHARED:
+        raise NotApplicableError(
+            f"{share:.0%} of the inputs of {other.name} are among those of {dataset.name}, so they "
+            f"are no other data. Choose --aux shadow, or --aux ood:DATASET with another one."
+        )
+
+
+@lru_cache(maxsize=16)
+def _share(other: Dataset, dataset: Dataset) -> float:
+    """Share of the inputs of ``other`` that ``dataset`` has, in any colour or brightness."""
+    if other.fingerprint == dataset.fingerprint:
+        return 1.0
+    ours = set(_looks(dataset.x))
+    theirs = _looks(fitted(other, dataset).x)
+    return sum(look in ours for look in theirs) / max(1, len(theirs))
+
+
+def _looks(x: Tensor) -> list[bytes]:
+    """Each input as bytes: a row as it is, an image grey and as bright as can be."""
+    if x.dim() == 4:
+        grey = x.mean(1)
+        brightest = grey.amax((1, 2), keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+        x = (LEVELS * grey / brightest).round().to(torch.uint8)
+    return [one.tobytes() for one in x.contiguous().numpy()]
 
 
 def fitted(other: Dataset, dataset: Dataset) -> Split:

@@ -20,8 +20,9 @@ class Owner:
 
     Attributes:
         model: The owner's own model as it answers, in eval mode.
-        members: What it was trained on, before any defense changed it.
-        unseen: Examples of the same distribution that it was not trained on.
+        members: What it was trained on, before any defense changed it; without what one left out.
+        unseen: Examples of the same distribution that it was not trained on, without what the
+            defenses would have left out.
         shop: What the defense was given when the model was made, so that it can make the same
             marks again.
     """

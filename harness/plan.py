@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -33,6 +33,9 @@ from zoo.recipe import Recipe
 
 FINE_TUNING = Recipe(optimizer="sgd", lr=0.01, momentum=0.9, epochs=3, batch_size=128)
 """How a published model is trained further, unless the request changes it."""
+
+NOBODY = Quarters(**{one.name: torch.arange(0) for one in fields(Quarters)})
+"""Who holds what of data that cannot be shared out."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -178,7 +181,10 @@ def _for_model(
         trained = regime is not Regime.PUBLISHED
         plain = settled = Settled(recipe=recipe, defenses=()) if trained else None
         if tuner and trained:
-            plain = settled = tuner.settle(regime, ())
+            try:
+                plain = settled = tuner.settle(regime, ())
+            except NotApplicableError as error:
+                refused = str(error)
         if tuner and trained and not refused:
             settled = tuner.settle(regime, defenses)
             defenses = settled.defenses
@@ -186,13 +192,16 @@ def _for_model(
         stack = Stack(tuple(sorted(defenses, key=lambda d: d.name)))
         methods = tuple(replace(registry.describe(d), label=labels[d.name]) for d in stack.defenses)
         for seed in range(request.seeds):
-            split = quarters(dataset, seed, regime)
+            try:
+                split = quarters(dataset, seed, regime)
+            except NotApplicableError as error:
+                split, refused = NOBODY, str(error)
             base = None if regime is Regime.FROM_SCRATCH else bases[entry.name]
             make = partial(_job, entry, dataset, plain, settled, base=base)
             # Defenses that only guard, inspect or prove do not change the training, so such models
             # are trained once for all.
             makes = tuple(map(registry.describe, stack.makes_model))
-            for defense in defenses:
+            for defense in () if refused else defenses:
                 if isinstance(defense, Checks):
                     defense.check(len(split.target_train), settled.recipe if settled else recipe)
             for wanted in attacks:
@@ -249,8 +258,14 @@ def _for_model(
                     tuned=settled.settings if settled else (),
                 )
                 others = {}
-                if trained and not unfit:
-                    others = _others(game.needs(attack, setting), make, makes)
+                if not unfit:
+                    others = _others(
+                        game.needs(attack, setting),
+                        make if trained else None,
+                        makes,
+                        partial(Job.stolen, dataset),
+                        entry.architecture,
+                    )
                 found.append(
                     Planned(
                         cell=cell,
@@ -361,17 +376,40 @@ def _with_share(wanted: Attacker, split: Quarters, ood_size: int) -> ThreatModel
 
 
 def _others(
-    needed: Mapping[str, Sequence[Wanted]], make: Callable[..., Job], stack: tuple[Method, ...]
+    needed: Mapping[str, Sequence[Wanted]],
+    make: Callable[..., Job] | None,
+    stack: tuple[Method, ...],
+    steal: Callable[..., Job],
+    architecture: str,
 ) -> dict[str, tuple[Job, ...]]:
-    """The trainings of the models that a game needs besides the target."""
-    return {
-        purpose: tuple(
-            make(model.index, stack=stack if model.defended else (), seed=model.seed)
-            for model in models
-        )
+    """The trainings of the models that a game needs besides the target.
+
+    Args:
+        needed: What the game says.
+        make: The job of a model like the target; None where nobody trains any, as of a published
+            model. A thief trains what it likes.
+        stack: Defenses of those that are to have the target's.
+        steal: The job of a thief's surrogate.
+        architecture: Of the target.
+    """
+
+    def job(model: Wanted) -> Job | None:
+        if model.thief is not None:
+            return steal(
+                model.index,
+                architecture=model.thief.surrogate or architecture,
+                thief=model.thief,
+                seed=model.seed,
+            )
+        if make is None:
+            return None
+        return make(model.index, stack=stack if model.defended else (), seed=model.seed)
+
+    found = {
+        purpose: tuple(made for model in models if (made := job(model)) is not None)
         for purpose, models in needed.items()
-        if models
     }
+    return {purpose: jobs for purpose, jobs in found.items() if jobs}
 
 
 def _with_baselines(

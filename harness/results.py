@@ -127,7 +127,8 @@ class Evaluation:
     Attributes:
         cell: What was measured.
         status: ``failed`` is tried again by the next run; ``not applicable`` is final.
-        reason: Why it failed or does not apply; None if it was measured.
+        reason: Why it failed or does not apply, or why its susceptibility is not defined; None if
+            it was measured and is.
         metrics: Raw values by name; None where a metric is not defined for this cell.
         primary: The metric that susceptibility is made from.
         susceptibility: In [0, 1] up to noise: 0 is chance, 1 is total; not clipped.
@@ -186,7 +187,8 @@ class OtherMeasure:
         effect: Mean paired difference, defended - baseline; the metric says which way is better.
         ci_low: Lower end of the 95 % interval of the effect; None with one pair.
         ci_high: Upper end.
-        p: Exact sign-flip test of no effect, not corrected for how many are looked at.
+        p: Of no effect, not corrected for how many are looked at.
+        interval: What the interval is over: ``seeds and examples``, ``examples`` or ``seeds``.
     """
 
     name: str
@@ -197,6 +199,7 @@ class OtherMeasure:
     ci_low: float | None
     ci_high: float | None
     p: float | None
+    interval: str = "seeds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +230,7 @@ class Interaction:
         effect: Mean over seeds of the paired difference in susceptibility.
         ci_low: Lower end of the 95 % interval of the effect.
         ci_high: Upper end.
-        p: Exact sign-flip test of no effect.
+        p: Two-sided, of no effect, from the same variance as the interval.
         q: Benjamini-Hochberg, within the family.
         p_equivalence: Two one-sided tests that the effect lies within the margin.
         verdict: What may be said.
@@ -239,10 +242,29 @@ class Interaction:
         seeds: The seeds that were paired.
         evidence: What the defense says for itself, from the first seed.
         model_key: Digest of recipe or weights: models of one name may differ in it.
+        fingerprint: Digest of the dataset's contents: datasets of one name may differ in it, as a
+            table does that was edited.
         n_failed: Seeds whose measurement failed on either side, and which are not in the means.
         q_equivalence: ``p_equivalence``, corrected like ``q``.
         also: The effects on other measures of the same risk that a defense may be made for.
         aims_met: What the stack is shown to do for its own risk by those, in words.
+        interval: What the interval is over, and so what the effect generalises to: ``seeds and
+            examples``, ``examples`` or ``seeds``.
+        seeds_needed: About how many seeds would resolve an effect of this size; None if no number
+            would.
+        access: What the attacker may read.
+        adaptive: Whether the attacker's own models have the stack too, if it trains any.
+        n_not_applicable: Seeds on which a side turned out not to apply.
+        n_undefined: Seeds that were measured and have no susceptibility on a side.
+        flags: Reasons to doubt the measurements, and at how many seeds of which side.
+        proofs: What the stack finds more often than it is wrong, in words.
+        nothing_to_lower: Whether the stack is to guard against poisoning and nobody poisoned.
+        false_alarms: What its detectors found there, in words.
+        members_matched: Whether members and non-members are alike before any training, also where
+            the stack drops examples.
+        disagreement: Why two readings of the same cells exclude a verdict, in words.
+        guards_held: Those of ``guards`` that the stack is shown to lower, and that decide here.
+        guards_failed: Those that it is not shown to lower.
     """
 
     model: str
@@ -277,7 +299,22 @@ class Interaction:
     seeds: tuple[int, ...]
     evidence: Mapping[str, Any]
     model_key: str = ""
+    fingerprint: str = ""
     n_failed: int = 0
     q_equivalence: float | None = None
     also: tuple[OtherMeasure, ...] = ()
     aims_met: tuple[str, ...] = ()
+    interval: str = "seeds"
+    seeds_needed: int | None = None
+    access: Access = Access.WEIGHTS
+    adaptive: bool = True
+    n_not_applicable: int = 0
+    n_undefined: int = 0
+    flags: tuple[str, ...] = ()
+    proofs: tuple[str, ...] = ()
+    nothing_to_lower: bool = False
+    false_alarms: str = ""
+    members_matched: bool = True
+    disagreement: str = ""
+    guards_held: tuple[Risk, ...] = ()
+    guards_failed: tuple[Risk, ...] = ()

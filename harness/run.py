@@ -15,11 +15,12 @@ import safetensors.torch
 from filelock import Timeout
 from torch import nn
 
-from harness import datasets
+from harness import datasets, other_models
 from harness.artifacts import AlteredError, Artifacts
 from harness.cohort import may_share
 from harness.datasets import Dataset, Source
 from harness.evaluate import Loaded, evaluate
+from harness.finite import NotFiniteError
 from harness.foreign import fitted
 from harness.games.game import Outcome
 from harness.plan import Plan, Planned
@@ -165,12 +166,27 @@ def _train(jobs: list[Job], *, context: Context) -> _TrainedChunk:
         artifacts.obtain(jobs, dataset.collected.to(context.device))
     except NotApplicableError as error:
         problem = ("not applicable", str(error))
-    except (ZooError, OSError, MemoryError):
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # one model's failure is its cells' result, not the end of the run
-        problem = ("failed", f"training: {type(error).__name__}: {error}")
+        problem = ("failed", _reason(error, "training: "))
     missing = [job for job in jobs if not artifacts.has(job)] if problem else []
-    return _TrainedChunk(len(jobs) - len(missing), {job.key: problem for job in missing if problem})
+    if not problem or len(jobs) == 1:
+        return _TrainedChunk(len(jobs) - len(missing), {j.key: problem for j in missing if problem})
+    # Which of them it was, each says by itself; what a model is does not depend on the others.
+    alone = [_train([job], context=context) for job in missing]
+    return _TrainedChunk(
+        len(jobs) - len(missing) + sum(one.count for one in alone),
+        {key: found for one in alone for key, found in one.problems.items()},
+    )
+
+
+def _reason(error: Exception, where: str = "") -> str:
+    """Why something failed, for people; what we say ourselves needs no name of an exception."""
+    if isinstance(error, NotFiniteError):
+        return str(error)
+    ours = isinstance(error, ZooError)
+    return where + (str(error) if ours else f"{type(error).__name__}: {error}")
 
 
 def _measure(item: Planned, *, context: Context) -> tuple[Planned, Event]:
@@ -187,11 +203,11 @@ def _measure(item: Planned, *, context: Context) -> tuple[Planned, Event]:
         except NotApplicableError as error:
             evaluation = Evaluation(cell=cell, status="not applicable", reason=str(error))
             outcome = None
-        except (ZooError, OSError, MemoryError):
+        except (OSError, MemoryError):
             raise
         except Exception as error:  # a cell's failure is its result, not the end of the run
-            reason = f"{type(error).__name__}: {error}"
-            evaluation, outcome = Evaluation(cell=cell, status="failed", reason=reason), None
+            evaluation = Evaluation(cell=cell, status="failed", reason=_reason(error))
+            outcome = None
         if outcome is None:
             store.put(evaluation)
         else:
@@ -217,7 +233,7 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
     else:
         sha256 = context.weights[entry.name]
         target = Trained(_published(entry, context), {})
-        origin = {"weights": sha256}
+        origin = {"weights": sha256, "backdoored": entry.backdoored}
         held = datasets.quarters(dataset, cell.seed, cell.regime).target_train
         job = Job.of(entry, dataset, held, recipe=None, seed=cell.seed, base=sha256)
     if item.settled and item.settled.record:
@@ -225,20 +241,28 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         target = replace(target, evidence={**target.evidence, **tried})
     if job.base is not None:
         base = safetensors.torch.load_file(context.home.blobs / job.base)
-    source = None
+    source, source_rows = None, None
     if name := dict(cell.attack.params).get("source"):
         other = open_catalog(context.home).entry(str(name).rpartition("@")[0])
-        source = _published(other, context)
-        fits(source, other, dataset)
-        origin["source"] = context.weights[other.name]
+        sha256 = context.weights[other.name]
+        other_models.check_fits(other, dataset)
+        target_sha256 = context.weights[entry.name] if item.job is None else None
+        other_models.check_other(other, dataset, sha256=sha256, target=target_sha256, job=job)
+        source, source_rows = _published(other, context), other_models.trained_on(other, dataset)
+        origin["source"] = sha256
+    others = {
+        purpose: [_trained(other, dataset, context) for other in jobs]
+        for purpose, jobs in item.others.items()
+    }
     loaded = Loaded(
         target=target,
         job=job,
         base=base,
         source=source,
-        others={
-            purpose: [_trained(other, dataset, context).model for other in jobs]
-            for purpose, jobs in item.others.items()
+        source_rows=source_rows,
+        others={name: [made.model for made in models] for name, models in others.items()},
+        others_left_out={
+            name: [made.left_out for made in models] for name, models in others.items()
         },
     )
     ood = None
@@ -275,19 +299,6 @@ def _published(entry: ModelEntry, context: Context) -> nn.Module:
     if sha256_file(path) != sha256:
         raise ZooError(f"The weights {path} were altered; run `zoo fetch {entry.name}` again.")
     return load_model(entry, path).to(context.device).eval().requires_grad_(False)
-
-
-def fits(source: nn.Module, entry: ModelEntry, dataset: Dataset) -> None:
-    """Refuse another model of the attacker's that cannot answer the target's inputs.
-
-    Raises:
-        ZooError: Its input or its classes are not the target's.
-    """
-    if entry.num_classes != dataset.num_classes or entry.dataset != dataset.name:
-        raise ZooError(
-            f"The surrogate {entry.name} is for {entry.dataset} ({entry.num_classes} classes), but "
-            f"the target is for {dataset.name} ({dataset.num_classes} classes)."
-        )
 
 
 def code_version() -> str:

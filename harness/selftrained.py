@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from harness import datasets
-from harness.datasets import Dataset, Quarters
+from harness.datasets import Dataset
 from harness.metrics.classification import accuracy
 from harness.target import BlackBox
 from harness.training import Job, check_data, train_alone
@@ -54,7 +54,7 @@ class SelfTrained:
         """
         dataset = datasets.load(entry.dataset, datasets.Source.resolve(data_dir, mirror))
         split = datasets.quarters(dataset, SEED, Regime.FROM_SCRATCH)
-        job = _job(entry, dataset, split)
+        job = job_of(entry, dataset)
         with locked(home, entry.name):
             made = recorded(home, entry.name)
             if (
@@ -104,8 +104,14 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _job(entry: ModelEntry, dataset: Dataset, split: Quarters) -> Job:
+def job_of(entry: ModelEntry, dataset: Dataset) -> Job:
+    """The training that makes the catalog's own instance of a self-trained model.
+
+    Raises:
+        ZooError: The model has no recipe, or does not fit its dataset.
+    """
     if entry.recipe is None:
         raise ZooError(f"Model {entry.name!r} has no recipe to train it from.")
     check_data(entry, dataset)
-    return Job.of(entry, dataset, split.target_train, recipe=entry.recipe, seed=SEED)
+    held = datasets.quarters(dataset, SEED, Regime.FROM_SCRATCH).target_train
+    return Job.of(entry, dataset, held, recipe=entry.recipe, seed=SEED)

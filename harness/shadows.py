@@ -4,7 +4,8 @@ Shadow ``k`` is trained on as many examples as the target, a quarter of all. Fou
 share out the dataset, so each example is in the training data of one of them and not of the others.
 The target of any seed is trained on a random quarter too, so every shadow imitates it. The examples
 whose membership is in question are among them, as in Carlini et al. (2022): the attacker has them,
-and does not know which of them the target has seen.
+and does not know which of them the target has seen. What a shadow model's own defenses left out of
+its training it was not trained on, and who trains it knows.
 
 References:
     Shokri et al. (2017). Membership Inference Attacks Against Machine Learning Models. IEEE S&P.
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from harness.attacks.knowledge import Shadow
 from harness.datasets import Dataset
-from harness.games.game import Setting, Table, Wanted
+from harness.games.game import Setting, Table, Wanted, remaining
 from harness.seeds import derive
 from harness.target import BlackBox
 from harness.types import Access, NotApplicableError, Regime
@@ -83,10 +84,12 @@ def of(table: Table, *, points: Tensor, aux: Tensor) -> tuple[Shadow, ...]:
     models: Sequence[nn.Module] = table.others.get(PURPOSE, ())
     content = table.dataset.content
     found = []
-    for model, made in zip(models, wanted(len(models), table.setting), strict=True):
+    decided = table.others_left_out.get(PURPOSE, [None] * len(models))
+    made_as = wanted(len(models), table.setting)
+    for model, made, left_out in zip(models, made_as, decided, strict=True):
         if table.threat.adaptive and table.threat.access is not Access.WEIGHTS:
             model = table.guarded(model, made)
-        held = content[made.index]
+        held = content[remaining(made.index, left_out)]
         found.append(
             Shadow(
                 box=BlackBox(model, table.threat.access),

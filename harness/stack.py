@@ -21,6 +21,7 @@ from harness.defenses.protocol import (
     Edits,
     EditsOneNetwork,
     Fits,
+    FitsTrusted,
     Guards,
     GuardsByData,
     HoldsOut,
@@ -52,6 +53,37 @@ TAKES_LOSS = frozenset({Part.GRADIENTS, Part.SCHEDULE})
 
 TRAINING = frozenset({Part.DATA, Part.NETWORK, *_ONLY_ONE})
 """Parts whose defenses need a model trained for them."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Prepared:
+    """Training data after every defense that acts on them.
+
+    Attributes:
+        data: What the training loop is given.
+        rows: (m,) int64, which of the examples given are the first m of ``data``; behind them is
+            what was added.
+        refitted: (n,) bool, which of the examples given the model is fitted to after the loop.
+        judges: Whether some defense decides which examples are trained on.
+        notes: Facts for the evidence.
+    """
+
+    data: Split
+    rows: Tensor
+    refitted: Tensor
+    judges: bool
+    notes: dict[str, Any]
+
+    def left_out(self, spared: Tensor | None) -> Tensor:
+        """Which of the examples given the model is not fitted to, (n,) bool.
+
+        Args:
+            spared: Which of ``data`` (bool) the loop leaves out; None for none.
+        """
+        found = torch.ones_like(self.refitted)
+        rows = self.rows if spared is None else self.rows[~spared[: len(self.rows)].cpu()]
+        found[rows] = False
+        return found & ~self.refitted
 
 
 @dataclass(frozen=True)
@@ -130,21 +162,33 @@ class Stack:
         )
 
     def clean(
-        self, data: Split, shop: Workshop, poisoned: Tensor | None = None
-    ) -> tuple[Split, dict[str, Any]]:
+        self,
+        data: Split,
+        shop: Workshop,
+        poisoned: Tensor | None = None,
+        trusted: Tensor | None = None,
+    ) -> Prepared:
         """The data after every defense that acts on it, and how well poison was found.
 
         Args:
             data: The training data.
             shop: The owner's means.
             poisoned: (n,) bool, the truth, which no defense sees; None if nothing is poisoned.
+            trusted: Which of ``data`` (int64) the owner has checked; None for none.
+
+        Raises:
+            NotApplicableError: No example of some class is left.
+            RuntimeError: A defense leaves examples out and does not say which: its defect.
         """
         notes: dict[str, Any] = {}
         given = data
         removed = torch.zeros(len(given), dtype=torch.bool)
         seen = torch.ones(len(given), dtype=torch.bool)  # by what judges examples
         rows = torch.arange(len(given))  # of what was given, that are still there
-        judged = False
+        refitted = torch.zeros(len(given), dtype=torch.bool)
+        if trusted is not None and any(isinstance(d, FitsTrusted) for d in self.defenses):
+            refitted[trusted.cpu()] = True
+        judged = held = False
         for defense in self.defenses:
             if not isinstance(defense, Cleans):
                 continue
@@ -152,14 +196,22 @@ class Stack:
             data = found.data
             notes |= found.notes
             if found.held_out is not None:
+                held = True
                 out = found.held_out.cpu()
                 seen[rows[out]] = False
+                if isinstance(defense, Edits):
+                    refitted[rows[out]] = True
                 rows = rows[~out]
             if found.removed is not None:
                 judged = True
                 out = found.removed.cpu()
                 removed[rows[out]] = True
                 rows = rows[~out]
+            if len(data) < len(rows):
+                raise RuntimeError(
+                    f"{defense.name} has to say which examples it leaves out: of {len(rows)} it "
+                    f"gives back {len(data)}"
+                )
         if judged:
             lost = sorted(set(given.y.tolist()) - set(data.y.tolist()))
             if lost:
@@ -171,7 +223,7 @@ class Stack:
                 truth = poisoned.cpu()
                 notes["removal_tpr"] = _share(removed[truth & seen])
                 notes["removal_fpr"] = _share(removed[~truth & seen])
-        return data, notes
+        return Prepared(data=data, rows=rows, refitted=refitted, judges=judged or held, notes=notes)
 
     def adapt(self, model: nn.Module, *, fine_tuned: bool) -> tuple[nn.Module, dict[str, Any]]:
         """The network to train, and notes on what was changed."""

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from harness.results import RESULT_FORMAT, Cell, Evaluation
 from zoo.files import canonical_json, new_folder, write_json
 from zoo.home import Home
 
 if TYPE_CHECKING:
-    import numpy as np
     from duckdb import DuckDBPyConnection
     from filelock import FileLock
 
@@ -76,6 +78,25 @@ class Store:
         except (ValueError, KeyError, TypeError, AttributeError):
             warnings.warn(f"The cell {folder} is damaged and left out.", stacklevel=2)
             return None
+
+    @contextmanager
+    def reading_samples(self) -> Iterator[Callable[[str], dict[str, np.ndarray] | None]]:
+        """A function from a cell's key to its per-example columns; None if it has none."""
+        import duckdb
+        import numpy as np
+
+        from zoo.database import only
+
+        with duckdb.connect() as database:
+
+            def read(key: str) -> dict[str, np.ndarray] | None:
+                path = self.home.cells / key / SAMPLES
+                if not path.exists():
+                    return None
+                found = database.read_parquet(only(path)).fetchnumpy()
+                return {name: np.ma.getdata(column) for name, column in found.items()}
+
+            yield cache(read)
 
     def pictures(self, key: str) -> dict[str, bytes]:
         """The pictures of an evaluation as PNG files, by name, sorted."""

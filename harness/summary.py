@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from statistics import mean, stdev
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 from harness.results import Evaluation
 
 HEADER = [
-    "model", "regime", "defense", "risk", "attack", "threat_model", "seeds", "metric", "mean",
-    "sd", "susceptibility", "accuracy", "status",
+    "model", "regime", "defense", "risk", "attack", "threat_model", "seeds", "of", "metric",
+    "mean", "sd", "susceptibility", "accuracy", "status", "why",
 ]  # fmt: skip
 
 
@@ -22,31 +22,45 @@ def rows(evaluations: Iterable[Evaluation | None]) -> tuple[list[str], list[tupl
         evaluations: None stands for one that is not there.
 
     Returns:
-        ``mean`` and ``sd`` are of the raw primary metric; ``status`` counts what is not ok.
+        ``seeds`` of ``of`` were measured and have a susceptibility: the numbers are theirs, but for
+        ``accuracy``, which is of all that were measured. ``mean`` and ``sd`` are of the raw primary
+        metric; ``status`` counts the others and ``why`` says, for each kind, what was first, and
+        which seeds are in doubt (`flags` of their evidence).
     """
     groups: dict[tuple[str, ...], list[Evaluation]] = defaultdict(list)
     for found in evaluations:
         if found is not None:
             cell = found.cell
             words = (cell.regime, cell.defense, cell.risk, cell.attack, cell.threat)
-            # One label may stand for several settings of one attack: they are not one group.
-            groups[cell.model, *map(str, words), repr(cell.attack.params)].append(found)
-    return HEADER, [(*key[:-1], *_numbers(group)) for key, group in groups.items()]
+            # One label may stand for several settings of an attack, recipes or contents of a
+            # dataset: they are not one group.
+            same = (cell.model_key, cell.fingerprint, repr(cell.attack.params))
+            groups[cell.model, *map(str, words), *same].append(found)
+    return HEADER, [(*key[:-3], *_numbers(group)) for key, group in groups.items()]
 
 
 def _numbers(group: list[Evaluation]) -> tuple[Any, ...]:
     measured = [e for e in group if e.status == "ok"]
-    values = [e.metrics[e.primary] for e in measured if e.primary]
+    counted = [e for e in measured if e.susceptibility is not None]
+    values = [e.metrics[e.primary] for e in counted if e.primary]
     known = [value for value in values if value is not None]
-    levels = [e.susceptibility for e in measured if e.susceptibility is not None]
+    levels = [e.susceptibility for e in counted if e.susceptibility is not None]
     utility = [e.utility for e in measured if e.utility is not None]
-    other = Counter(e.status for e in group if e.status != "ok")
+    other: dict[str, list[Evaluation]] = defaultdict(list)
+    for one in group:
+        if one not in counted:
+            other["undefined" if one.status == "ok" else one.status].append(one)
+    flagged = [flag for e in measured for flag in e.evidence.get("flags", ())[:1]]
+    why = [f"{kind}: {found[0].reason}" for kind, found in other.items()]
+    why += [f"{len(flagged)} in doubt: {flagged[0]}"] if flagged else []
     return (
-        len(measured),
+        len(counted),
+        len(group),
         measured[0].primary if measured else None,
         mean(known) if known else None,
         stdev(known) if len(known) > 1 else None,
         mean(levels) if levels else None,
         mean(utility) if utility else None,
-        ", ".join(f"{n} {status}" for status, n in other.items()) or "ok",
+        ", ".join(f"{len(found)} {kind}" for kind, found in other.items()) or "ok",
+        "; ".join(why) or None,
     )

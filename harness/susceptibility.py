@@ -1,4 +1,7 @@
-"""One number per risk that can be compared: 0 is what chance gives, 1 is total, larger is worse.
+"""One number per risk that can be compared: 0 is what there is without the model, larger is worse.
+
+1 is total, and out of reach where there is much without the model, as attributes that the other
+columns tell, or answers that a thief's own labels teach.
 
 The values are not clipped: noise around chance goes below 0, and clipping it would bias the mean.
 Everything here is pure and shown beside the raw metric it is made from.
@@ -36,8 +39,9 @@ DIRECTIONS = {
 
 FORMULAS = {
     Risk.EVASION: "1 - robust / clean accuracy: the share of right answers that can be flipped",
-    Risk.POISONING: "attack success rate, from that of a clean model (0) to 1",
-    Risk.EXTRACTION: "fidelity, from agreement with the majority class (0) to 1",
+    Risk.POISONING: "attack success rate, from that of a clean model behind the same guards (0) "
+    "to 1",
+    Risk.EXTRACTION: "fidelity - fidelity of what the thief's own data teach without a query",
     Risk.MEMBERSHIP_INFERENCE: "2 AUC - 1",
     Risk.ATTRIBUTE_INFERENCE: "2 (AUC - AUC of what the attacker knows without the model)",
     Risk.DATA_RECONSTRUCTION: "correlation with the truth, the mean of all classes taken from both",
@@ -71,7 +75,8 @@ def susceptibility(risk: Risk, metrics: Mapping[str, float | None]) -> float | N
                 need("attack_success_rate"), chance=need("clean_model_success_rate"), ceiling=1
             )
         case Risk.EXTRACTION:
-            return rescale(need("fidelity"), chance=need("majority_agreement"), ceiling=1)
+            # Not divided by what is left: where the twin is near 1, noise would be all of it.
+            return need("fidelity") - need("twin_fidelity")
         case Risk.MEMBERSHIP_INFERENCE:
             return rescale(need("auc"), chance=0.5, ceiling=1)
         case Risk.ATTRIBUTE_INFERENCE:
@@ -88,3 +93,15 @@ def susceptibility(risk: Risk, metrics: Mapping[str, float | None]) -> float | N
                 need("equalized_odds_difference"), chance=need("equalized_odds_chance"), ceiling=1
             )
     raise ValueError(f"no formula for {risk}")
+
+
+def undefined(risk: Risk, metrics: Mapping[str, float | None]) -> str:
+    """Why `susceptibility` is not defined, for people; call it where it is None."""
+    if metrics.get(PRIMARY[risk]) is None:
+        return f"there are too few examples to measure {PRIMARY[risk]} on"
+    match risk:
+        case Risk.EVASION:
+            return "the target is right about no input, so that none could be flipped"
+        case Risk.POISONING:
+            return "a clean model already does what the attacker wants, always"
+    return "chance is as much as can be had"

@@ -9,6 +9,7 @@ official test rows are fewer, the training rows are put in such an order too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ class Encoded:
         columns: Where the columns of the table are in ``x``.
         n_train: How many of the first rows are the official training rows; 0 without a split.
         n_fitted: How many of the first rows the encoding was learnt from.
+        places: Where each row is in the files; see `harness.tables.cells.Cells.places`.
     """
 
     x: Tensor
@@ -57,6 +59,7 @@ class Encoded:
     columns: tuple[Column, ...]
     n_train: int
     n_fitted: int
+    places: dict[str, np.ndarray]
 
 
 def encode(cells: Cells, description: Description) -> Encoded:
@@ -99,6 +102,7 @@ def encode(cells: Cells, description: Description) -> Encoded:
         columns=tuple(columns),
         n_train=cells.n_train,
         n_fitted=n_fitted,
+        places=cells.places,
     )
 
 
@@ -140,11 +144,24 @@ def _numbers(cells: Cells, name: str, description: Description) -> np.ndarray:
     known = {value: _number(value) for value in set(values)}
     if None in known.values():
         row = next(row for row, value in enumerate(values) if known[value] is None)
-        raise ZooError(
-            f"{cells.place(row, name)}: {values[row]!r} is no number. Correct the cell, list "
-            f"{values[row]!r} under missing or make the column categorical in {description.path}."
-        )
+        raise _no_number(cells.place(row, name), values[row], description)
     return np.array([known[value] for value in values], dtype=np.float64)
+
+
+def _no_number(place: str, value: str, description: Description) -> ZooError:
+    """What is wrong with a cell of a column of numbers, and what to do."""
+    what = "is no number"
+    advice = f"list {value!r} under missing or make the column categorical in {description.path}"
+    if re.fullmatch(r"[+-]?(inf|infinity)", value, re.IGNORECASE):
+        what = "is no finite number"
+    elif re.fullmatch(r"[+-]?\d*,\d+", value):
+        advice = f'if its comma begins the decimals, say decimal = "," in {description.path}'
+    elif re.match(r"\d{4}-\d\d?-\d\d?|\d\d?[./]\d\d?[./]\d{2,4}", value):
+        advice = (
+            f"write times as numbers, say of days, or list the column under ignored in "
+            f"{description.path}"
+        )
+    return ZooError(f"{place}: {value!r} {what}. Correct the cell, or {advice}.")
 
 
 def _number(value: str | None) -> float | None:
@@ -155,7 +172,8 @@ def _number(value: str | None) -> float | None:
         number = float(value)
     except ValueError:
         return None
-    return number if np.isfinite(number) else None
+    written = value.isascii() and "_" not in value  # Python reads 1_000 and other scripts' digits
+    return number if written and np.isfinite(number) else None
 
 
 def _shown(value: str | None) -> str:

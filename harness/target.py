@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from harness.finite import check_answers
 from harness.types import Access
 from zoo.errors import ZooError
 
@@ -19,6 +20,8 @@ class BudgetError(ZooError):
 
 class BlackBox:
     """A model behind an interface that counts queries and hides what is not granted.
+
+    Answers that are not finite raise `harness.finite.NotFiniteError`.
 
     Attributes:
         access: What may be read.
@@ -76,4 +79,9 @@ class BlackBox:
             )
         self.queries += len(x)
         parts = x.split(self._batch_size)
-        return torch.cat([self._model(part.to(self.device)).to(x.device) for part in parts])
+        return torch.cat([self._answers(part.to(self.device)).to(x.device) for part in parts])
+
+    def _answers(self, x: Tensor) -> Tensor:
+        found = self._model(x)
+        check_answers(found)
+        return found

@@ -15,7 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from harness import registry
+from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
+from harness.defenses.protocol import LEFT_OUT, Spares
+from harness.finite import LARGEST_LOGIT, DivergedError, check_model, check_training
 from harness.results import Method
 from harness.seeds import derive, generator, seeded
 from harness.stack import Stack, step_loss
@@ -25,12 +28,14 @@ from zoo import nets
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.files import digest
+from zoo.finite import tensor_not_finite
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
+    from harness.attacks.protocol import Poisoned
     from harness.defenses.protocol import InputsOf, LossOf
 
-ARTIFACT_FORMAT = 2
+ARTIFACT_FORMAT = 3
 """Part of every job's key: raise it when training changes what a job gives."""
 
 
@@ -73,6 +78,8 @@ class Job:
         seed: Initialisation, batch order and the defenses' randomness.
         base: sha256 of the weights to start from; None to start at random.
         poison: The attack that changes the training data; None if nobody does.
+        thief: The attack whose surrogate this is, trained on the labels of its own examples by its
+            own recipe; None for a model of the owner's kind.
     """
 
     dataset: str
@@ -88,6 +95,7 @@ class Job:
     seed: int = 0
     base: str | None = None
     poison: Method | None = None
+    thief: Method | None = None
 
     @classmethod
     def of(
@@ -124,10 +132,40 @@ class Job:
             poison=poison,
         )
 
+    @classmethod
+    def stolen(
+        cls, dataset: Dataset, index: Tensor, *, architecture: str, thief: Any, seed: int
+    ) -> Job:
+        """The job that trains a thief's surrogate on the labels of some examples.
+
+        Args:
+            dataset: The target's.
+            index: (n,) int64, what the thief holds.
+            architecture: Of the surrogate.
+            thief: An attack, of `harness.attacks.protocol.LearnsLabels`.
+            seed: Of the attack.
+        """
+        return cls(
+            dataset=dataset.name,
+            fingerprint=dataset.fingerprint,
+            index=index,
+            architecture=architecture,
+            input_shape=dataset.input_shape,
+            num_classes=dataset.num_classes,
+            mean=(),  # a surrogate takes its inputs as they are
+            std=(),
+            recipe=None,
+            seed=seed,
+            thief=registry.describe(thief),
+        )
+
     @property
     def spec(self) -> dict[str, Any]:
         """The job as JSON values; the examples are named by the digest of their indices."""
-        poison = [self.poison.name, dict(self.poison.params)] if self.poison else None
+        poison, thief = (
+            [method.name, dict(method.params)] if method else None
+            for method in (self.poison, self.thief)
+        )
         return {
             "format": ARTIFACT_FORMAT,
             "dataset": self.dataset,
@@ -144,6 +182,7 @@ class Job:
             "seed": self.seed,
             "base": self.base,
             **({"poison": poison} if poison else {}),
+            **({"thief": thief} if thief else {}),
         }
 
     @property
@@ -154,10 +193,18 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained model in eval mode, and what its defenses say for themselves."""
+    """A trained model.
+
+    Attributes:
+        model: In eval mode.
+        evidence: What its defenses say for themselves.
+        left_out: (k,) int64, which of the training data, as they came to the defenses, it was not
+            fitted to; None if none of the defenses decides about that.
+    """
 
     model: nn.Module
     evidence: dict[str, Any]
+    left_out: Tensor | None = None
 
 
 def network(job: Job, base: dict[str, Tensor] | None) -> tuple[nn.Module, dict[str, Any]]:
@@ -167,6 +214,9 @@ def network(job: Job, base: dict[str, Tensor] | None) -> tuple[nn.Module, dict[s
         job: What to build.
         base: Weights to start from, if ``job.base`` names some.
     """
+    if job.thief is not None:
+        with seeded("surrogate", job.seed):
+            return nets.build(job.architecture, job.input_shape, job.num_classes), {}
     with seeded("init", job.seed):
         net = nets.build(job.architecture, job.input_shape, job.num_classes)
         if base is not None:
@@ -225,6 +275,9 @@ def fit(
         loss: Of each example, instead of cross-entropy.
         progress: Called with steps done and steps in all.
         after_epoch: Called with the epochs done; whether the training ends with that.
+
+    Raises:
+        DivergedError: The last loss or a weight is not finite.
     """
     model.train()
     optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], recipe)
@@ -234,6 +287,7 @@ def fit(
     # Batch norm has no statistics of a single example, which may be all that is left of an epoch.
     kinds = nn.modules.batchnorm._BatchNorm
     fewest = 2 if any(isinstance(layer, kinds) for layer in model.modules()) else 1
+    last = torch.zeros(())
     with seeded("dropout", seed):
         for step, batch in enumerate(batches(len(data), recipe, seed)):
             if len(batch) >= fewest:
@@ -242,14 +296,36 @@ def fit(
                     part = replace(part, x=inputs(model, part, stream))
                 set_lr(optimizer, recipe, step, steps)
                 optimizer.zero_grad()
-                step_loss(model, part, loss, stream).backward()
+                last = step_loss(model, part, loss, stream)
+                last.backward()
                 optimizer.step()
                 if progress:
                     progress(step + 1, steps)
             done, left = divmod(step + 1, in_epoch)
             if after_epoch and left == 0 and after_epoch(done):
                 break
+    if what := tensor_not_finite(model.state_dict()):
+        raise DivergedError(what)
+    if not last.detach().abs() <= LARGEST_LOGIT:  # NaN is not
+        raise DivergedError(f"the loss of its last step is {last.item():.3g}")
     return model.eval()
+
+
+def collected(job: Job, data: Split) -> Poisoned | None:
+    """The examples of a job as its owner gets them from an attacker; None if nobody poisons any.
+
+    Args:
+        job: What is made.
+        data: The examples that ``job.index`` names.
+    """
+    if job.poison is None:
+        return None
+    return registry.attack(job.poison).poison(
+        data,
+        trusted=trusted_index(len(data), job.seed),
+        num_classes=job.num_classes,
+        seed=derive("poison", job.seed),
+    )
 
 
 def workshop(job: Job, data: Split, trusted: Split, base: dict[str, Tensor] | None) -> Workshop:
@@ -295,23 +371,25 @@ def train_alone(
         data: The examples that ``job.index`` names.
         base: Weights to start from, if ``job.base`` names some.
         progress: Called with steps done and steps in all, by training without defenses.
+
+    Raises:
+        DivergedError: What came out is no model.
     """
+    if job.thief is not None:
+        return Trained(_surrogate(job, data), {})
     stack = Stack.of(registry.defenses(job.stack))
     trusted = trusted_index(len(data), job.seed)
     checked = data.take(trusted.to(data.x.device))
     poisoned = None
-    if job.poison is not None:
-        found = registry.attack(job.poison).poison(
-            data,
-            trusted=trusted,
-            num_classes=job.num_classes,
-            seed=derive("poison", job.seed),
-        )
+    if (found := collected(job, data)) is not None:
         data, poisoned = found.data, found.poisoned
+        if found.left_out is not None:
+            trusted = trusted - found.left_out.cpu().cumsum(0)[trusted]
     shop = workshop(job, data, checked, base)
-    data, notes = stack.clean(data, shop, poisoned)
+    ready = stack.clean(data, shop, poisoned, trusted)
+    data, spared = ready.data, None
     model, evidence = network(job, base)
-    evidence |= notes
+    evidence |= ready.notes
     model.to(data.x.device)
     stack.prepare(model, data)
     if job.recipe is None:
@@ -320,6 +398,11 @@ def train_alone(
         loss = stack.loss_for(shop)
         hooks = {"inputs": stack.inputs} | ({"loss": loss} if loss else {})
         evidence |= stack.loop.fit(model, data, job.recipe, seed=shop.seed, **hooks)
+        if LEFT_OUT in evidence:
+            if not isinstance(stack.loop, Spares):
+                raise RuntimeError(f"{stack} leaves examples out, but has no spared() to say which")
+            spared = torch.zeros(len(data), dtype=torch.bool)
+            spared[evidence.pop(LEFT_OUT)] = True
     else:
         fit(
             model,
@@ -330,4 +413,59 @@ def train_alone(
             loss=stack.loss_for(shop),
             progress=progress,
         )
-    return Trained(stack.edit(model.eval(), data, shop).eval(), evidence)
+    left_out = None
+    if ready.judges or spared is not None:
+        left_out = ready.left_out(spared).nonzero().flatten()
+    if job.recipe is not None:
+        check_training(model.eval(), data.x)
+    made = stack.edit(model.eval(), data, shop).eval()
+    check_model(made, data.x, role="model that the defenses made")
+    return Trained(made, evidence, left_out)
+
+
+def would_leave_out(
+    job: Job, base: dict[str, Tensor] | None, data: Split, trusted: Tensor | None = None
+) -> Tensor | None:
+    """Which examples the training of a job would have left out, had they been its data.
+
+    Its defenses are given them from the start, as the training data were, and judge them by each
+    other. So for a model that remembers nothing, what is left of two draws from one population is
+    alike, whatever the defenses go by.
+
+    Args:
+        job: What decides.
+        base: Weights to start from, if ``job.base`` names some.
+        data: Examples that ``job`` was not trained on, about as many.
+        trusted: Which of those (int64) the owner would have checked; drawn as in training if None.
+
+    Returns:
+        (n,) bool; None if the defenses cannot say because they refuse these examples.
+    """
+    stack = Stack.of(registry.defenses(job.stack))
+    if trusted is None:
+        trusted = trusted_index(len(data), job.seed)
+    shop = workshop(job, data, data.take(trusted.to(data.x.device)), base)
+    loop, spared = stack.loop, None
+    try:
+        ready = stack.clean(data, shop, trusted=trusted)
+        if isinstance(loop, Spares) and job.recipe is not None:
+            model = network(job, base)[0].to(data.x.device)
+            stack.prepare(model, ready.data)
+            hooks = {"seed": shop.seed, "inputs": stack.inputs}
+            spared = loop.spared(model, ready.data, job.recipe, **hooks)
+    except NotApplicableError:
+        return None
+    return ready.left_out(spared)
+
+
+def _surrogate(job: Job, held: Split) -> nn.Module:
+    """What the thief of ``job`` learns from the labels of the examples ``held``."""
+    assert job.thief is not None
+    data = AttackerData(
+        aux=replace(held, z={}),
+        num_classes=job.num_classes,
+        architecture=job.architecture,
+        input_shape=job.input_shape,
+        columns=held.columns,
+    )
+    return registry.attack(job.thief).unasked(data, seed=job.seed)

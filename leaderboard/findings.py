@@ -1,7 +1,7 @@
 """Interactions in the order the site shows them, each joined to the evaluations behind it."""
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -86,18 +86,30 @@ def in_order(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
 def by_regime(
     found: Sequence[Finding], evaluations: Sequence[Evaluation]
 ) -> list[tuple[str, Regime, list[Finding], list[Evaluation]]]:
-    """Everything of one dataset and one regime together, since nothing else is comparable."""
-    keys = {(f.record.dataset, f.record.regime) for f in found}
-    keys |= {(e.cell.dataset, e.cell.regime) for e in evaluations}
+    """Everything of one dataset and one regime together, since nothing else is comparable.
+
+    Where datasets of one name differ in their contents, as a table does that was edited, each is by
+    itself and its name says which it is.
+    """
+    records = [f.record for f in found]
+    keys = {(r.dataset, r.fingerprint, r.regime) for r in records}
+    cells = [e.cell for e in evaluations]
+    keys |= {(c.dataset, c.fingerprint, c.regime) for c in cells}
+    contents = Counter(name for name, _ in {key[:2] for key in keys})
     return [
         (
-            dataset,
+            f"{name} (contents {fingerprint[:8]})" if contents[name] > 1 else name,
             regime,
-            [f for f in found if (f.record.dataset, f.record.regime) == (dataset, regime)],
-            [e for e in evaluations if (e.cell.dataset, e.cell.regime) == (dataset, regime)],
+            [f for f, r in zip(found, records, strict=True) if _where(r) == key],
+            [e for e, c in zip(evaluations, cells, strict=True) if _where(c) == key],
         )
-        for dataset, regime in sorted(keys, key=lambda key: (key[0], REGIMES.index(key[1])))
+        for key in sorted(keys, key=lambda key: (*key[:2], REGIMES.index(key[2])))
+        for name, fingerprint, regime in [key]
     ]
+
+
+def _where(one: Interaction | Cell) -> tuple[str, str, Regime]:
+    return one.dataset, one.fingerprint, one.regime
 
 
 def column_key(interaction: Interaction) -> ColumnKey:
@@ -148,12 +160,12 @@ def _order(interaction: Interaction) -> tuple[object, ...]:
 
 def _condition(i: Interaction) -> str:
     """Equal for an interaction and the evaluations of its defended side."""
-    where = [i.model, i.dataset, i.regime, i.defense_params]
+    where = [i.model, i.dataset, i.fingerprint, i.regime, i.defense_params]
     return digest(jsonable([*where, i.risk, i.attack, i.attack_params, i.threat_model]))
 
 
 def _condition_of_cell(cell: Cell) -> str:
     defenses = {method.name: dict(method.params) for method in cell.stack}
-    where = [cell.model, cell.dataset, cell.regime, defenses]
+    where = [cell.model, cell.dataset, cell.fingerprint, cell.regime, defenses]
     attack = [cell.risk, str(cell.attack), dict(cell.attack.params)]
     return digest(jsonable([*where, *attack, str(cell.threat)]))

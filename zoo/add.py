@@ -2,9 +2,10 @@
 
 import math
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError, unknown
 from zoo.files import sha256_file, write_json
 from zoo.home import Home
+from zoo.layout import found_in, options
 from zoo.loading import fit, read_state_dict
 from zoo.sources.blobs import convert, keep, locked, new_blob
 
@@ -53,8 +55,9 @@ def add(
         std: Per channel, what the pixels are then divided by; by default 1.
         licence: Of the weights.
         purpose: One of `zoo.catalog.PURPOSES`.
-        state_dict: Path inside the checkpoint to the tensors: ``"state_dict"``.
-        strip_prefix: Dropped from every key: ``"module."``.
+        state_dict: Path inside the checkpoint to the tensors: ``"state_dict"``; if empty, and only
+            one reading of the file fits, it is found, with a warning that says so.
+        strip_prefix: Dropped from every key: ``"module."``; found likewise.
 
     Raises:
         ZooError: The name is taken, something named is unknown, or the file holds something else
@@ -98,6 +101,12 @@ def add(
         recipe=None,
     )
     counts = count(architecture, entry.input_shape, entry.num_classes)
+    read = found_in(entry, path, artifact)
+    if read != artifact:
+        warnings.warn(
+            f"{path} is read with {options(read)}: nothing else in it fits.", stacklevel=2
+        )
+        entry, artifact = replace(entry, artifact=read), read
     fit(entry, read_state_dict(path, artifact))
     values = facts_of(entry) | asdict(artifact) | asdict(counts)
     with entering(home, entry, values) as record:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,8 +121,26 @@ def content_hash(con: duckdb.DuckDBPyConnection) -> str:
 
 
 def quoted(path: Path) -> str:
-    """A path as a text in SQL, where no parameter can stand."""
-    return "'" + str(path).replace("'", "''") + "'"
+    """A path as a text in SQL, where no parameter can stand.
+
+    It is absolute: DuckDB reads more into a beginning such as ``~/`` or ``md:``.
+    """
+    return "'" + str(path.absolute()).replace("'", "''") + "'"
+
+
+def only(path: Path) -> str:
+    """A path for DuckDB's readers, which take every path for a pattern: it matches this file alone.
+
+    Raises:
+        ZooError: No pattern can say it.
+    """
+    text = path.absolute().as_posix()
+    marked = re.sub(r"[*?\[]", r"[\g<0>]", text)
+    if marked != text and "\\" in text:
+        raise ZooError(
+            f"{path} cannot be read: its name has a backslash and one of *, ? and [. Rename it."
+        )
+    return marked
 
 
 def one_line(problem: duckdb.Error) -> str:

@@ -88,7 +88,7 @@ def export(
         names = [name for (name,) in catalog.list(["name"], where, all=all)[1]]
         if not names:
             raise ZooError(f"No model matches --where {where!r}. See `zoo list`.")
-    with FileLock(home.locks / "export.lock"), _staged(folder) as staging:
+    with FileLock(home.locks / "export.lock"), _staged(folder.absolute()) as staging:
         with _opened(home, staging) as con:
             tables = _tables(con, "v_all_models" if all else "v_models")
             files = [_copy(con, table, staging, kind, names) for table in tables]

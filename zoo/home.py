@@ -26,10 +26,17 @@ class Home:
 
         Raises:
             ZooError: It is no folder, or a newer version of this program wrote it, or its
-                ``format.json`` is damaged.
+                ``format.json`` is damaged, or no database can be kept there.
         """
         if root is None:
             root = Path(os.environ.get("ZOO_HOME") or platformdirs.user_data_dir("zoo"))
+        # Absolute, as DuckDB reads more into a beginning such as ``~/`` or ``md:``.
+        root = Path(os.path.expanduser(root)).absolute()
+        if "?" in str(root):
+            raise ZooError(
+                f"{root} cannot hold a store: DuckDB takes what follows a question mark for no "
+                "part of a file's name. Choose another folder with ZOO_HOME."
+            )
         if root.exists() and not root.is_dir():
             raise ZooError(f"{root} is not a folder. Choose one with ZOO_HOME.")
         marker = root / "format.json"

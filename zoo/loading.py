@@ -4,6 +4,7 @@ import pickle
 import re
 import struct
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import UnknownNameError, ZooError
 from zoo.files import write_atomic
+from zoo.finite import tensor_not_finite
 from zoo.nets import Scaled, build
 from zoo.nets.checkpoints import translate
 
@@ -34,6 +36,8 @@ def sniff(path: Path) -> WeightFormat:
     with path.open("rb") as file:
         head = file.read(512)
     if head.startswith(b"PK\x03\x04"):
+        if what := _other_archive(path):
+            raise ZooError(f"{path} is {what}. Nothing in it was executed.")
         return "torch-zip"
     if head.startswith(_TORCH_LEGACY):
         return "torch-legacy"
@@ -55,6 +59,36 @@ def sniff(path: Path) -> WeightFormat:
     )
 
 
+_STATE_DICT = "save the network's state_dict() with torch.save or as safetensors"
+_ARCHIVES = {
+    r"(.*/)?constants\.pkl": (
+        f"a TorchScript archive: load it with torch.jit.load, and {_STATE_DICT}"
+    ),
+    r"(.*/)?archive_format|(.*/)?serialized_exported_program\.json": (
+        f"a program of torch.export (.pt2): load it with torch.export.load, and {_STATE_DICT}"
+    ),
+    r"model\.weights\.h5": (
+        "a Keras model (.keras), which is no network of torch: give a checkpoint of torch, or "
+        "safetensors"
+    ),
+    r".*\.npy": ("an archive of numpy arrays (.npz): save them as tensors by name as safetensors"),
+}
+"""Members of archives that are no checkpoints, and what such an archive is."""
+
+
+def _other_archive(path: Path) -> str | None:
+    """What a zip archive is, by the names in it; None if it may be a checkpoint or is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError):
+        return None
+    for pattern, what in _ARCHIVES.items():
+        if any(re.fullmatch(pattern, name) for name in names):
+            return what
+    return None
+
+
 def is_web_page(head: bytes) -> bool:
     """Whether the first bytes of a file are those of HTML or XML."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -72,15 +106,23 @@ def read_state_dict(path: Path, artifact: Artifact) -> dict[str, Tensor]:
     Raises:
         ZooError: It is of no known format, damaged, or holds anything that could run code.
     """
-    found: Any
+    return follow(read_checkpoint(path), artifact, path)
+
+
+def read_checkpoint(path: Path) -> Any:
+    """What a weight file holds, tensors on the CPU: a state dict, or what has one in it.
+
+    Raises:
+        ZooError: It is of no known format, damaged, or holds anything that could run code.
+    """
     if sniff(path) == "safetensors":
-        found = _read_safetensors(path)
+        return _read_safetensors(path)
     else:
         try:
             with warnings.catch_warnings():
                 # Of what torch refuses, or reads, all the same; other threads may warn meanwhile.
                 warnings.filterwarnings("ignore", module=r"torch\.|zoo\.loading")
-                found = torch.load(path, map_location="cpu", weights_only=True)
+                return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as problem:
             # Torch's own text advises to load the file without this protection.
             named = re.search(r"GLOBAL ([\w.]*\w)", str(problem))
@@ -94,7 +136,15 @@ def read_state_dict(path: Path, artifact: Artifact) -> dict[str, Tensor]:
                 f"{path} is damaged, or not a checkpoint ({type(problem).__name__}); nothing in "
                 "it was executed. Get it again."
             ) from problem
-    found = _follow(found, artifact.state_dict, path)
+
+
+def follow(content: Any, artifact: Artifact, path: Path) -> dict[str, Tensor]:
+    """The tensors in what a checkpoint holds, under the names that its network gives them.
+
+    Raises:
+        ZooError: There are none where the artifact says, or something else is with them.
+    """
+    found = _follow(content, artifact.state_dict, path)
     prefix = artifact.strip_prefix
     state = {}
     for key, value in found.items():
@@ -138,7 +188,8 @@ def fit(entry: ModelEntry, state: Mapping[str, Tensor]) -> nn.Module:
     its network has now, its own mapping is applied.
 
     Raises:
-        ZooError: A tensor is missing, left over, or of the wrong shape; the text names all.
+        ZooError: A tensor is missing, left over, or of the wrong shape; the text names all. Or
+            one holds NaN or infinity.
     """
     net = network(entry)
     found = _with_counters(net, state)
@@ -153,6 +204,11 @@ def fit(entry: ModelEntry, state: Mapping[str, Tensor]) -> nn.Module:
     # Some networks want to be told the version of their names; the names are those of today.
     versions = getattr(net.state_dict(), "_metadata", {})
     net.load_state_dict(_Versioned(found, versions))
+    if what := tensor_not_finite(net.state_dict()):
+        raise ZooError(
+            f"The weights of {entry.name} are no model's: {what}. Its training diverged, or its "
+            "numbers do not fit into float32; get other weights."
+        )
     return net
 
 
@@ -212,6 +268,18 @@ def _misfit(net: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
         if key in state and state[key].shape != wanted[key].shape
     ]:
         problems.append(f"wrong shape of {_some(wrong)}")
+    if whole := [
+        f"{key} ({str(state[key].dtype).removeprefix('torch.')})"
+        for key in wanted
+        if key in state
+        and wanted[key].is_floating_point()
+        and not (state[key].is_floating_point() or state[key].is_complex())
+        and not state[key].is_quantized
+    ]:
+        problems.append(
+            f"whole numbers instead of real ones in {_some(whole)}, as of a quantised network "
+            "whose scales are not here: give the weights from before it was quantised"
+        )
     if odd := [key for key in wanted if key in state and not _is_plain(state[key])]:
         problems.append(f"no plain real numbers in {_some(odd)}")
     return problems

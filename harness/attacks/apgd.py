@@ -161,7 +161,7 @@ def climb(
         rises=zeros,
         best_before=value,
         halved=torch.ones_like(points.y, dtype=torch.bool),
-    ).keep(logits.argmax(1) == points.y)
+    ).keep(perturbation.decided(model, start, logits) == points.y)
     due, period = checkpoints(steps), 0
     for k in range(1, steps + 1):
         if not len(c.row):
@@ -182,7 +182,7 @@ def climb(
         if k in due:
             _reconsider(c, period)
             period = 0
-        standing = logits.argmax(1) == c.y
+        standing = perturbation.decided(model, x, logits) == c.y
         out[c.row] = torch.where(perturbation.per_example(standing, x), c.best_x, x)
         c = c.keep(standing)
     return out

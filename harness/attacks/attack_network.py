@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.attacks import convergence
 from harness.attacks.knowledge import Candidates
 from harness.seeds import derive, generator, seeded
 from harness.target import BlackBox
@@ -59,8 +60,25 @@ class AttackNetwork(ABC):
 
     def recipe(self, examples: int) -> Recipe:
         """How the network is trained on so many examples."""
-        size = self.batch_size or max(64, math.ceil(examples / 100))
+        size = self.batch_size
+        if size is None:
+            size = max(64, math.ceil(examples / 100))
         return Recipe(lr=self.lr, epochs=self.epochs, batch_size=size)
+
+    def check_questions(
+        self, *, numbers: int, candidates: int, budget: int | None, shadows: int
+    ) -> None:
+        """Refuse a budget that leaves no answer about a known member and a known non-member.
+
+        Raises:
+            ZooError: It is so.
+        """
+        if not shadows and budget is not None and budget < candidates + 2:
+            raise ZooError(
+                f"{self.name} learns from the target's answers to known members and non-members, "
+                f"but after {candidates} candidates the query budget of {budget} leaves "
+                f"{max(0, budget - candidates)}. Raise --queries."
+            )
 
     @abstractmethod
     def see(self, box: BlackBox, examples: Split) -> Tensor:
@@ -113,6 +131,13 @@ class AttackNetwork(ABC):
             logits = answers(network, asked)
             # Where there is little to learn, a network may lose its units one by one.
             if (logits != logits[0]).any() or not (asked != asked[0]).any():
+                convergence.fits(
+                    data,
+                    "the attack's network",
+                    answers(network, seen).softmax(1),
+                    F.one_hot(member, 2),
+                    weight[member],
+                )
                 return logits[:, 1] - logits[:, 0]
         raise RuntimeError(f"{self.name}: {ATTEMPTS} networks give every candidate the same answer")
 

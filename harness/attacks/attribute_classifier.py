@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from harness.attacks import convergence
 from harness.attacks.records import Knowledge, Records
 from harness.datasets import Dataset
 from harness.seeds import derive, generator, seeded
@@ -37,8 +38,8 @@ class AttributeClassifier(ABC):
 
     Attributes:
         attribute: Name of the attribute; the dataset's first if not given.
-        knows: What the attacker knows of each record anyway: ``nothing``, its true ``label``, or
-            all its ``features`` and the label.
+        knows: What the attacker knows of each record anyway: all its ``features`` and the label,
+            as whoever asks about it does; its true ``label``, or ``nothing``.
         samples: How many of its own records the attacker uses; all if not given.
         hidden: Units of the hidden layer.
         lr: Learning rate of Adam.
@@ -52,7 +53,7 @@ class AttributeClassifier(ABC):
     aux: ClassVar[tuple[Aux, ...]] = (Aux.SHADOW, Aux.PARTIAL)
 
     attribute: str | None = None
-    knows: Knowledge = "label"
+    knows: Knowledge = "features"
     samples: int | None = None
     hidden: int = 64
     lr: float = 1e-3  # Liu et al. 2022, who do not give the width and the batch size
@@ -83,19 +84,23 @@ class AttributeClassifier(ABC):
         return replace(self, attribute=dataset.attribute_name(self.attribute))
 
     @abstractmethod
-    def seen(self, target: BlackBox, x: Tensor) -> Tensor:
+    def see(self, target: BlackBox, x: Tensor) -> Tensor:
         """What the target gives away of inputs ``x`` (n, ...): numbers (n, width)."""
 
     def run(self, target: BlackBox, data: Records, *, seed: int) -> Tensor:
         """How likely each record has each value, (points, num_values); each row sums to 1."""
         own, points, z = self._records(data, seed)
-        seen = self.seen(target, torch.cat([own.x, points.x]))
-        return self._infer([seen, *_known(self.knows, own, points, data)], z, data, seed)
+        seen = torch.cat([self.see(target, own.x), data.seen])
+        parts = [seen, *_known(self.knows, own, points, data)]
+        own_scores, scores = self._infer(parts, z, data, seed).tensor_split([len(z)])
+        wanted = F.one_hot(z, data.num_values)
+        convergence.fits(data, "the classifier of the attribute", own_scores, wanted)
+        return scores
 
     def impute(self, data: Records, *, knows: Knowledge, seed: int) -> Tensor:
         """The same from what is known of each record alone: the attack without the model."""
         own, points, z = self._records(data, seed)
-        return self._infer(_known(knows, own, points, data), z, data, seed)
+        return self._infer(_known(knows, own, points, data), z, data, seed)[len(z) :]
 
     def _records(self, data: Records, seed: int) -> tuple[Split, Split, Tensor]:
         """The attacker's records that it uses, those in question, and the former's attribute."""
@@ -106,7 +111,7 @@ class AttributeClassifier(ABC):
         return data.aux.take(index), data.points, data.aux_z[index]
 
     def _infer(self, parts: list[Tensor], z: Tensor, data: Records, seed: int) -> Tensor:
-        """Train on the first ``len(z)`` rows of ``parts`` side by side; infer the other rows."""
+        """Train on the first ``len(z)`` rows of ``parts`` side by side; infer all rows."""
         n = len(z)
         # What is the same for all of the attacker's records teaches nothing. Without it, a model
         # that gives nothing away leaves the very classifier of the imputation.
@@ -114,7 +119,7 @@ class AttributeClassifier(ABC):
         if not any(part.shape[1] for part in parts):
             assert data.points is not None
             prior = z.bincount(minlength=data.num_values).double() / n
-            return prior.expand(len(data.points), -1)
+            return prior.expand(n + len(data.points), -1)
         inputs = torch.cat(parts, dim=1).double()  # of a small float32 the square may be 0
         inputs = ((inputs - inputs[:n].mean(0)) / inputs[:n].std(0)).float()
         with seeded("attribute", seed):
@@ -126,7 +131,7 @@ class AttributeClassifier(ABC):
             seed=derive("attribute", seed),
         )
         with torch.no_grad():
-            return model(inputs[n:]).double().softmax(1)
+            return model(inputs).double().softmax(1)
 
 
 def _known(knows: Knowledge, own: Split, points: Split, data: Records) -> list[Tensor]:

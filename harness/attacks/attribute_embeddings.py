@@ -25,8 +25,8 @@ class AttributeEmbeddings(AttributeClassifier):
 
     Attributes:
         attribute: Name of the attribute; the dataset's first if not given.
-        knows: What the attacker knows of each record anyway: ``nothing``, its true ``label``, or
-            all its ``features`` and the label.
+        knows: What the attacker knows of each record anyway: all its ``features`` and the label,
+            as whoever asks about it does; its true ``label``, or ``nothing``.
         samples: How many of its own records the attacker uses; all if not given.
         hidden: Units of the hidden layer.
         lr: Learning rate of Adam.
@@ -39,6 +39,6 @@ class AttributeEmbeddings(AttributeClassifier):
     access: ClassVar[tuple[Access, ...]] = (Access.WEIGHTS,)
     reference: ClassVar[str] = "Song and Shmatikov (2020), https://arxiv.org/abs/1905.11742"
 
-    def seen(self, target: BlackBox, x: Tensor) -> Tensor:
+    def see(self, target: BlackBox, x: Tensor) -> Tensor:
         """The embeddings (n, width)."""
         return features(target.model, x)

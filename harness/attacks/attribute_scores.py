@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from harness.attacks.attribute_classifier import AttributeClassifier
-from harness.attacks.records import Knowledge
 from harness.target import BlackBox
 from harness.types import Access
 
@@ -24,8 +23,8 @@ class AttributeScores(AttributeClassifier):
 
     Attributes:
         attribute: Name of the attribute; the dataset's first if not given.
-        knows: What the attacker knows of each record anyway: ``nothing``, its true ``label``, or
-            all its ``features`` and the label.
+        knows: What the attacker knows of each record anyway: all its ``features`` and the label,
+            as whoever asks about it does; its true ``label``, or ``nothing``.
         samples: How many of its own records the attacker uses; all if not given.
         hidden: Units of the hidden layer.
         lr: Learning rate of Adam.
@@ -34,13 +33,11 @@ class AttributeScores(AttributeClassifier):
             that is more.
     """
 
-    knows: Knowledge = "features"  # whoever asks about a record has it
-
     name: ClassVar[str] = "attribute-scores"
     access: ClassVar[tuple[Access, ...]] = (Access.SCORES,)
     reference: ClassVar[str] = "Duddu and Boutet (2022), https://arxiv.org/abs/2208.09967"
 
-    def seen(self, target: BlackBox, x: Tensor) -> Tensor:
+    def see(self, target: BlackBox, x: Tensor) -> Tensor:
         """The scores' logarithms (n, num_classes): small scores tell as much as large ones."""
         scores = target.scores(x)
         return scores.clamp_min(torch.finfo(scores.dtype).tiny).log()

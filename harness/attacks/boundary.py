@@ -64,6 +64,25 @@ class Boundary:
         if self.candidates is not None and self.candidates < 2:
             raise ZooError(f"boundary wants candidates of at least 2, found {self.candidates}.")
 
+    def check_questions(
+        self, *, numbers: int, candidates: int, budget: int | None, shadows: int
+    ) -> None:
+        """Refuse fewer queries than it takes to find the boundary at all.
+
+        Raises:
+            ZooError: It is so.
+        """
+        queries, least = self._queries(candidates, budget), 1 + search_steps(numbers)
+        if queries < least:
+            raise ZooError(
+                f"boundary asks about {candidates} candidates at least {least} times each, but "
+                f"{queries} queries about each are granted. Raise boundary.queries or --queries."
+            )
+
+    def _queries(self, candidates: int, budget: int | None) -> int:
+        """About each candidate."""
+        return self.queries if budget is None else min(self.queries, budget // candidates)
+
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
         """The distance of each candidate from the boundary, (n,).
 
@@ -72,15 +91,10 @@ class Boundary:
         """
         assert data.points is not None
         x, y = data.points.x, data.points.y
-        queries = self.queries
-        if target.budget is not None:
-            queries = min(queries, target.budget // len(x))
-        least = 1 + search_steps(x)
-        if queries < least:
-            raise ZooError(
-                f"boundary asks about {len(x)} candidates at least {least} times each, but "
-                f"{queries} queries about each are granted. Raise boundary.queries or --queries."
-            )
+        self.check_questions(
+            numbers=x[0].numel(), candidates=len(x), budget=target.budget, shadows=0
+        )
+        queries = self._queries(len(x), target.budget)
         called = target.labels(x)
         # Nothing in the data's range is farther away than its diagonal.
         found = torch.full_like(y, math.sqrt(x[0].numel()), dtype=x.dtype)
@@ -107,7 +121,8 @@ class Boundary:
         def wrong(moved: Tensor, row: Tensor) -> Tensor:
             return target.labels(moved) != y[row]
 
-        steps, dim = search_steps(x), x[0].numel()
+        dim = x[0].numel()
+        steps = search_steps(dim)
         edge = search(wrong, x, start, steps)
         distance = sizes(edge - x, "l2")
         least, asked, turn = distance, steps, 1
@@ -125,9 +140,9 @@ class Boundary:
             turn += 1
 
 
-def search_steps(x: Tensor) -> int:
-    """Halvings until the boundary is known to d^-1.5 of the way, d numbers to an input."""
-    return max(1, math.ceil(1.5 * math.log2(x[0].numel())))
+def search_steps(numbers: int) -> int:
+    """Halvings until the boundary is known to d^-1.5 of the way, d ``numbers`` to an input."""
+    return max(1, math.ceil(1.5 * math.log2(numbers)))
 
 
 def nearest(x: Tensor, others: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:

@@ -102,7 +102,9 @@ class CanaryAudit:
         x[found.rows], y[found.rows] = found.points.x, found.points.y
         kept = torch.ones_like(changed)
         kept[found.rows] = found.included
-        return Poisoned(data=replace(data, x=x, y=y).take(kept), poisoned=changed[kept])
+        return Poisoned(
+            data=replace(data, x=x, y=y).take(kept), poisoned=changed[kept], left_out=~kept
+        )
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
         """The target's confidence in each canary's label, (m,) float64; ``seed`` has no effect."""

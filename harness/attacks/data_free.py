@@ -18,7 +18,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import surrogate
+from harness.attacks import convergence, surrogate
 from harness.attacks.protocol import AttackerData
 from harness.attacks.row_maker import RowGenerator, drawn, slope_of
 from harness.datasets import Dataset
@@ -166,13 +166,20 @@ class DataFree:
                     maker_optimizer.zero_grad()
                     raw.backward(slope / n)
                     maker_optimizer.step()
-        return fit(
+        x, wanted = torch.cat(xs), torch.cat(answers)
+        fit(
             copy,
-            Split(torch.cat(xs), torch.cat(answers)),
+            Split(x, wanted),
             self.recipe,
             seed=derive("surrogate", seed),
             loss=lambda model, batch, _: (model(batch.x) - batch.y).abs().mean(1),
         )
+        if len(wanted.argmax(1).unique()) == 1:
+            data.doubts.append(
+                "the generator learned nothing: the target answers all that it made with one class."
+            )
+        convergence.classifies(data, "the surrogate", copy, x, wanted.softmax(1))
+        return copy
 
 
 def squash(raw: Tensor) -> Tensor:

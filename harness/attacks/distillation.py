@@ -13,13 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-import torch
 from torch import nn
 
-from harness.attacks import surrogate
+from harness.attacks import convergence, surrogate
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
-from harness.seeds import derive, generator
+from harness.seeds import derive
 from harness.target import BlackBox
 from harness.training import fit
 from harness.types import Access, Aux, Risk, Split
@@ -83,14 +82,22 @@ class Distillation:
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> nn.Module:
         """Steal ``target`` and return the surrogate, in eval mode."""
         assert data.aux is not None
-        x = data.aux.x
-        if target.budget is not None:
-            order = torch.randperm(len(x), generator=generator("queries", seed))
-            x = x[order[: target.budget].to(x.device)]
-        return fit(
-            surrogate.build(self.surrogate, data, seed).to(x.device),
-            Split(x, surrogate.ask(target, x)),
+        asked = surrogate.choice(len(data.aux), target.budget, seed)
+        x = data.aux.x[asked.to(data.aux.x.device)]
+        return self._learn(Split(x, surrogate.ask(target, x)), data, seed)
+
+    def unasked(self, data: AttackerData, *, seed: int) -> nn.Module:
+        """The same surrogate if it learns the true labels of the attacker's inputs instead."""
+        assert data.aux is not None
+        return self._learn(data.aux, data, seed)
+
+    def _learn(self, known: Split, data: AttackerData, seed: int) -> nn.Module:
+        copy = fit(
+            surrogate.build(self.surrogate, data, seed).to(known.x.device),
+            known,
             self.recipe,
             seed=derive("surrogate", seed),
             loss=surrogate.squared_error if self.loss == "mse" else None,
         )
+        convergence.classifies(data, "the surrogate", copy, known.x, known.y)
+        return copy

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.attacks import convergence
 from harness.attacks.distribution import Suspects, TrainsModels, suspects
 from harness.seeds import seeded
 from harness.target import BlackBox
@@ -168,6 +169,12 @@ class PermutationInvariantNetwork(TrainsModels):
                 raise ZooError(f"{name} wants at least 1, found {getattr(self, name)}.")
         if self.epochs < 0:
             raise ZooError(f"epochs wants 0 or more, found {self.epochs}.")
+        if not self.lr > 0:
+            raise ZooError(f"{self.name} wants lr above 0, found {self.lr}.")
+        if not self.weight_decay >= 0:
+            raise ZooError(
+                f"{self.name} wants weight_decay of at least 0, found {self.weight_decay}."
+            )
 
     def check_network(self, network: nn.Module) -> None:
         """Refuse networks that are no plain rows of linear layers and convolutions.
@@ -202,4 +209,6 @@ class PermutationInvariantNetwork(TrainsModels):
             F.binary_cross_entropy_with_logits(judge(network), world).backward()
             optimizer.step()
         with torch.no_grad():
+            said = judge(network).sigmoid()
+            convergence.fits(data, "the classifier of models", said[:, None], world[:, None])
             return judge(asked)

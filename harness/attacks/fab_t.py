@@ -34,7 +34,9 @@ SATURATED = 50  # rounds after which the set of pixels at their bound is taken a
 class FABT(WithinBall):
     """Look for the nearest misclassified input, towards the most likely other classes in turn.
 
-    An example is done as soon as it is misclassified within the radius.
+    An example is done as soon as it is misclassified within the radius. It walks along the boundary
+    of what can be followed; behind a guard that decides for itself, whose boundary is elsewhere,
+    it finds what the two have in common.
 
     Attributes:
         epsilon: Radius in units of the pixel range; the dataset's customary one if not given.

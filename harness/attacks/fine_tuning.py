@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
+from harness.attacks import convergence
 from harness.attacks.protocol import AttackerData
 from harness.seeds import derive
 from harness.target import BlackBox
@@ -65,4 +66,6 @@ class FineTuning:
         """The altered copy, in eval mode; the target is left as it is."""
         assert data.aux is not None
         stolen = copy.deepcopy(target.model).requires_grad_(True)
-        return fit(stolen, data.aux, self.recipe, seed=derive("fine-tuning", seed))
+        fit(stolen, data.aux, self.recipe, seed=derive("fine-tuning", seed))
+        convergence.classifies(data, "the stolen model", stolen, data.aux.x, data.aux.y)
+        return stolen

@@ -24,6 +24,9 @@ from zoo.errors import ZooError
 SMALLEST = 4
 """Pixels of the smallest side: both networks change the size by a factor of four."""
 
+SAMPLE = 256
+"""Images by which a generator is judged, and as many real ones."""
+
 
 def check(name: str, dataset: Dataset) -> None:
     """Refuse what the networks cannot make.

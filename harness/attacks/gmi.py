@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks import gan
+from harness.attacks import convergence, gan
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.seeds import generator, seeded
@@ -102,6 +102,9 @@ class GMI:
         """Inputs of each class, (num_classes, samples, *input_shape) in [0, 1]."""
         assert data.aux is not None
         maker, critic = self._learn(data.aux.x, seed)
+        noise = torch.randn(gan.SAMPLE, self.latent, generator=generator("check", seed))
+        sample = maker(noise.to(data.aux.x.device))
+        convergence.generates(data, "the generator", sample, data.aux.x[: gan.SAMPLE])
         y = torch.arange(data.num_classes, device=target.device).repeat_interleave(self.starts)
         noise = torch.randn(len(y), self.latent, generator=generator("starts", seed)).to(y.device)
 

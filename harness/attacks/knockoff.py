@@ -21,10 +21,10 @@ import torch.nn.functional as F  # noqa: N812
 from scipy.special import softmax
 from torch import nn
 
-from harness.attacks import surrogate
+from harness.attacks import convergence, surrogate
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
-from harness.seeds import derive, generator
+from harness.seeds import derive
 from harness.target import BlackBox
 from harness.training import fit, make_optimizer
 from harness.types import Access, Aux, Risk, Split
@@ -86,21 +86,31 @@ class Knockoff:
         if self.policy == "adaptive":
             asked = self._adaptive(target, data.aux, data, budget, seed)
         else:
-            order = torch.randperm(len(data.aux), generator=generator("queries", seed))
-            x = data.aux.x[order[:budget].to(data.aux.x.device)]
+            order = surrogate.choice(len(data.aux), budget, seed)
+            x = data.aux.x[order.to(data.aux.x.device)]
             asked = Split(x, surrogate.ask(target, x))
-        copy = surrogate.build(self.surrogate, data, seed).to(asked.x.device)
-        return fit(copy, asked, self.recipe, seed=derive("surrogate", seed))
+        return self._learn(asked, data, seed)
+
+    def unasked(self, data: AttackerData, *, seed: int) -> nn.Module:
+        """The same surrogate if it learns the true labels of the whole pool instead."""
+        assert data.aux is not None
+        return self._learn(data.aux, data, seed)
+
+    def _learn(self, known: Split, data: AttackerData, seed: int) -> nn.Module:
+        copy = surrogate.build(self.surrogate, data, seed).to(known.x.device)
+        fit(copy, known, self.recipe, seed=derive("surrogate", seed))
+        convergence.classifies(data, "the surrogate", copy, known.x, known.y)
+        return copy
 
     def _adaptive(
         self, target: BlackBox, pool: Split, data: AttackerData, budget: int, seed: int
     ) -> Split:
-        """The inputs that the bandit asked, and the answers."""
+        """The inputs that the bandit asked, in the pool's order, and the answers."""
         bandit = Bandit(pool.y.cpu().numpy(), derive("bandit", seed))
         # This surrogate only says what is surprising; the one that is kept sees all answers.
         pupil = surrogate.build(self.surrogate, data, derive("pupil", seed)).to(pool.x.device)
         optimizer = make_optimizer(list(pupil.parameters()), self.recipe)
-        xs, answers = [], []
+        rows, answers = [], []
         for start in range(0, budget, self.batch_size):
             chosen, actions = bandit.draw(min(self.batch_size, budget - start))
             x = pool.x[torch.from_numpy(chosen).to(pool.x.device)]
@@ -113,9 +123,12 @@ class Knockoff:
                 optimizer.zero_grad()
                 F.cross_entropy(pupil.train()(x), wanted).backward()
                 optimizer.step()
-            xs.append(x)
+            rows.append(torch.from_numpy(chosen))
             answers.append(answer)
-        return Split(torch.cat(xs), torch.cat(answers))
+        # In the pool's order, so that where all of it is asked both policies teach the same.
+        asked, order = torch.cat(rows).sort()
+        device = pool.x.device
+        return Split(pool.x[asked.to(device)], torch.cat(answers)[order.to(device)])
 
 
 class Bandit:

@@ -43,6 +43,27 @@ class Candidates(AttackerData):
     shadows: tuple[Shadow, ...] = ()
 
 
+@runtime_checkable
+class AsksOften(Protocol):
+    """An attack on membership for which one question about each candidate is not enough."""
+
+    def check_questions(
+        self, *, numbers: int, candidates: int, budget: int | None, shadows: int
+    ) -> None:
+        """Refuse fewer questions than the attack can do with, before any work.
+
+        Args:
+            numbers: In one input.
+            candidates: Whose membership is in question.
+            budget: Questions in all; None for no limit.
+            shadows: Shadow models that the attack learns from.
+
+        Raises:
+            ZooError: With what to raise.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Canaries:
     """Planted examples, in random order.

@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.attacks import rows
+from harness.defenses.answers import Redecides
 from harness.types import Split
 from zoo.errors import ZooError
 
@@ -80,7 +81,8 @@ def cross_entropy(logits: Tensor, y: Tensor, goal: Tensor) -> Tensor:
 def look(model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
     """Logits (n, classes), each example's loss (n,), and its gradient by the input.
 
-    No gradient of a parameter is computed or left behind.
+    No gradient of a parameter is computed or left behind. What the model decides is not always what
+    these logits say; see `decided`.
     """
     x = x.detach().requires_grad_()
     with torch.enable_grad():
@@ -158,9 +160,32 @@ def correct(model: nn.Module, data: Split) -> Tensor:
 
 
 @torch.no_grad()
+def decided(model: nn.Module, x: Tensor, logits: Tensor) -> Tensor:
+    """The model's decisions (n,) int64.
+
+    Args:
+        model: In eval mode.
+        x: Inputs (n, ...).
+        logits: What `look` says of them. A guard that decides for itself is asked once more, as it
+            shows something else to whoever differentiates.
+    """
+    if any(isinstance(part, Redecides) for part in model.modules()):
+        logits = model(x)
+    return logits.argmax(1)
+
+
+def followed(model: nn.Module, x: Tensor) -> Tensor:
+    """The logits (n, classes) that `look` gives, without the gradient."""
+    with torch.enable_grad():
+        return model(x.detach().requires_grad_()).detach()
+
+
 def likely(model: nn.Module, data: Split, rank: int) -> Tensor:
-    """The ``rank``-th most likely class besides the true one, from 1, (n,) int64."""
-    logits = model(data.x).scatter(1, data.y[:, None], -math.inf)
+    """The ``rank``-th most likely class besides the true one, from 1, (n,) int64.
+
+    By the logits that can be followed: behind a guard the answers may rank nothing.
+    """
+    logits = followed(model, data.x).scatter(1, data.y[:, None], -math.inf)
     return logits.argsort(1, descending=True)[:, rank - 1]
 
 
@@ -174,6 +199,17 @@ def check_steps(name: str, steps: int, step_size: float | None) -> None:
         raise ZooError(f"{name} wants steps of at least 1, found {steps}.")
     if step_size is not None and not step_size >= 0:  # 0 goes with a radius of 0
         raise ZooError(f"{name} wants step_size of at least 0, found {step_size}.")
+
+
+def step_length(name: str, step_size: float | None, epsilon: float, customary: float) -> float:
+    """``step_size`` if it is given and moves anything, else the customary one.
+
+    Raises:
+        ZooError: It is 0 though the radius is not: whatever is attacked so looks safe.
+    """
+    if step_size == 0 and epsilon > 0:
+        raise ZooError(f"{name} wants step_size above 0 with an epsilon of {epsilon:g}, found 0.")
+    return customary if step_size is None else step_size
 
 
 def follow(
@@ -216,7 +252,7 @@ def ascend(
         steps: How many.
         step_size: Length of each.
         goal: Classes (n,) to reach, instead of just leaving the true one.
-        stop: Whether an example stays where it is first misclassified.
+        stop: Whether an example stays where the model's decision is first wrong.
     """
     goal = points.y if goal is None else goal
     out, row = start.clone(), torch.arange(len(points), device=start.device)
@@ -224,7 +260,7 @@ def ascend(
     for _ in range(steps):
         logits, _, gradient = look(model, x, lambda z, y=y, goal=goal: cross_entropy(z, y, goal))
         if stop:
-            standing = logits.argmax(1) == y
+            standing = decided(model, x, logits) == y
             x, origin, y, goal, gradient, row = (
                 t[standing] for t in (x, origin, y, goal, gradient, row)
             )

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks import gan
+from harness.attacks import convergence, gan
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.seeds import generator, seeded
@@ -101,7 +101,7 @@ class PLGMI:
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
         """Inputs of each class, (num_classes, samples, *input_shape) in [0, 1]."""
         assert data.aux is not None
-        maker = self._learn(target, data.aux.x, seed)
+        maker = self._learn(target, data, seed)
         y = torch.arange(data.num_classes, device=target.device).repeat_interleave(self.samples)
         stream = generator("search", seed)
         noise = torch.randn(len(y), self.latent, generator=stream).to(y.device).requires_grad_()
@@ -117,8 +117,10 @@ class PLGMI:
         with torch.no_grad():
             return maker(noise, y).unflatten(0, (data.num_classes, self.samples))
 
-    def _learn(self, target: BlackBox, images: Tensor, seed: int) -> nn.Module:
+    def _learn(self, target: BlackBox, data: AttackerData, seed: int) -> nn.Module:
         """A generator of each class's images, in eval mode and frozen."""
+        assert data.aux is not None
+        images = data.aux.x
         shape, device = tuple(images.shape[1:]), images.device
         images = pseudo_labelled(images, target.scores(images), self.top)
         top, num_classes = images.shape[:2]
@@ -154,7 +156,13 @@ class PLGMI:
             maker_optimizer.zero_grad()
             (self.weight * margin - judge(fake, y)).mean().backward()
             maker_optimizer.step()
-        return maker.eval().requires_grad_(False)
+        maker.eval().requires_grad_(False)
+        rows = torch.arange(gan.SAMPLE, device=device)
+        noise = torch.randn(gan.SAMPLE, self.latent, generator=generator("check", seed))
+        made = maker(noise.to(device), rows % num_classes)
+        real = images.flatten(0, 1)  # the classes side by side
+        convergence.generates(data, "the generator", made, real[: gan.SAMPLE])
+        return maker
 
 
 def pseudo_labelled(images: Tensor, scores: Tensor, top: int) -> Tensor:

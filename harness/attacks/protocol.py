@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 from harness.types import Access, Aux, Column, Risk, Split
@@ -28,6 +28,8 @@ class AttackerData:
         columns: Where the columns of a table are in its input; empty for images.
         source: A model of the catalog that the attacker also has, in eval mode with frozen
             parameters; None unless the attack's ``source`` names one.
+        doubts: Where the attack writes, for people, which of its own trainings came to nothing; see
+            `harness.attacks.convergence`.
     """
 
     points: Split | None = None
@@ -37,6 +39,7 @@ class AttackerData:
     input_shape: tuple[int, ...]
     columns: tuple[Column, ...] = ()
     source: nn.Module | None = None
+    doubts: list[str] = field(default_factory=list)
 
 
 class Attack(Protocol):
@@ -102,12 +105,48 @@ class Poisoned:
     """Training data after an attack.
 
     Attributes:
-        data: What to train on.
+        data: What to train on: the examples given, changed or not, in their order.
         poisoned: (n,) bool, which of its examples the attacker changed.
+        left_out: Which of the examples given (bool) are not among them; None for none.
     """
 
     data: Split
     poisoned: Tensor
+    left_out: Tensor | None = None
+
+
+@runtime_checkable
+class TrainsSurrogate(Protocol):
+    """A thief who trains a network of its own.
+
+    Attributes:
+        surrogate: Its architecture; None for the target's.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def surrogate(self) -> str | None:
+        """Architecture of the surrogate; the target's own if not given."""
+        ...
+
+
+@runtime_checkable
+class LearnsLabels(TrainsSurrogate, Protocol):
+    """A thief whose surrogate can also learn from true labels, without a query.
+
+    That is what its queries have to beat. Both surrogates come from the same lines of code, so that
+    nothing but what they learn from differs.
+    """
+
+    def unasked(self, data: AttackerData, *, seed: int) -> nn.Module:
+        """The surrogate of the same settings and seed, from all that the thief holds with labels.
+
+        Args:
+            data: ``aux`` is what it holds.
+            seed: That of `Attack.run`.
+        """
+        ...
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from typing import ClassVar
 from torch import nn
 from torch.nn.utils import prune
 
+from harness.attacks import convergence
 from harness.attacks.protocol import AttackerData
 from harness.seeds import derive
 from harness.target import BlackBox
@@ -75,6 +76,7 @@ class Pruning:
         prune.global_unstructured(pruned, prune.L1Unstructured, amount=self.share)
         if self.epochs:
             fit(stolen, data.aux, self._recipe(self.epochs), seed=derive("pruning", seed))
+            convergence.classifies(data, "the stolen model", stolen, data.aux.x, data.aux.y)
         for module, name in pruned:
             prune.remove(module, name)
         return stolen.eval()

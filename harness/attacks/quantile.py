@@ -16,7 +16,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import surrogate
+from harness.attacks import convergence, surrogate
 from harness.attacks.attack_network import affordable, answers
 from harness.attacks.knowledge import Candidates
 from harness.datasets import Dataset
@@ -85,6 +85,21 @@ class Quantile:
         surrogate.check(self.network, dataset)
         return self
 
+    def check_questions(
+        self, *, numbers: int, candidates: int, budget: int | None, shadows: int
+    ) -> None:
+        """Refuse a budget that leaves less than two answers to learn from.
+
+        Raises:
+            ZooError: It is so.
+        """
+        if budget is not None and budget < candidates + 2:
+            raise ZooError(
+                f"quantile learns from the target's answers to examples of the attacker, but after "
+                f"{candidates} candidates the query budget of {budget} leaves "
+                f"{max(0, budget - candidates)}. Raise --queries."
+            )
+
     def run(self, target: BlackBox, data: Candidates, *, seed: int) -> Tensor:
         """How far above the forecast each candidate is, (n,).
 
@@ -93,13 +108,13 @@ class Quantile:
         """
         assert data.aux is not None
         assert data.points is not None
+        self.check_questions(
+            numbers=data.points.x[0].numel(),
+            candidates=len(data.points),
+            budget=target.budget,
+            shadows=len(data.shadows),
+        )
         known = data.aux.take(affordable(target, data, seed=seed))
-        if len(known) < 2:
-            raise ZooError(
-                f"quantile learns from the target's answers to examples of the attacker, but after "
-                f"{len(data.points)} candidates the query budget of {target.budget} leaves "
-                f"{len(known)}. Raise --queries."
-            )
         found = lead(target.scores(known.x), known.y)
         # The forecaster works on a scale on which the attacker's examples have mean 0 and
         # deviation 1; the order of the candidates does not depend on it.
@@ -122,10 +137,20 @@ class Quantile:
             seed=derive("quantile", seed),
             loss=losses,
         )
+        self._check(data, _own(answers(network, known.x), known.y, outputs), goal[:, 1])
         points = data.points
         forecast = _own(answers(network, points.x), points.y, outputs)
         above = (lead(target.scores(points.x), points.y) - mean) / spread - forecast[:, 0]
         return above if self.level is not None else above / forecast[:, 1].exp()
+
+    def _check(self, data: Candidates, forecast: Tensor, value: Tensor) -> None:
+        """Compare the forecasts (n, outputs) of what was learned from with the best constant."""
+        what = "the forecaster"
+        if self.level is None:
+            return convergence.fits(data, what, forecast[:, :1], value[:, None])
+        loss, same = pinball(self.level), value.quantile(self.level).expand(len(value), 1)
+        error, constant = (loss(found, value).mean().item() for found in (forecast, same))
+        convergence.check(data, what, error, constant)
 
 
 def lead(scores: Tensor, y: Tensor) -> Tensor:

@@ -58,6 +58,20 @@ class RMIA:
         if not 0 <= self.a <= 1:
             raise ZooError(f"rmia wants a between 0 and 1, found {self.a}.")
 
+    def check_questions(
+        self, *, numbers: int, candidates: int, budget: int | None, shadows: int
+    ) -> None:
+        """Refuse a budget that leaves nothing of the population.
+
+        Raises:
+            ZooError: It is so.
+        """
+        if budget is not None and budget <= candidates:
+            raise ZooError(
+                f"rmia compares candidates with other examples, but the query budget of {budget} "
+                f"only suffices for {candidates} candidates. Raise --queries."
+            )
+
     def run(self, target: BlackBox, data: Candidates, *, seed: int) -> Tensor:
         """The share of the population that each candidate dominates, (n,) float64 in [0, 1].
 
@@ -71,12 +85,13 @@ class RMIA:
         """
         assert data.points is not None
         assert data.aux is not None
+        self.check_questions(
+            numbers=data.points.x[0].numel(),
+            candidates=len(data.points),
+            budget=target.budget,
+            shadows=len(data.shadows),
+        )
         rows = affordable(target, data, seed=seed)
-        if not len(rows):
-            raise ZooError(
-                f"rmia compares candidates with other examples, but the query budget of "
-                f"{target.budget} only suffices for {len(data.points)} candidates. Raise --queries."
-            )
         candidates = self._ratio(target, data, data.points, None)
         population = self._ratio(target, data, data.aux.take(rows), rows)
         ordered = (self.gamma * population).sort().values

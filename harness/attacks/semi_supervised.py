@@ -22,11 +22,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks import surrogate
+from harness.attacks import convergence, surrogate
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
 from harness.images import moved
-from harness.seeds import derive, generator, seeded
+from harness.seeds import derive, seeded
 from harness.target import BlackBox
 from harness.training import make_optimizer
 from harness.types import Access, Aux, Risk, Split
@@ -115,22 +115,24 @@ class SemiSupervised:
         assert data.aux is not None
         x = data.aux.x
         n = target.budget or max(1, round(self.share * len(x)))
-        order = torch.randperm(len(x), generator=generator("queries", seed)).to(x.device)
-        asked, rest = x[order[:n]], x[order[n:]]
-        answers = surrogate.probabilities(surrogate.ask(target, asked), data.num_classes)
-        copy = surrogate.build(self.surrogate, data, seed).to(x.device)
-        # If every input was asked, the answered ones stand in for the others.
-        return self._fit(copy, data.aux, asked, answers, rest if len(rest) else asked, seed)
+        chosen = torch.zeros(len(x), dtype=torch.bool)
+        chosen[surrogate.choice(len(x), n, seed)] = True
+        asked, rest = x[chosen.to(x.device)], x[~chosen.to(x.device)]
+        return self._learn(Split(asked, surrogate.ask(target, asked)), rest, data, seed)
 
-    def _fit(
-        self,
-        model: nn.Module,
-        pool: Split,
-        asked: Tensor,
-        answers: Tensor,
-        rest: Tensor,
-        seed: int,
-    ) -> nn.Module:
+    def unasked(self, data: AttackerData, *, seed: int) -> nn.Module:
+        """The same surrogate if it learns the true labels of all the attacker's inputs instead."""
+        assert data.aux is not None
+        return self._learn(data.aux, data.aux.x[:0], data, seed)
+
+    def _learn(self, taught: Split, rest: Tensor, data: AttackerData, seed: int) -> nn.Module:
+        """The surrogate, from inputs with an answer or a label and the ``rest`` without."""
+        pool, asked = data.aux, taught.x
+        assert pool is not None
+        answers = surrogate.probabilities(taught.y, data.num_classes)
+        model = surrogate.build(self.surrogate, data, seed).to(asked.device)
+        if not len(rest):  # what is known stands in for what is not
+            rest = asked
         optimizer = make_optimizer(list(model.parameters()), self.recipe)
         rng = np.random.default_rng(derive("mixmatch", seed))
         size = self.batch_size
@@ -153,7 +155,8 @@ class SemiSupervised:
                 optimizer.zero_grad()
                 (loss + self.weight * (step / steps) * loss_unknown).backward()
                 optimizer.step()
-        return model.eval()
+        convergence.classifies(data, "the surrogate", model.eval(), asked, answers)
+        return model
 
     def _augmented(self, x: Tensor, pool: Split, rng: np.random.Generator) -> Tensor:
         """Images that are shifted, or rows that are corrupted by those of ``pool``."""

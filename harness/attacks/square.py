@@ -35,8 +35,11 @@ Start = Callable[[Tensor, float, torch.Generator], Tensor]
 Move = Callable[[Tensor, Tensor, float, float, torch.Generator], Tensor]
 """The best so far, the inputs, a radius, a share of the features and a stream to what to try."""
 
-Answers = Callable[[Tensor], Tensor]
-"""Inputs to logits, or to anything that ranks and spaces the classes like them."""
+Answers = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Inputs to logits, or to anything that ranks and spaces the classes like them, and to decisions.
+
+Of an attacker with the weights the logits may be those behind a guard, the decisions are its own.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,8 @@ class Square(WithinBall):
     ) -> Tensor:
         assert self.epsilon is not None, "resolve() first"
         out = points.x.clone()
-        _, broken = _margin(answers(points.x), points.y)
+        _, decision = answers(points.x)
+        broken = decision != points.y
         row = (~broken).nonzero().squeeze(1)
         if not len(row):
             return out
@@ -107,7 +111,8 @@ class Square(WithinBall):
         margin = torch.full_like(y, torch.inf, dtype=origin.dtype)
         new = best
         for asked in range(1, queries):
-            found, broken = _margin(answers(new), y)
+            logits, decision = answers(new)
+            found, broken = _margin(logits, y), decision != y
             better = (found < margin) | broken
             best = torch.where(perturbation.per_example(better, new), new, best)
             margin = torch.where(better, found, margin)
@@ -127,16 +132,25 @@ class Square(WithinBall):
 def _answers(target: BlackBox) -> Answers:
     if target.access.grants(Access.WEIGHTS):
         model = target.model
-        return torch.no_grad()(lambda x: model(x))
-    # Logarithms of probabilities are logits up to a shift, as far as the probabilities are told.
-    return lambda x: target.scores(x).clamp_min(torch.finfo(x.dtype).tiny).log()
+
+        def own(x: Tensor) -> tuple[Tensor, Tensor]:
+            logits = perturbation.followed(model, x)
+            return logits, perturbation.decided(model, x, logits)
+
+        return own
+
+    def told(x: Tensor) -> tuple[Tensor, Tensor]:
+        scores = target.scores(x)
+        # Logarithms of probabilities are logits up to a shift, as far as they are told.
+        return scores.clamp_min(torch.finfo(x.dtype).tiny).log(), scores.argmax(1)
+
+    return told
 
 
-def _margin(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """By how much the true class leads (n,), and whether it does not win (n,) bool."""
+def _margin(logits: Tensor, y: Tensor) -> Tensor:
+    """By how much the true class leads (n,)."""
     own = logits.gather(1, y[:, None]).squeeze(1)
-    other = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-    return own - other, logits.argmax(1) != y
+    return own - logits.scatter(1, y[:, None], -torch.inf).amax(1)
 
 
 def _moves(points: Split, norm: perturbation.Norm) -> tuple[Start, Move]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
-from harness.seeds import seeded
+from harness.seeds import generator, seeded
 from harness.target import BlackBox
 from harness.types import Access, Split
 from zoo import nets
@@ -52,6 +52,16 @@ def build(architecture: str | None, data: AttackerData, seed: int) -> nn.Module:
     """A fresh surrogate on the CPU, of the target's architecture if none is given."""
     with seeded("surrogate", seed):
         return nets.build(architecture or data.architecture, data.input_shape, data.num_classes)
+
+
+def choice(n: int, budget: int | None, seed: int) -> Tensor:
+    """Which of ``n`` inputs are asked about: a random ``budget`` of them in their order, or all.
+
+    In their order, so that who asks about all of them learns from the same batches as who learns
+    from their labels.
+    """
+    order = torch.randperm(n, generator=generator("queries", seed))
+    return order[:budget].sort().values
 
 
 def ask(target: BlackBox, x: Tensor) -> Tensor:

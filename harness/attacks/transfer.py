@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import perturbation, rows, surrogate
+from harness.attacks import convergence, perturbation, rows, surrogate
 from harness.attacks.fgsm import FGSM
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
@@ -36,7 +36,8 @@ class Transfer:
     goes, also after the surrogate is wrong.
 
     Attributes:
-        source: Name of the catalog's model to craft on; a surrogate is trained if not given.
+        source: Name of the catalog's model to craft on; a surrogate is trained if not given. The
+            target itself is refused, and examples that it was trained on are not attacked.
         surrogate: Architecture of the trained surrogate; the target's own if not given.
         method: ``fgsm``, one step, or ``pgd``.
         epsilon: Radius in units of the pixel range; the dataset's customary one if not given.
@@ -109,8 +110,10 @@ class Transfer:
                 "transfer wants data to train a surrogate on, but the attacker holds none. Choose "
                 "other data with --aux, or a model of the catalog with transfer.source."
             )
-        model = surrogate.build(self.surrogate, data, seed).to(device)
-        return fit(model, data.aux.to(device), self.recipe, seed=derive("surrogate", seed))
+        model, own = surrogate.build(self.surrogate, data, seed).to(device), data.aux.to(device)
+        fit(model, own, self.recipe, seed=derive("surrogate", seed))
+        convergence.classifies(data, "the surrogate", model, own.x, own.y)
+        return model
 
     def _climb(self, own: BlackBox, data: AttackerData, seed: int) -> Tensor:
         assert self.epsilon is not None, "resolve() first"

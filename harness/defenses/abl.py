@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.defenses.protocol import LEFT_OUT
 from harness.features import evaluating
 from harness.seeds import derive
 from harness.training import fit
@@ -34,7 +35,8 @@ class ABL:
 
     The paper unlearns by ascending the cross-entropy ``-log p``, whose gradient vanishes where the
     model is certain and which has no bound. Here ``-log(1 - p)`` is descended instead: the same
-    direction, but it starts at once and ends when the label is unlearned.
+    direction, but it starts at once and ends when the label is unlearned. The model is fitted away
+    from the examples that are set aside, so they are none that it was trained to know.
 
     Attributes:
         gamma: Loss that the first phase holds the examples at.
@@ -101,23 +103,18 @@ class ABL:
             inputs: Another defense's change to the inputs of each step.
         """
         first, last = self._phases(recipe)
-
-        def ascent(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
-            losses = F.cross_entropy(model(batch.x), batch.y, reduction="none")
-            return (losses.detach() - self.gamma).sign() * losses
-
-        def phase(name: str, rows: Split, changed: Recipe, **hooks: Any) -> None:
-            fit(model, rows, changed, seed=derive("abl", name, seed), inputs=inputs, **hooks)
-
-        phase("isolation", data, replace(recipe, epochs=first), loss=ascent)
-        order = _losses(model, data).argsort(stable=True)
-        count = max(1, round(self.isolated * len(data)))
-        aside, rest = data.take(order[:count]), data.take(order[count:])
+        out = self.spared(model, data, recipe, seed=seed, inputs=inputs)
+        count = int(out.sum())
+        aside, rest = data.take(out), data.take(~out)
         if len(rest.y.unique()) < len(data.y.unique()):
             raise NotApplicableError(
                 f"abl sets aside every example of some class ({count} of {len(data)}). Lower its "
                 f"isolated share."
             )
+
+        def phase(name: str, rows: Split, changed: Recipe, **hooks: Any) -> None:
+            fit(model, rows, changed, seed=derive("abl", name, seed), inputs=inputs, **hooks)
+
         phase("training", rest, replace(recipe, epochs=recipe.epochs - first - last))
 
         def unlearn(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
@@ -129,7 +126,36 @@ class ABL:
 
         changed = replace(recipe, epochs=last, lr=self.unlearning_lr * recipe.lr)
         phase("unlearning", rest, changed, loss=unlearn)
-        return {"isolated": count}
+        return {"isolated": count, LEFT_OUT: out.nonzero().flatten().tolist()}
+
+    def spared(
+        self,
+        model: nn.Module,
+        data: Split,
+        recipe: Recipe,
+        *,
+        seed: int,
+        inputs: InputsOf | None = None,
+    ) -> Tensor:
+        """Which of ``data`` are set aside, (n,) bool; ``model`` is left after the first phase."""
+        first, _ = self._phases(recipe)
+
+        def ascent(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
+            losses = F.cross_entropy(model(batch.x), batch.y, reduction="none")
+            return (losses.detach() - self.gamma).sign() * losses
+
+        fit(
+            model,
+            data,
+            replace(recipe, epochs=first),
+            seed=derive("abl", "isolation", seed),
+            inputs=inputs,
+            loss=ascent,
+        )
+        aside = torch.zeros_like(data.y, dtype=torch.bool)
+        count = max(1, round(self.isolated * len(data)))
+        aside[_losses(model, data).argsort(stable=True)[:count]] = True
+        return aside
 
 
 def certainty(logits: Tensor, y: Tensor) -> Tensor:

@@ -49,7 +49,9 @@ class AdversarialTraining:
     def resolve(self, dataset: Dataset) -> Self:
         """Fill in the dataset's customary radius and the step that goes with it."""
         epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
-        step_size = 2.5 * epsilon / self.steps if self.step_size is None else self.step_size
+        step_size = perturbation.step_length(
+            self.name, self.step_size, epsilon, 2.5 * epsilon / self.steps
+        )
         return replace(self, epsilon=epsilon, step_size=step_size)
 
     def inputs(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:

@@ -48,6 +48,7 @@ class ANP:
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.MODEL})
     reference: ClassVar[str] = "Wu and Wang (2021), https://arxiv.org/abs/2110.14430"
+    fits_trusted: ClassVar[bool] = True
 
     perturbation: float = 0.4
     trade_off: float = 0.2

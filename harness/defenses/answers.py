@@ -51,6 +51,15 @@ class Rewritten(nn.Module):
         return to_logits(scores.scatter(1, decided, own))
 
 
+class Redecides(nn.Module):
+    """A guard whose decisions are not those of what it shows to whoever differentiates.
+
+    Votes, thresholds and draws have no gradient to follow, so such a guard shows a stand-in. An
+    attack may follow that, but what it has reached is told by the answers alone: it has to ask.
+    Every guard that heeds `differentiates` and may change a decision is one of these.
+    """
+
+
 def differentiates(x: Tensor) -> bool:
     """Whether the caller takes the gradient of the answer by ``x``."""
     return torch.is_grad_enabled() and x.requires_grad

@@ -47,9 +47,8 @@ class DFR(OfAttribute):
     examples, which the network was not fitted to, are standardised, and the new layer is the mean
     of logistic regressions with an L1 penalty, each on as many examples of every group and label as
     the rarest has. The strength of the penalty is the one whose worst accuracy of a group and label
-    is best on one half of the held-out examples after fitting to the other. The held-out examples
-    are in the owner's training data, so the membership game counts them as members; it is the last
-    layer that is fitted to them.
+    is best on one half of the held-out examples after fitting to the other. As the last layer is
+    fitted to the held-out examples, they too are what the model was trained on.
 
     Attributes:
         attribute: The sensitive attribute, or several crossed, such as ``sex+race``; the dataset's

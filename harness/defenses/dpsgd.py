@@ -202,6 +202,11 @@ class DPSGD:
             model = ModuleValidator.fix(model)
         if layers:
             notes["batch_norm"] = {name: _named(model.get_submodule(name)) for name in layers}
+            notes["flags"] = [
+                f"dpsgd replaces {len(layers)} layers of batch normalisation "
+                f"({_named(model.get_submodule(layers[0]))}), which the model without it keeps: "
+                f"the effect is that of both"
+            ]
         _refuse_unfit(model)
         return model, notes
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.defenses.protocol import LEFT_OUT
 from harness.features import evaluating
 from harness.seeds import generator
 from harness.training import fit
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
 class EarlyStopping:
     """Hold out some training examples and keep the epoch that answers them best.
 
-    The measure is the mean cross-entropy of the held-out examples as they are. They are in the
-    owner's training data, so the membership game counts them as members, though the model was not
-    fitted to them.
+    The measure is the mean cross-entropy of the held-out examples as they are. The model is not
+    fitted to them, so whoever asks what it was trained on is not told of them.
 
     Attributes:
         held_out: Share of the training data that is held out.
@@ -86,11 +86,8 @@ class EarlyStopping:
             inputs: Another defense's change to the inputs of each step.
             loss: Another defense's loss of each example.
         """
-        order = torch.randperm(len(data), generator=generator(self.name, seed))
-        held, used = (
-            data.take(rows.to(data.x.device))
-            for rows in order.tensor_split([round(self.held_out * len(data))])
-        )
+        parts = self._parts(len(data), seed)
+        held, used = (data.take(rows.to(data.x.device)) for rows in parts)
         best, kept, lowest, last = {}, 0, math.inf, 0
 
         def watch(epoch: int) -> bool:
@@ -109,7 +106,27 @@ class EarlyStopping:
             "epochs_tried": last,
             "held_out": len(held),
             "held_out_loss": lowest if math.isfinite(lowest) else None,
+            LEFT_OUT: sorted(parts[0].tolist()),
         }
+
+    def spared(
+        self,
+        model: nn.Module,
+        data: Split,
+        recipe: Recipe,
+        *,
+        seed: int,
+        inputs: InputsOf | None = None,
+    ) -> Tensor:
+        """Which of ``data`` would be held out, (n,) bool: a random share."""
+        held, _ = self._parts(len(data), seed)
+        return torch.zeros(len(data), dtype=torch.bool).index_fill(0, held, True)
+
+    def _parts(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Which of ``n`` examples are held out and which are not, int64."""
+        order = torch.randperm(n, generator=generator(self.name, seed))
+        count = round(self.held_out * n)
+        return order[:count], order[count:]
 
 
 @torch.no_grad()

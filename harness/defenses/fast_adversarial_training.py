@@ -45,7 +45,7 @@ class FastAdversarial:
     def resolve(self, dataset: Dataset) -> Self:
         """Fill in the dataset's customary radius and the step that goes with it."""
         epsilon = perturbation.radius(self.name, self.epsilon, "linf", dataset)
-        step_size = 1.25 * epsilon if self.step_size is None else self.step_size
+        step_size = perturbation.step_length(self.name, self.step_size, epsilon, 1.25 * epsilon)
         return replace(self, epsilon=epsilon, step_size=step_size)
 
     def inputs(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:

@@ -46,6 +46,7 @@ class FinePruning:
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.MODEL})
     reference: ClassVar[str] = "Liu et al. (2018), https://arxiv.org/abs/1805.12185"
     edits_one_network: ClassVar[bool] = True
+    fits_trusted: ClassVar[bool] = True
 
     max_drop: float = 0.04
     steps: int = 200

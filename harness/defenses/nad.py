@@ -47,6 +47,7 @@ class NAD:
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.MODEL})
     reference: ClassVar[str] = "Li et al. (2021), https://arxiv.org/abs/2101.05930"
     edits_one_network: ClassVar[bool] = True
+    fits_trusted: ClassVar[bool] = True
 
     beta: float = 100.0
     steps: int = 200

@@ -42,7 +42,8 @@ class Cleaned:
     """Training data after a defense.
 
     Attributes:
-        data: What to train on instead.
+        data: What to train on instead: what is left of the examples given, in their order, and
+            behind it any that were added.
         removed: (n,) bool, which of the examples given it left out; None if it was not to judge
             them, as when it only adds some.
         held_out: (n,) bool, which it keeps for later; None for none.
@@ -67,6 +68,8 @@ class Cleans(Protocol):
 @runtime_checkable
 class HoldsOut(Cleans, Protocol):
     """Keeps examples for later that the training is not to see.
+
+    One that edits the model too is held to fit it to them by that.
 
     Attributes:
         holds_out: True; it comes before whatever else acts on the data, so that it can tell later
@@ -193,6 +196,9 @@ class Fits(Protocol):
     ) -> dict[str, Any]:
         """Train ``model`` in place and return the evidence; the model is a plain one afterwards.
 
+        A loop that does not fit it to all of ``data`` is one that `Spares`, and says in `LEFT_OUT`
+        of the evidence which it left out.
+
         Args:
             model: On the device of ``data``.
             data: The training data.
@@ -201,6 +207,33 @@ class Fits(Protocol):
             inputs: Another defense's change to the inputs of each step.
 
         One that acts on the schedule or the gradients takes another defense's ``loss`` as well.
+        """
+        ...
+
+
+LEFT_OUT = "not_fitted_to"
+"""Of the evidence of `Fits.fit`: positions of the examples that the model was not fitted to."""
+
+
+@runtime_checkable
+class Spares(Fits, Protocol):
+    """Replaces the training loop by one that is not fitted to all examples."""
+
+    def spared(
+        self,
+        model: nn.Module,
+        data: Split,
+        recipe: Recipe,
+        *,
+        seed: int,
+        inputs: InputsOf | None = None,
+    ) -> Tensor:
+        """Which of ``data`` (n,) bool a training would leave out; the arguments are `Fits.fit`'s.
+
+        ``model`` may be changed.
+
+        Raises:
+            NotApplicableError: It cannot be said.
         """
         ...
 
@@ -245,6 +278,17 @@ class Edits(Protocol):
 
 
 @runtime_checkable
+class FitsTrusted(Edits, Protocol):
+    """Fits the trained model to the examples that the owner has checked.
+
+    Attributes:
+        fits_trusted: True; whatever was left out before, these the model was trained on.
+    """
+
+    fits_trusted: ClassVar[bool]
+
+
+@runtime_checkable
 class EditsOneNetwork(Edits, Protocol):
     """Changes layers that only a single network has.
 
@@ -271,7 +315,11 @@ class Guards(Protocol):
     """Acts on the answers."""
 
     def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
-        """A model whose answers are what the attacker may see."""
+        """A model whose answers are what the attacker may see.
+
+        One that changes decisions, and gives another answer to whoever differentiates it, is a
+        `harness.defenses.answers.Redecides`.
+        """
         ...
 
 

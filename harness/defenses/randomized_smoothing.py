@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from harness.attacks import rows
 from harness.datasets import Dataset
-from harness.defenses.answers import differentiates, noise, to_logits
+from harness.defenses.answers import Redecides, differentiates, noise, to_logits
 from harness.defenses.gaussian_noise import check_sigma, customary_sigma
 from harness.seeds import generator
 from harness.types import Column, Part, Risk
@@ -136,7 +136,7 @@ class RandomizedSmoothing:
         return torch.stack(counts).sum(0)
 
 
-class Smoothed(nn.Module):
+class Smoothed(Redecides):
     """The votes of noisy copies, as logits whose softmax are the classes' shares."""
 
     def __init__(

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.defenses.answers import differentiates, secret, to_logits, uniform
+from harness.defenses.answers import Redecides, differentiates, secret, to_logits, uniform
 from harness.defenses.of_attribute import OfAttribute, need_two_classes
 from harness.defenses.stated import groups_in, stating
 from harness.features import evaluating
@@ -50,7 +50,8 @@ class ThresholdOptimizer(OfAttribute):
 
     It is made from the training data as they are: beside dpsgd, the guarantee is that of the
     weights, not of the answers. Whoever differentiates the answer by the input gets the model's own
-    scores, as an attacker would who has the weights.
+    scores, as an attacker would who has the weights; whether an attack has succeeded is for the
+    decisions to tell.
 
     Attributes:
         attribute: The sensitive attribute, or several crossed, such as ``sex+race``; the dataset's
@@ -113,7 +114,7 @@ class ThresholdOptimizer(OfAttribute):
         return Decided(model, columns, rules.to(data.x.device), secret(self.name, shop))
 
 
-class Decided(nn.Module):
+class Decided(Redecides):
     """A model whose decisions are made by rules of groups. It is certain of all of them."""
 
     def __init__(self, model: nn.Module, columns: Sequence[Column], rules: Rules, key: str) -> None:

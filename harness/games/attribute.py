@@ -1,19 +1,24 @@
 """Attribute inference: say of each record which value a sensitive attribute has.
 
-The records in question are not the target's training data, so what is found out is what the target
-gives away of anybody. Records whose attribute nobody knows are left out: they could not be judged.
+What is found out of records that the target was not trained on is what it gives away of anybody.
+What is found out of its training data besides, it remembers of them. Neither counts what the
+attacker knows without the model: the same attack with all that it is handed, but for what the
+target shows. Records whose attribute nobody knows are left out: they could not be judged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
-from harness.attacks.records import InfersAttribute, Records
+from harness.attacks.records import InfersAttribute, Records, granted
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.games.holdings import pool_index
-from harness.metrics.attribute import attribute
+from harness.metrics.attribute import attribute, memorised
+from harness.seeds import generator
 from harness.types import UNKNOWN, Attribute, NotApplicableError
 from zoo.errors import ZooError
 
@@ -21,6 +26,12 @@ from zoo.errors import ZooError
 def _known(z: Attribute, index: Tensor) -> Tensor:
     """Those of the rows at ``index`` whose attribute is known."""
     return index[z.values[index] != UNKNOWN]
+
+
+def _members(z: Attribute, trained_on: Tensor, held: Tensor) -> Tensor:
+    """Those of the rows ``trained_on`` that are asked about: the attacker's own it knows."""
+    rows = _known(z, trained_on)
+    return rows[~torch.isin(rows, held)]
 
 
 def check(attack: InfersAttribute, setting: Setting) -> None:
@@ -47,18 +58,20 @@ def check(attack: InfersAttribute, setting: Setting) -> None:
             f"All records in question of {dataset.name} have the same {attack.attribute}: there is "
             f"nothing to infer."
         )
-    held = len(_known(z, pool_index(setting.quarters, threat)))
+    own = _known(z, pool_index(setting.quarters, threat))
+    held = len(own)
     if not held or held < (attack.samples or 0):
         raise ZooError(
             f"The attacker wants {attack.samples or 'some'} records with a known "
             f"{attack.attribute}, but its {threat.aux} data holds {held}. Lower samples, or choose "
             f"other data with --aux."
         )
-    asked = len(truth) + (attack.samples or held)
+    questions = len(truth) + len(_members(z, setting.quarters.target_train, own))
+    asked = questions + (attack.samples or held)
     if threat.queries is not None and threat.queries < asked:
         raise ZooError(
-            f"The query budget is {threat.queries}, but attribute inference asks for {len(truth)} "
-            f"records in question and {asked - len(truth)} of the attacker's own. Raise --queries, "
+            f"The query budget is {threat.queries}, but attribute inference asks for {questions} "
+            f"records in question and {asked - questions} of the attacker's own. Raise --queries, "
             f"or lower samples."
         )
 
@@ -69,39 +82,71 @@ def needs(attack: InfersAttribute, setting: Setting) -> Mapping[str, tuple[Wante
 
 
 def play(attack: InfersAttribute, table: Table) -> Outcome:
-    """Hand out records with and without their attribute, and judge the latter beside imputation."""
+    """Hand out records of both kinds without their attribute, and judge beside imputation.
+
+    The metrics are over records that the target was not trained on; of those that it was there are
+    ``member_auc``, ``member_imputation_auc`` and ``member_advantage``. ``memorised_advantage``
+    compares the two, where of the others only those count that the defenses would have kept.
+    """
     z = table.dataset.attribute(attack.attribute)
     held = _known(z, pool_index(table.quarters, table.threat))
-    asked = _known(z, table.quarters.target_test)
-    target = table.bare_target()
-    known = table.attacker(points=table.hold(asked), aux=table.hold(held))
-    data = Records(**vars(known), aux_z=z.values[held].to(table.device), num_values=len(z.names))
-    found = {
+    others = _known(z, table.quarters.target_test)
+    members = _members(z, table.trained_on, held)
+    asked = torch.cat([others, members])
+    order = torch.randperm(len(asked), generator=generator("records in question", table.seed))
+    asked, member = asked[order], (torch.arange(len(asked)) >= len(others))[order].numpy()
+    target, points = table.bare_target(), table.hold(asked)
+    everything = Records(
+        **vars(table.attacker(points=points, aux=table.hold(held))),
+        seen=attack.see(target, points.x),
+        aux_z=z.values[held].to(table.device),
+        num_values=len(z.names),
+    )
+    data = replace(everything, points=granted(points, attack.knows))
+    given = {
         "score": attack.run(target, data, seed=table.seed),
         "imputation": attack.impute(data, knows=attack.knows, seed=table.seed),
     }
-    found["features_imputation"] = (
-        found["imputation"]
+    given["features_imputation"] = (
+        given["imputation"]
         if attack.knows == "features"
-        else attack.impute(data, knows="features", seed=table.seed)
+        else attack.impute(everything, knows="features", seed=table.seed)
     )
     truth = z.values[asked].numpy()
-    scores, imputed, from_features = (given.cpu().numpy() for given in found.values())
-    metrics = attribute(scores, imputed, from_features, truth)
+    found = {name: each.cpu().numpy() for name, each in given.items()}
+    scores, imputed, from_features = found.values()
+    counterparts = table.counterparts
+    kept = table.quarters.target_test if counterparts is None else counterparts
+    counted = member | torch.isin(asked, kept).numpy()
+    notes = {}
+    if counterparts is None:
+        notes["members_matched"] = False
+    elif not counted.all() or len(table.trained_on) < len(table.quarters.target_train):
+        notes["members_matched"] = True
     return Outcome(
-        metrics={**metrics, "queries": float(target.queries)},
+        metrics={
+            **attribute(scores[~member], imputed[~member], from_features[~member], truth[~member]),
+            **memorised(scores, imputed, truth, member, counted),
+            "queries": float(target.queries),
+        },
         samples={
             "index": asked.numpy(),
+            "member": member,
+            "counted": counted,
             "z": truth,
             **{
-                f"{name}_{value}": column.cpu().numpy()
-                for name, given in found.items()
-                for value, column in enumerate(given.T)
+                f"{name}_{value}": column
+                for name, each in found.items()
+                for value, column in enumerate(each.T)
             },
         },
         notes={
-            "records": len(truth),
+            "records": len(others),
+            "members": len(members),
             "held": attack.samples or len(held),
-            "values": {name: int((truth == value).sum()) for value, name in enumerate(z.names)},
+            "values": {
+                name: int((truth[~member] == value).sum()) for value, name in enumerate(z.names)
+            },
+            **notes,
         },
     )

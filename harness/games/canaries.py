@@ -1,16 +1,25 @@
-"""The membership game with canaries: say of each planted example whether it was trained on."""
+"""The membership game with canaries: say of each planted example whether it was trained on.
+
+Defenses may leave out canaries. Which of the canaries that were not planted they would have left
+out shows when all coins fall the other way and the defenses are given what is planted then. What an
+audit proves holds of the training as a whole, and only for all canaries: leaving some out by what
+was found in the data may itself give them away.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import torch
+from torch import Tensor
 
 from harness.attacks.knowledge import Canaries, PlantsCanaries
 from harness.datasets import Dataset, Quarters
+from harness.games.counted import judged
 from harness.games.game import Outcome, Setting, Table
 from harness.metrics.audit import audit
-from harness.metrics.membership import membership
-from harness.roc_picture import log_roc
-from harness.types import NotApplicableError, Regime
+from harness.types import NotApplicableError, Regime, Split
 from harness.workshop import trusted_index
 from zoo.errors import ZooError
 
@@ -43,13 +52,16 @@ def play(attack: PlantsCanaries, table: Table) -> Outcome:
     points = planted.points.to(table.device)
     scores = attack.run(target, table.attacker(points=points), seed=table.seed)
     values = np.asarray(scores.double().cpu())
-    member = planted.included.numpy()
+    member = planted.included.cpu().numpy()
+    counted, matched = _counted(attack, table, planted)
     # What other defenses let through is not in the claim.
     claimed = None if table.stack.looks_at_data else table.evidence.get("dp_epsilon")
     delta = attack.dp_delta if claimed is None else table.evidence["dp_delta"]
-    return Outcome(
+    found = judged(values, member, counted, matched)
+    return replace(
+        found,
         metrics={
-            **membership(values, member),
+            **found.metrics,
             **audit(values, member, guessed=attack.guessed, dp_delta=delta),
             "dp_epsilon": claimed,
             "dp_delta": delta,
@@ -57,12 +69,57 @@ def play(attack: PlantsCanaries, table: Table) -> Outcome:
         },
         samples={
             "index": table.quarters.target_train[planted.rows].numpy(),
-            "member": member,
-            "score": values,
+            **found.samples,
         },
-        notes={"canaries": len(member), "trained_on": int(member.sum())},
-        images={"roc": log_roc(values, member)},
+        notes={
+            "canaries": len(member),
+            "trained_on": int((member & counted).sum()),
+            **found.notes,
+        },
     )
+
+
+def _counted(
+    attack: PlantsCanaries, table: Table, planted: Canaries
+) -> tuple[np.ndarray, bool | None]:
+    """Which canaries (m,) bool count, and whether that could be said of those left out."""
+    counted = torch.ones(len(planted.rows), dtype=torch.bool)
+    if table.left_out is None:
+        return counted.numpy(), None
+    included = planted.included.cpu()
+    counted[included] = ~_missing(planted.rows, included, table.left_out)
+    data, trusted = _other_world(planted, table)
+    found = table.would_leave_out(data.to(table.device), trusted)
+    if found is None:
+        return counted.numpy(), False
+    counted[~included] = ~_missing(planted.rows, ~included, found.cpu().nonzero().flatten())
+    return counted.numpy(), None if counted.all() else True
+
+
+def _missing(rows: Tensor, included: Tensor, left_out: Tensor) -> Tensor:
+    """Which of the canaries that are included are at ``left_out`` of the data they are planted in.
+
+    Args:
+        rows: (m,) int64, the examples that the canaries replace.
+        included: (m,) bool, which of them do; what the others replace is not in the data.
+        left_out: (k,) int64, positions in the data.
+    """
+    gone = rows[~included]
+    place = rows[included]
+    place = place - (gone[None, :] < place[:, None]).sum(1)
+    return torch.isin(place, left_out.cpu())
+
+
+def _other_world(planted: Canaries, table: Table) -> tuple[Split, Tensor]:
+    """The training data if all coins had fallen the other way, and where its checked ones are."""
+    data = table.dataset.collected.take(table.quarters.target_train)
+    rows, included = planted.rows, planted.included.cpu()
+    x, y = data.x.clone(), data.y.clone()
+    x[rows], y[rows] = planted.points.x.cpu(), planted.points.y.cpu()
+    kept = torch.ones(len(data), dtype=torch.bool)
+    kept[rows] = ~included
+    trusted = trusted_index(len(data), table.replicate)
+    return replace(data, x=x, y=y).take(kept), trusted - (~kept).cumsum(0)[trusted]
 
 
 def _planted(

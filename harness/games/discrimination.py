@@ -25,10 +25,9 @@ def check(attack: GroupAudit, setting: Setting) -> None:
     and is shown as such; a larger one has to be there.
 
     Raises:
-        NotApplicableError: The dataset has no attributes, all have the same value, or fewer than
-            two groups are large enough.
-        ZooError: The dataset does not have this attribute, the test examples have none of a group,
-            or the budget is too small.
+        NotApplicableError: The dataset has no attributes, all have the same value, fewer than two
+            groups are large enough, or the test examples have none of a group.
+        ZooError: The dataset does not have this attribute, or the budget is too small.
     """
     dataset = setting.dataset
     z = dataset.attribute(attack.attribute)
@@ -43,7 +42,7 @@ def check(attack: GroupAudit, setting: Setting) -> None:
         )
     for name, all_of_it, found in zip(z.names, overall.tolist(), here.tolist(), strict=True):
         if all_of_it >= attack.smallest and not found:
-            raise ZooError(
+            raise NotApplicableError(
                 f"The test examples of {dataset.name} (seed {setting.seed}) have none with "
                 f"{attack.attribute}={name}, of which there are {all_of_it} in all. Choose another "
                 f"attribute, or raise smallest above {all_of_it} to leave out groups of this size."

@@ -57,7 +57,8 @@ def _size(attack: DistributionAttack, setting: Setting, populations: Populations
     """How many examples every model is trained on.
 
     Raises:
-        ZooError: Not so many can be had, or they leave a class empty.
+        NotApplicableError: They leave a class empty.
+        ZooError: Not so many can be had.
     """
     pools = _pools(setting)
     most = populations.largest((pools[VICTIMS], pools[OWN]))
@@ -70,7 +71,7 @@ def _size(attack: DistributionAttack, setting: Setting, populations: Populations
         )
     empty = np.flatnonzero((populations.sizes(size).sum(2) == 0).any(0))
     if len(empty):
-        raise ZooError(
+        raise NotApplicableError(
             f"{size} examples with {populations} at {attack.ratio0:g} and at {attack.ratio1:g} "
             f"leave class {empty[0]} of {setting.dataset.name} empty. Choose ratios nearer to "
             f"{populations.share(slice(None)):.2f}, or another attribute or train_size."
@@ -88,8 +89,9 @@ def check(attack: Any, setting: Setting) -> None:
     """Refuse two worlds that the data cannot give.
 
     Raises:
-        NotApplicableError: Nobody can train victims of a published model as downloaded.
-        ZooError: A ratio leaves a class empty, or there are fewer examples than wanted.
+        NotApplicableError: Nobody can train victims of a published model as downloaded, or a ratio
+            leaves a class empty.
+        ZooError: There are fewer examples than wanted.
     """
     if setting.regime is Regime.PUBLISHED:
         raise NotApplicableError(

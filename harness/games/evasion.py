@@ -5,31 +5,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
+from torch import Tensor, nn
+
 from harness.attacks import rows
 from harness.attacks.perturbation import sizes
 from harness.attacks.protocol import Attack, Evaded
-from harness.defenses.protocol import Certifies
+from harness.defenses.protocol import Certifies, Decides
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.games.holdings import pool_index
 from harness.metrics.robustness import certified, robustness
-from harness.seeds import seeded
+from harness.seeds import derive, seeded
 from harness.target import BlackBox
-from harness.types import Access, Aux
+from harness.types import Access, Aux, NotApplicableError
 from zoo.errors import ZooError
 
 TOLERANCE = 1e-5
 """Rounding that a perturbation may exceed its budget by."""
+
+LUCKY = 0.02
+"""Share of the inputs that may be won by the draws of a guard without a word."""
 
 
 def check(attack: Attack, setting: Setting) -> None:
     """Refuse an attacker whose data are empty, and a budget too small to ask about every example.
 
     Raises:
-        ZooError: The attacker holds nothing to train on, or may hardly ask anything.
+        NotApplicableError: The attacker holds nothing to train on.
+        ZooError: It may hardly ask anything.
     """
     threat, quarters = setting.threat, setting.quarters
     if threat.aux is not Aux.NONE and not len(pool_index(quarters, threat)):
-        raise ZooError(
+        raise NotApplicableError(
             f"The attacker's {threat.aux} data holds no examples: nobody knows what the model was "
             f"trained on, or the dataset is too small. Choose other data with --aux."
         )
@@ -53,10 +60,19 @@ def play(attack: Attack, table: Table) -> Outcome:
     Of a row of a table, the numbers may be moved. The attack's target sees the nearest row with
     whole categories, and what comes back is judged with the categories that it had.
 
+    Behind a guard whose decisions are draws, by the input and a secret, an attack that asks again
+    and again finds inputs that are drawn wrong. They stay wrong, so they count; what is left of
+    the accuracy if the guard has another secret is ``robust_accuracy_redrawn``.
+
+    What the attacker's own model of the catalog was trained on is left out: on those examples it
+    would know more than anybody without them does.
+
     Raises:
+        NotApplicableError: Nothing is left.
         RuntimeError: The attack left the pixel range or its ball: a defect of the attack.
     """
-    points = table.dataset.all.take(table.quarters.target_test)  # attacks take it batch by batch
+    index, left_out = _attacked(table)
+    points = table.dataset.all.take(index)  # attacks take it batch by batch
     aux = table.aux()
     seen = replace(table, model=rows.whole(table.model, points.columns))
     target = seen.target()
@@ -72,7 +88,16 @@ def play(attack: Attack, table: Table) -> Outcome:
     within = 0 <= perturbed.min() <= perturbed.max() <= 1
     if not (within and size.max() <= epsilon + TOLERANCE):
         raise RuntimeError(f"{attack.name} left its budget: size {size.max():.6f}")
-    metrics: dict[str, float | None] = {**robustness(clean, after, points.y, delta)}
+    numbers = robustness(clean, after, points.y, delta)
+    metrics: dict[str, float | None] = {**numbers}
+    if any(isinstance(defense, Decides) for defense in table.stack.defenses):
+        # Every moved input is one more draw of a guard that draws, so some are won by luck alone.
+        with seeded("answers", table.seed):
+            anew = BlackBox(_redrawn(table), Access.LABELS).labels(perturbed)
+        redrawn = robustness(clean, anew, points.y, delta)["robust_accuracy"]
+        metrics["robust_accuracy_redrawn"] = redrawn
+        if (lucky := redrawn - numbers["robust_accuracy"]) > LUCKY:
+            flags = [*flags, f"random guard: {lucky:.0%} of the inputs are right in another draw"]
     for defense in table.stack.defenses:
         if isinstance(defense, Certifies):
             label, radius = defense.certify(table.unguarded, points.x, table.shop, seed=table.seed)
@@ -80,11 +105,34 @@ def play(attack: Attack, table: Table) -> Outcome:
     return Outcome(
         metrics=metrics,
         samples={
-            "index": table.quarters.target_test.numpy(),
+            "index": index.numpy(),
             "label": points.y.cpu().numpy(),
             "clean": clean.cpu().numpy(),
             "perturbed": after.cpu().numpy(),
             "size": size.cpu().numpy(),
         },
-        notes={"n": len(points), "queries": target.queries, "flags": list(flags)},
-    )
+        notes={
+            "n": len(points), "queries": target.queries, "flags": list(flags),
+            **({"left_out": left_out} if table.source_rows is not None else {}),
+        },
+    )  # fmt: skip
+
+
+def _attacked(table: Table) -> tuple[Tensor, int]:
+    """Which test examples are attacked, and how many are not, as the source was trained on them."""
+    index = table.quarters.target_test
+    if table.source_rows is None:
+        return index, 0
+    fresh = index[~torch.isin(index, table.source_rows)]
+    if not len(fresh):
+        raise NotApplicableError(
+            f"The attacker's model was trained on all {len(index)} examples that are to be "
+            f"attacked. Choose another one with transfer.source."
+        )
+    return fresh, len(index) - len(fresh)
+
+
+def _redrawn(table: Table) -> nn.Module:
+    """The target behind the same guards, whose owner has another secret to draw by."""
+    shop = replace(table.shop, seed=derive("redrawn", table.shop.seed))
+    return table.stack.guard(table.unguarded, shop).to(table.device).eval()

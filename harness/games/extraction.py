@@ -1,38 +1,54 @@
-"""Extraction: get a copy of the target, from its answers or from its stolen weights."""
+"""Extraction: get a copy of the target, from its answers or from its stolen weights.
+
+A copy is worth what it has beyond the *no-query twin*: what the same thief makes of the data that
+it holds anyway, without the target. Where the threat model gives it labelled data, that is the
+surrogate of the same attack, architecture, recipe and seed, trained on the true labels of all of
+them; of a thief who stole weights, and trains no surrogate, it is that of distillation with its own
+settings. Where there are no labels of the task, it is an untrained surrogate. In either case the
+target's most frequent answer takes its place where that agrees more with the target: who copies a
+model that says the same of everything has stolen nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from harness.attacks.protocol import Attack
+from harness.attacks import convergence
+from harness.attacks import surrogate as surrogates
+from harness.attacks.distillation import Distillation
+from harness.attacks.protocol import Attack, LearnsLabels, TrainsSurrogate
 from harness.defenses.protocol import Proves
-from harness.games.game import Outcome, Setting, Table, Wanted
-from harness.games.holdings import num_held
+from harness.games.game import Outcome, Setting, Table, Wanted, attack_seed
+from harness.games.holdings import num_held, pool_index
+from harness.metrics.classification import accuracy
 from harness.metrics.extraction import extraction
 from harness.metrics.ownership import ownership
 from harness.ownership import Owner
 from harness.seeds import derive
 from harness.stack import Stack
 from harness.target import BlackBox
-from harness.types import Access, Aux
+from harness.types import Access, Aux, NotApplicableError, Split
 from zoo.errors import ZooError
+
+TWIN = "no-query twin"
 
 
 def check(attack: Attack, setting: Setting) -> None:
     """Refuse an attacker without data, and a query budget that there are no inputs for.
 
     Raises:
-        ZooError: The attacker holds nothing, or less than the budget.
+        NotApplicableError: The attacker holds nothing.
+        ZooError: It holds less than the budget.
     """
     threat = setting.threat
     if threat.aux is Aux.NONE:  # its inputs are made up
         return
     held, kind = num_held(threat, setting.quarters, setting.ood_size), threat.ood or threat.aux
     if not held:
-        raise ZooError(
+        raise NotApplicableError(
             f"The attacker's {kind} data holds no inputs: nobody knows what the model was trained "
             f"on, or the dataset is too small. Choose other data with --aux."
         )
@@ -44,12 +60,15 @@ def check(attack: Attack, setting: Setting) -> None:
 
 
 def needs(attack: Attack, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
-    """Independent models, if the owner is to prove anything.
+    """The no-query twin and, if the owner is to prove anything, independent models.
 
-    They are undefended and trained on data of the same distribution that the target never saw.
+    The twin depends on nothing of the target but who holds which examples, so undefended and
+    defended cells share it. The independent models are undefended and trained on data of the same
+    distribution that the target never saw.
     """
     count = max([d.independents for d in _proofs(setting.stack)], default=0)
     return {
+        TWIN: _twin(attack, setting),
         "independent": tuple(
             Wanted(
                 index=setting.quarters.shadow_train,
@@ -57,8 +76,22 @@ def needs(attack: Attack, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
                 seed=derive("independent", setting.seed, i),
             )
             for i in range(count)
-        )
+        ),
     }
+
+
+def _twin(attack: Attack, setting: Setting) -> tuple[Wanted, ...]:
+    if setting.threat.aux not in (Aux.SHADOW, Aux.PARTIAL):
+        return ()
+    thief = attack if isinstance(attack, LearnsLabels) else Distillation()
+    return (
+        Wanted(
+            index=pool_index(setting.quarters, setting.threat),
+            defended=False,
+            seed=attack_seed(thief.name, setting.seed),
+            thief=thief,
+        ),
+    )
 
 
 def _proofs(stack: Stack) -> list[Any]:
@@ -72,7 +105,8 @@ def play(attack: Attack, table: Table) -> Outcome:
     test = table.hold(table.quarters.target_test)
     answers = BlackBox(table.model, Access.LABELS).labels(test.x)
     copied = BlackBox(surrogate, Access.LABELS).labels(test.x)
-    metrics = {**extraction(copied, answers, test.y), "queries": float(target.queries)}
+    twin, kind = _without_queries(attack, table, test, answers)
+    metrics = {**extraction(copied, answers, test.y, twin), "queries": float(target.queries)}
     return Outcome(
         metrics=metrics | _ownership(surrogate, table),
         samples={
@@ -80,9 +114,32 @@ def play(attack: Attack, table: Table) -> Outcome:
             "label": test.y.cpu().numpy(),
             "target": answers.cpu().numpy(),
             "surrogate": copied.cpu().numpy(),
+            "twin": twin.cpu().numpy(),
         },
-        notes={"n": len(test), "held": len(aux) if aux is not None else 0},
+        notes={"n": len(test), "held": len(aux) if aux is not None else 0, "twin": kind},
     )
+
+
+def _without_queries(
+    attack: Attack, table: Table, test: Split, answers: Tensor
+) -> tuple[Tensor, str]:
+    """What the no-query twin predicts (n,), and what it is."""
+    if _twin(attack, table.setting):
+        [model] = table.others[TWIN]
+        kind = "trained on the thief's labels"
+        aux = table.aux()
+        assert aux is not None
+        learned = "the surrogate that asks nothing"
+        convergence.classifies(table.attacker(), learned, model, aux.x, aux.y)
+    else:
+        architecture = attack.surrogate if isinstance(attack, TrainsSurrogate) else None
+        model = surrogates.build(architecture, table.attacker(), table.seed).to(table.device)
+        kind = "an untrained surrogate"
+    twin = BlackBox(model, Access.LABELS).labels(test.x)
+    majority = answers.mode().values.expand(len(answers))
+    if accuracy(majority, answers) > accuracy(twin, answers):
+        return majority, "the target's most frequent answer"
+    return twin, kind
 
 
 def _ownership(surrogate: nn.Module, table: Table) -> dict[str, float | None]:
@@ -95,11 +152,16 @@ def _ownership(surrogate: nn.Module, table: Table) -> dict[str, float | None]:
     proofs = _proofs(table.stack)
     if not proofs:
         return metrics
+    # What the defenses left out was not trained on. The like is left out of the unseen, since what
+    # a cleaner keeps is easy for any model. They are not of the shadow quarters: a thief may have
+    # trained on those.
+    unseen = table.counterparts
+    if unseen is None:
+        unseen = table.quarters.target_test
     owner = Owner(
         model=table.model,
-        members=table.hold(table.quarters.target_train),
-        # Not the shadow quarters: a thief may have trained on them.
-        unseen=table.hold(table.quarters.target_test),
+        members=table.hold(table.trained_on),
+        unseen=table.hold(unseen),
         shop=table.shop,
     )
     suspects = [surrogate, table.model, *table.others.get("independent", ())]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackerData, LearnsLabels
 from harness.datasets import Dataset, Quarters
 from harness.games.holdings import pool_index
 from harness.seeds import derive
@@ -44,17 +46,29 @@ class Setting:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Wanted:
-    """One more model of the target's architecture, trained by its recipe.
+    """One more model of the target's architecture, trained by its recipe, or by a thief.
 
     Attributes:
         index: (n,) int64, rows of the dataset to train on.
         defended: Whether with the target's defenses.
         seed: Of the training.
+        thief: The attack, of `harness.attacks.protocol.LearnsLabels`, whose surrogate it is, with
+            the architecture and the recipe of that; None for a model like the target.
     """
 
     index: Tensor
     defended: bool
     seed: int
+    thief: LearnsLabels | None = None
+
+
+def attack_seed(attack: str, replicate: int) -> int:
+    """What an attack draws from in the cells of one seed.
+
+    The same for every stack: defended and undefended models face the same luck, so it cancels in
+    their difference.
+    """
+    return derive("attack", attack, replicate)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,7 +92,15 @@ class Table:
         regime: How the target came to its weights.
         evidence: What the defenses said when the target was made.
         source: The attacker's other model of the catalog; None if there is none.
+        source_rows: (n,) int64, rows of the dataset that it was trained on.
         others: Models that the game asked for with ``needs``, by purpose; see `Game.needs`.
+        left_out: (k,) int64, which of the target's training data it was not fitted to; None if no
+            defense decides about that.
+        others_left_out: The same of each of ``others``; missing where no defense decides.
+        would_leave_out: See `harness.training.would_leave_out`: from examples, as the owner would
+            have collected them, and which of them are checked, to those the target's defenses
+            would have left out, had they been its data; None where they cannot say.
+        doubts: Where the attack writes which of its own trainings came to nothing.
     """
 
     model: nn.Module
@@ -97,7 +119,30 @@ class Table:
     regime: Regime
     evidence: Mapping[str, Any] = field(default_factory=dict)
     source: nn.Module | None = None
+    source_rows: Tensor | None = None
     others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+    left_out: Tensor | None = None
+    others_left_out: Mapping[str, Sequence[Tensor | None]] = field(default_factory=dict)
+    would_leave_out: Callable[[Split, Tensor | None], Tensor | None] = lambda data, trusted: None
+
+    @property
+    def trained_on(self) -> Tensor:
+        """Rows (n,) int64 of the dataset that the target was fitted to, if nobody poisoned them."""
+        return remaining(self.quarters.target_train, self.left_out)
+
+    @cached_property
+    def counterparts(self) -> Tensor | None:
+        """Rows (n,) int64 of the dataset that correspond to `trained_on` among the others.
+
+        Of the test quarter, those that the defenses would have kept, had the quarter been the
+        training data. All of it where no defense decides; None where they cannot say.
+        """
+        rows = self.quarters.target_test
+        if self.left_out is None:
+            return rows
+        found = self.would_leave_out(self.dataset.collected.take(rows).to(self.device), None)
+        return None if found is None else rows[~found.cpu()]
 
     @property
     def setting(self) -> Setting:
@@ -126,6 +171,7 @@ class Table:
             input_shape=self.dataset.input_shape,
             columns=self.dataset.columns,
             source=self.source,
+            doubts=self.doubts,
         )
 
     def aux(self) -> Split | None:
@@ -137,15 +183,18 @@ class Table:
             return None
         return self.hold(pool_index(self.quarters, self.threat))
 
-    def guarded(self, model: nn.Module, wanted: Wanted) -> nn.Module:
-        """A model that was made like the target, with output defenses that are its own.
+    def shop_of(self, wanted: Wanted) -> Workshop:
+        """The means of somebody who made a model like the target.
 
-        They are made from its training data and its seed: they know nothing of the target's.
+        They are its own training data and its own seed: they know nothing of the target's.
         """
-        held = self.hold(wanted.index)
+        held = self.dataset.collected.take(wanted.index).to(self.device)
         trusted = held.take(trusted_index(len(held), wanted.seed).to(self.device))
-        shop = replace(self.shop, data=held, trusted=trusted, seed=derive("train", wanted.seed))
-        return self.stack.guard(model, shop).to(self.device).eval()
+        return replace(self.shop, data=held, trusted=trusted, seed=derive("train", wanted.seed))
+
+    def guarded(self, model: nn.Module, wanted: Wanted) -> nn.Module:
+        """A model that was made like the target, with output defenses that are its own."""
+        return self.stack.guard(model, self.shop_of(wanted)).to(self.device).eval()
 
     def target(self) -> BlackBox:
         """The target as this threat model shows it."""
@@ -156,6 +205,15 @@ class Table:
         if self.threat.access is Access.WEIGHTS:
             return BlackBox(self.unguarded, Access.WEIGHTS)
         return self.target()
+
+
+def remaining(index: Tensor, left_out: Tensor | None) -> Tensor:
+    """Those of ``index`` (n,) that are not at the positions ``left_out`` (k,); all for None."""
+    if left_out is None:
+        return index
+    kept = torch.ones(len(index), dtype=torch.bool)
+    kept[left_out] = False
+    return index[kept]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

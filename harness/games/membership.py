@@ -1,25 +1,34 @@
-"""Membership inference: say of each candidate whether the target was trained on it."""
+"""Membership inference: say of each candidate whether the target was trained on it.
+
+Some defenses leave out examples. What they left out are no members, and if only those are taken
+from one side, the sides differ before anything is remembered: a cleaner keeps what is easy for any
+model. So the same defenses are given the non-members as training data, and what they would have
+left out is taken from the other side.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from harness import shadows
-from harness.attacks.knowledge import Candidates, PlantsCanaries
+from harness.attacks.knowledge import AsksOften, Candidates, PlantsCanaries
 from harness.attacks.protocol import Attack, UsesShadows
 from harness.games import canaries
+from harness.games.counted import judged
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.games.holdings import PARTIAL
-from harness.metrics.membership import membership
-from harness.roc_picture import log_roc
 from harness.seeds import generator
-from harness.types import Aux
+from harness.types import Aux, NotApplicableError
 from zoo.errors import ZooError
+
+FEWEST = 2
+"""Of members, and of others: half of them choose the threshold that the other half is judged at."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,7 +40,7 @@ class Deal:
         others: As many that it was not.
         aux: The attacker's other examples.
         aux_member: (len(aux),) bool, which of those the target was trained on.
-        ambiguous: How many examples were left out for being on both sides.
+        ambiguous: How many examples are no candidates for being on both sides.
     """
 
     members: Tensor
@@ -100,14 +109,15 @@ def check(attack: Attack, setting: Setting) -> None:
     """Refuse what cannot be judged, and a query budget that does not reach for one question each.
 
     Raises:
-        NotApplicableError: The attack wants shadow models of a target that nobody can train again.
-        ZooError: The budget is smaller than the number of candidates, there are fewer candidates
-            than the attack wants, or nobody knows the members.
+        NotApplicableError: The attack wants shadow models of a target that nobody can train again,
+            nobody knows the members, or they are the same examples as the non-members.
+        ZooError: The budget is smaller than the number of candidates or than the attack needs, or
+            there are fewer candidates than it wants.
     """
     if isinstance(attack, PlantsCanaries):
         return canaries.check(attack, setting)
     if not len(setting.quarters.target_train) or not len(setting.quarters.target_test):
-        raise ZooError(
+        raise NotApplicableError(
             "Membership inference needs to know what the model was trained on; its dataset has no "
             "official split that would tell. Choose other risks with --risk."
         )
@@ -116,9 +126,15 @@ def check(attack: Attack, setting: Setting) -> None:
     candidates = 2 * len(dealt.members)
     wanted = getattr(attack, "candidates", None)
     if not candidates and dealt.ambiguous:
-        raise ZooError(
+        raise NotApplicableError(
             f"Members and non-members of {setting.dataset.name} are the same examples "
             f"({dealt.ambiguous} are on both sides); nobody can tell them apart. Choose other data."
+        )
+    if candidates < 2 * FEWEST and wanted is None:
+        raise NotApplicableError(
+            f"Membership is judged on at least {FEWEST} members and as many others, but "
+            f"{setting.dataset.name} has {len(dealt.members)} of each that the attacker does not "
+            f"know already. Take a larger dataset."
         )
     if not candidates or (wanted is not None and candidates < wanted - 1):
         raise ZooError(
@@ -129,6 +145,13 @@ def check(attack: Attack, setting: Setting) -> None:
         raise ZooError(
             f"The query budget is {threat.queries}, but membership of {candidates} candidates is "
             f"in question. Raise --queries."
+        )
+    if isinstance(attack, AsksOften):
+        attack.check_questions(
+            numbers=math.prod(setting.dataset.input_shape),
+            candidates=candidates,
+            budget=threat.queries,
+            shadows=_shadows(attack, setting),
         )
 
 
@@ -144,14 +167,58 @@ def _shadows(attack: Attack, setting: Setting) -> int:
     return attack.shadows
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Count:
+    """Which examples count as members and as non-members.
+
+    Attributes:
+        members: (rows of the dataset,) bool, what the target was trained on.
+        others: Likewise, what its defenses would have kept of the rest.
+        matched: Whether the same rule was applied to both; None where nothing was left out.
+    """
+
+    members: Tensor
+    others: Tensor
+    matched: bool | None
+
+    def of(self, rows: Tensor, member: Tensor) -> Tensor:
+        """Which of ``rows`` (n,) count, (n,) bool, given which are members (n,) bool."""
+        return torch.where(member, self.members[rows], self.others[rows])
+
+
+def count(table: Table) -> Count:
+    """What counts in this game; of equal examples, all or none."""
+    content, quarters = table.dataset.content, table.quarters
+    members, others = table.trained_on, table.counterparts
+    matched = others is not None
+    if others is None:
+        others = quarters.target_test
+    whole = len(members) == len(quarters.target_train) and len(others) == len(quarters.target_test)
+    return Count(
+        members=torch.isin(content, content[members]),
+        others=torch.isin(content, content[others]),
+        matched=None if whole and matched else matched,
+    )
+
+
 def play(attack: Attack, table: Table) -> Outcome:
     """Hand out equally many members and non-members, shuffled, and judge the scores.
 
+    The metrics are over the candidates that count: members that the target was trained on, and
+    non-members that its defenses would have kept. ``collected_auc`` is over all. An attacker who
+    knows some members knows of those that count.
+
     Scores that say nothing are flagged: their AUC of .5 is no finding about the model.
+
+    Raises:
+        NotApplicableError: No candidate on one side counts.
     """
     if isinstance(attack, PlantsCanaries):
         return canaries.play(attack, table)
-    dealt = deal(attack, table.setting)
+    dealt, counting = deal(attack, table.setting), count(table)
+    if dealt.aux_member.any():
+        known = counting.of(dealt.aux, dealt.aux_member)
+        dealt = replace(dealt, aux=dealt.aux[known], aux_member=dealt.aux_member[known])
     index = torch.cat([dealt.members, dealt.others])
     truth = torch.arange(len(index)) < len(dealt.members)
     order = torch.randperm(len(index), generator=generator("candidates", table.seed))
@@ -164,17 +231,20 @@ def play(attack: Attack, table: Table) -> Outcome:
         shadows=shadows.of(table, points=index, aux=dealt.aux),
     )
     scores = attack.run(target, data, seed=table.seed)
-    values = np.asarray(scores.double().cpu())
-    return Outcome(
-        metrics={**membership(values, truth.numpy()), "queries": float(target.queries)},
-        samples={"index": index.numpy(), "member": truth.numpy(), "score": values},
+    values, member = np.asarray(scores.double().cpu()), truth.numpy()
+    counted = counting.of(index, truth).numpy()
+    found = judged(values, member, counted, counting.matched)
+    return replace(
+        found,
+        metrics={**found.metrics, "queries": float(target.queries)},
+        samples={"index": index.numpy(), **found.samples},
         notes={
-            "members": len(dealt.members),
-            "non_members": len(dealt.others),
+            "members": int((counted & member).sum()),
+            "non_members": int((counted & ~member).sum()),
             "on_both_sides": dealt.ambiguous,
             "flags": list(_flags(values)),
+            **found.notes,
         },
-        images={"roc": log_roc(values, truth.numpy())},
     )
 
 

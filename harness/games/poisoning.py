@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,11 +12,14 @@ from torch import Tensor, nn
 from harness.attacks.protocol import Poison
 from harness.defenses.protocol import FiltersInputs, InspectsModels
 from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.games.inspections import inspected
 from harness.images import grid, to_bytes
-from harness.metrics.classification import accuracy
 from harness.metrics.poisoning import poisoning
+from harness.seeds import seeded
+from harness.stack import Stack
 from harness.target import BlackBox
-from harness.types import Access, NotApplicableError, Split
+from harness.types import Access, NotApplicableError
+from harness.workshop import Workshop
 
 SHOWN = 8
 """Triggered inputs that are kept as a picture."""
@@ -28,14 +32,38 @@ def check(attack: Poison, setting: Setting) -> None:
 def needs(attack: Poison, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
     """The clean twin: its answers to triggered inputs are what chance gives.
 
-    It has the same defenses, so one that ruins the model does not pass for a backdoor.
+    It has the same defenses, so one that ruins the model does not pass for a backdoor. Where
+    nothing is poisoned it is the target.
     """
-    twin = Wanted(index=setting.quarters.target_train, defended=True, seed=setting.seed)
-    return {"clean_twin": (twin,)}
+    return {"clean_twin": (_like_the_target(setting),)}
+
+
+def _like_the_target(setting: Setting) -> Wanted:
+    return Wanted(index=setting.quarters.target_train, defended=True, seed=setting.seed)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Owned:
+    """A model and what its owner knows.
+
+    Attributes:
+        model: As it answers.
+        unguarded: Before its output defenses.
+        shop: The owner's means.
+    """
+
+    model: nn.Module
+    unguarded: nn.Module
+    shop: Workshop
 
 
 def play(attack: Poison, table: Table) -> Outcome:
     """Try the trigger on the test data, and count what filters and inspections find.
+
+    The clean twin stands behind guards, filters and inspections of its own, which are made like the
+    target's and draw from the same streams: only the poison is different. A published model has no
+    twin; its own answers without the trigger stand for one's, and there is no clean inspection to
+    compare with.
 
     Raises:
         NotApplicableError: There is no test example that the attack could succeed on.
@@ -54,23 +82,18 @@ def play(attack: Poison, table: Table) -> Outcome:
             f"on."
         )
     triggered = attack.trigger(test.x, seed=table.poison_seed)
-    clean, after = _labels(table.model, test.x), _labels(table.model, triggered)
-    twins = table.others.get("clean_twin", ())
-    # A published model has no twin: without its trigger it stands for one.
-    before = _labels(twins[0], triggered) if twins else clean
+    target = _Owned(model=table.model, unguarded=table.unguarded, shop=table.shop)
+    twin = _twin(table)
+    clean, after = (_labels(table, target, x) for x in (test.x, triggered))
+    before = _labels(table, twin, triggered) if twin else clean
+    rejected = _rejected(table.stack, target, test.x, triggered)
+    twin_rejected = _rejected(table.stack, twin, test.x, triggered) if twin else rejected
+    of_twin = "rejected_triggered" if twin else "rejected_clean"
+    if rejected:
+        rejected["clean_model_rejected_triggered"] = twin_rejected[of_twin]
     num_classes = table.dataset.num_classes
     hit = attack.success(after, test.y, num_classes=num_classes)
-    samples = {
-        "index": table.quarters.target_test,
-        "label": test.y,
-        "clean": clean,
-        "triggered": after,
-        "clean_model": before,
-        "applies": applies,
-        "success": hit & applies,
-    }
-    rejected = _rejected(table, Split(test.x, test.y), triggered)
-    samples |= rejected
+    clean_hit = attack.success(before, test.y, num_classes=num_classes)
     metrics: dict[str, float | None] = {
         **poisoning(
             clean=clean,
@@ -78,14 +101,16 @@ def play(attack: Poison, table: Table) -> Outcome:
             y=test.y,
             applies=applies,
             success=hit,
-            clean_model_success=attack.success(before, test.y, num_classes=num_classes),
-            rejected_clean=rejected.get("rejected_clean"),
-            rejected_triggered=rejected.get("rejected_triggered"),
+            clean_model_success=clean_hit,
+            **rejected,
         ),
         "clean_model_accuracy": None,
     }
-    if twins:
-        metrics["clean_model_accuracy"] = accuracy(_labels(twins[0], test.x), test.y)
+    if twin:
+        right = _labels(table, twin, test.x) == test.y
+        if twin_rejected:
+            right &= ~twin_rejected["rejected_clean"]
+        metrics["clean_model_accuracy"] = right.double().mean().item()
     for name in ("removal_tpr", "removal_fpr"):
         if name in table.evidence:
             metrics[name] = table.evidence[name]
@@ -95,10 +120,27 @@ def play(attack: Poison, table: Table) -> Outcome:
         images["triggered"] = grid(triggered[applies][:SHOWN])
     for defense in table.stack.defenses:
         if isinstance(defense, InspectsModels):
-            found = defense.inspect(table.unguarded, table.shop)
-            metrics |= {"flagged": float(found.flagged), "anomaly": found.score}
+            found = inspected(defense, target.unguarded, target.shop)
+            of_clean = inspected(defense, twin.unguarded, twin.shop) if twin else None
+            metrics |= {
+                "flagged": float(found.flagged),
+                "anomaly": found.score,
+                "clean_model_flagged": float(of_clean.flagged) if of_clean else None,
+                "clean_model_anomaly": of_clean.score if of_clean else None,
+            }
             notes |= found.notes
             images |= {name: to_bytes(image) for name, image in found.images.items()}
+    samples = {
+        "index": table.quarters.target_test,
+        "label": test.y,
+        "clean": clean,
+        "triggered": after,
+        "clean_model": before,
+        "applies": applies,
+        "success": hit & applies,
+        "clean_model_success": clean_hit & applies,
+        **rejected,
+    }
     return Outcome(
         metrics=metrics,
         samples={name: column.cpu().numpy() for name, column in samples.items()},
@@ -107,17 +149,28 @@ def play(attack: Poison, table: Table) -> Outcome:
     )
 
 
-def _labels(model: nn.Module, x: Tensor) -> Tensor:
-    return BlackBox(model, Access.LABELS).labels(x)
+def _twin(table: Table) -> _Owned | None:
+    """The clean twin behind output defenses of its own; None for a published model."""
+    twins = table.others.get("clean_twin", ())
+    if not twins:
+        return None
+    shop = table.shop_of(_like_the_target(table.setting))
+    guarded = table.stack.guard(twins[0], shop).to(table.device).eval()
+    return _Owned(model=guarded, unguarded=twins[0], shop=shop)
 
 
-def _rejected(table: Table, test: Split, triggered: Tensor) -> dict[str, Tensor]:
+def _labels(table: Table, owned: _Owned, x: Tensor) -> Tensor:
+    with seeded("answers", table.seed):  # of a model that is random: the same luck for each
+        return BlackBox(owned.model, Access.LABELS).labels(x)
+
+
+def _rejected(stack: Stack, owned: _Owned, x: Tensor, triggered: Tensor) -> dict[str, Tensor]:
     """What the stack's filters reject, on clean and on triggered inputs; empty without filters."""
-    filters = [d for d in table.stack.defenses if isinstance(d, FiltersInputs)]
+    filters = [d for d in stack.defenses if isinstance(d, FiltersInputs)]
     if not filters:
         return {}
     found = {}
-    for name, x in (("rejected_clean", test.x), ("rejected_triggered", triggered)):
-        flags = [f.suspicious(table.unguarded, x, table.shop) for f in filters]
+    for name, asked in (("rejected_clean", x), ("rejected_triggered", triggered)):
+        flags = [f.suspicious(owned.unguarded, asked, owned.shop) for f in filters]
         found[name] = torch.stack(flags).any(0)
     return found

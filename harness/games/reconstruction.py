@@ -1,10 +1,13 @@
-"""Data reconstruction: show what the target was trained on, a class or single examples."""
+"""Data reconstruction: show what the target was trained on, a class or single examples.
+
+Examples that a defense left out of the training are no part of the truth.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,7 +22,7 @@ from harness.metrics.classification import accuracy
 from harness.metrics.reconstruction import class_means, correlation, psnr, reconstruction
 from harness.seeds import derive, generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, Regime, Split
+from harness.types import UNKNOWN, Access, Aux, NotApplicableError, Regime, Split
 from zoo.errors import ZooError
 
 SHOWN = 16
@@ -33,12 +36,12 @@ def check(attack: Attack, setting: Setting) -> None:
     """Refuse a target whose training data nobody knows, and an attacker without data.
 
     Raises:
-        ZooError: There is nothing to judge by, nothing that the attacker holds, or fewer training
-            examples than the attacker is to see.
+        NotApplicableError: There is nothing to judge by, or nothing that the attacker holds.
+        ZooError: There are fewer training examples than the attacker is to see.
     """
     members, threat = len(setting.quarters.target_train), setting.threat
     if not members:
-        raise ZooError(
+        raise NotApplicableError(
             "Data reconstruction is judged by what the model was trained on; its dataset has no "
             "official split that would tell. Choose other risks with --risk."
         )
@@ -49,7 +52,7 @@ def check(attack: Attack, setting: Setting) -> None:
         )
     held = num_held(threat, setting.quarters, setting.ood_size)
     if threat.aux is not Aux.NONE and not held:
-        raise ZooError(
+        raise NotApplicableError(
             f"The attacker's {threat.ood or threat.aux} data holds no inputs. Choose other data "
             f"with --aux."
         )
@@ -94,15 +97,16 @@ def play(attack: Attack, table: Table) -> Outcome:
     """Have the attack reconstruct classes, or the examples of training steps, and compare.
 
     An attack on classes gives (num_classes, samples, *input_shape); one on gradients is handed
-    `Released` and gives (observed, batch, *input_shape). The mean image is that of the test
-    quarter, which neither the target nor the attacker has. An attacker with data of its own need
-    not invert anything to have an idea of a class: ``sorted_aux_centred_correlation`` is what it
-    gets by sorting them by the target's answers.
+    `Released` and gives (observed, batch, *input_shape). Data of its own come without labels. The
+    mean image is that of the test quarter, which neither the target nor the attacker has. An
+    attacker with data of its own need not invert anything to have an idea of a class:
+    ``sorted_aux_centred_correlation`` is what it gets by sorting them by the target's answers.
 
     Raises:
+        NotApplicableError: A defense leaves fewer examples than the attacker is to see.
         RuntimeError: The attack gives something that is no input: a defect of the attack.
     """
-    data = table.hold(table.quarters.target_train)
+    data = table.hold(table.trained_on)
     if isinstance(attack, InvertsGradients):
         found = _examples(attack, table)
     else:
@@ -141,6 +145,8 @@ def play(attack: Attack, table: Table) -> Outcome:
 def _classes(attack: Attack, table: Table, data: Split) -> _Found:
     """Each class that the target has seen, to be compared with its mean."""
     aux = table.aux()
+    if aux is not None:  # with their labels it would have an idea of every class without the model
+        aux = replace(aux, y=torch.full_like(aux.y, UNKNOWN))
     x = attack.run(table.bare_target(), table.attacker(aux=aux), seed=table.seed)
     num_classes = table.dataset.num_classes
     _check_inputs(attack, x, (num_classes, x.shape[1], *table.dataset.input_shape))
@@ -161,10 +167,14 @@ def _classes(attack: Attack, table: Table, data: Split) -> _Found:
 def _examples(attack: InvertsGradients, table: Table) -> _Found:
     """Training examples in steps, the gradients of which the attacker sees."""
     shape = (attack.observed, attack.batch)
-    order = torch.randperm(
-        len(table.quarters.target_train), generator=generator("observed", table.seed)
-    )
-    index = table.quarters.target_train[order[: attack.observed * attack.batch]]
+    trained_on, wanted = table.trained_on, attack.observed * attack.batch
+    if wanted > len(trained_on):
+        raise NotApplicableError(
+            f"{attack.name} looks at {attack.observed} steps of {attack.batch} training examples, "
+            f"but {table.stack} leaves {len(trained_on)} to train on. Let it leave out less."
+        )
+    order = torch.randperm(len(trained_on), generator=generator("observed", table.seed))
+    index = trained_on[order[:wanted]]
     held = table.dataset.collected.take(index).to(table.device)
     x, y = held.x.unflatten(0, shape), held.y.unflatten(0, shape)
     model = copy.deepcopy(table.unguarded).requires_grad_()

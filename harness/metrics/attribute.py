@@ -71,8 +71,8 @@ def attribute(
         ``auc`` and ``balanced_accuracy`` of the attack, chance is .5 and 1 / values.
         ``ppv_at_100``: among the 100 records that the attack is most sure have the rarest value,
         the share that have it; ``rarest_share`` is chance. All three again of the imputation with
-        the prefix ``imputation_``. ``features_imputation_auc``. ``advantage``: AUC above that of
-        the imputation.
+        the prefix ``imputation_``. ``features_imputation_auc``. ``advantage``: twice the AUC above
+        that of the imputation.
     """
     for given in (scores, imputed, from_features):
         if not np.isfinite(given).all():
@@ -90,6 +90,46 @@ def attribute(
     }
     return metrics | {
         "features_imputation_auc": auc(from_features, truth),
-        "advantage": metrics["auc"] - metrics["imputation_auc"],
+        "advantage": 2 * (metrics["auc"] - metrics["imputation_auc"]),
         "rarest_share": counts[rarest] / len(truth),
     }
+
+
+def memorised(
+    scores: np.ndarray,
+    imputed: np.ndarray,
+    truth: np.ndarray,
+    member: np.ndarray,
+    counted: np.ndarray,
+) -> dict[str, float | None]:
+    """What an attack finds out of members, and how much more that is than of others.
+
+    Args:
+        scores: (n, values), the attack's.
+        imputed: (n, values), from what the attacker knows of each record without the model.
+        truth: (n,) int.
+        member: (n,) bool, what was trained on.
+        counted: (n,) bool, the others that members are compared with.
+
+    Returns:
+        ``member_auc``, ``member_imputation_auc``, and ``member_advantage``: twice the difference of
+        the two. ``memorised_advantage``: how far this is above the same of the others that count.
+        None where a side's records all have one value.
+    """
+
+    def both(rows: np.ndarray) -> tuple[float, float] | None:
+        if len(np.unique(truth[rows])) < 2:
+            return None
+        return auc(scores[rows], truth[rows]), auc(imputed[rows], truth[rows])
+
+    found, others = both(member), both(counted & ~member)
+    advantage = None if found is None else 2 * (found[0] - found[1])
+    return {
+        "member_auc": found and found[0],
+        "member_imputation_auc": found and found[1],
+        "member_advantage": advantage,
+        "memorised_advantage": (
+            None if advantage is None or others is None
+            else advantage - 2 * (others[0] - others[1])
+        ),
+    }  # fmt: skip

@@ -85,6 +85,18 @@ def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float:
     return float((called[member].mean() + (~called[~member]).mean()) / 2)
 
 
+def auc(scores: np.ndarray, member: np.ndarray) -> float:
+    """Chance that a member's score is above a non-member's; ties count half.
+
+    Args:
+        scores: (n,), larger means more likely a member.
+        member: (n,) bool, of either kind at least one.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(member, scores))
+
+
 def membership(scores: np.ndarray, member: np.ndarray) -> dict[str, float]:
     """Metrics of a membership attack.
 
@@ -99,12 +111,10 @@ def membership(scores: np.ndarray, member: np.ndarray) -> dict[str, float]:
         with other non-members, they leave out. A level below 1 / (number of non-members) means no
         false positive at all; levels that low are one and the same.
     """
-    from sklearn.metrics import roc_auc_score
-
     if not np.isfinite(scores).all():
         raise ValueError("membership scores have to be finite")
     found: dict[str, float] = {
-        "auc": float(roc_auc_score(member, scores)),
+        "auc": auc(scores, member),
         "balanced_accuracy": balanced_accuracy(scores, member),
     }
     trials = int(member.sum())

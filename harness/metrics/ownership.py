@@ -24,23 +24,42 @@ def ownership(
     Returns:
         ``p_value`` and ``own_p_value``. ``claimed`` and ``own_claimed``: 1 if the p-value is below
         `harness.ownership.ALPHA`. ``false_claims``: share of the independent models that are
-        claimed. ``claimed_at_5pct_fpr``: 1 if the copy's statistic is above that of all but 5 % of
-        the independent models, which needs no trust in the p-value; its mean over seeds is the
-        true-positive rate at that false-positive rate. The last two are None without independent
-        models.
+        claimed; None without any. ``claimed_at_5pct_fpr``: see `claimed_by_rank`; its mean over
+        seeds is the true-positive rate at that false-positive rate.
     """
-    at_fpr = false_claims = None
+    false_claims = None
     if independent:
         false_claims = sum(v.claimed for v in independent) / len(independent)
-        # At most FPR of the independent models may lie at or above the threshold.
-        allowed = math.floor(FPR * len(independent))
-        threshold = sorted((v.statistic for v in independent), reverse=True)[allowed]
-        at_fpr = float(copy.statistic > threshold)
     return {
         "p_value": copy.p_value,
         "own_p_value": own.p_value,
         "claimed": float(copy.claimed),
         "own_claimed": float(own.claimed),
         "false_claims": false_claims,
-        "claimed_at_5pct_fpr": at_fpr,
+        "claimed_at_5pct_fpr": claimed_by_rank(
+            copy.statistic, [v.statistic for v in independent], FPR
+        ),
     }
+
+
+def claimed_by_rank(statistic: float, independent: Sequence[float], fpr: float) -> float | None:
+    """Whether a suspect stands out among independent models, which needs no trust in a p-value.
+
+    A suspect that has nothing to do with the owner's model is exchangeable with the ``n``
+    independent ones, so it is as likely to take any of the ``n + 1`` ranks. It is claimed if at
+    most ``floor(fpr * (n + 1)) - 1`` of them are at or above it, which then happens with a
+    probability of at most ``fpr``.
+
+    Args:
+        statistic: Of the suspect; larger is more suspicious.
+        independent: Of the independent models, (n,).
+        fpr: The false-positive rate, in (0, 1).
+
+    Returns:
+        1 or 0; None where so few models cannot attain the rate: at 5 % it takes 19.
+    """
+    # Rounded first: a product that should be whole may be a little less in floating point.
+    allowed = math.floor(round(fpr * (len(independent) + 1), 9)) - 1
+    if allowed < 0:
+        return None
+    return float(sum(other >= statistic for other in independent) <= allowed)

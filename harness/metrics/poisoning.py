@@ -22,6 +22,7 @@ def poisoning(
     clean_model_success: Tensor,
     rejected_clean: Tensor | None = None,
     rejected_triggered: Tensor | None = None,
+    clean_model_rejected_triggered: Tensor | None = None,
 ) -> dict[str, float | None]:
     """Metrics of a poisoning attack on test data.
 
@@ -34,25 +35,33 @@ def poisoning(
         clean_model_success: (n,) bool, the same of a model that was not poisoned.
         rejected_clean: (n,) bool, inputs that a filter rejects; None without a filter.
         rejected_triggered: (n,) bool, the same of triggered inputs.
+        clean_model_rejected_triggered: (n,) bool, triggered inputs that the filter of the model
+            that was not poisoned rejects.
 
     Returns:
         ``attack_success_rate`` where the attack applies; a rejected input is no success.
-        ``clean_model_success_rate``: what chance gives. ``clean_accuracy``. ``robust_accuracy``:
+        ``clean_model_success_rate``: what chance gives. An input that either filter rejects is no
+        success here: what the poisoned model never answers is not its answer, so it is not held
+        against the other model's, and a filter that rejects everything leaves 0 on both sides.
+        ``clean_accuracy``. ``robust_accuracy``:
         share of triggered inputs that are still classified right, where the attack applies. With a
         filter also ``filter_tpr``, ``filter_fpr`` and ``success_rate_without_filter``, and a
         rejected input is no right answer. A rate over no examples is None.
     """
-    passed, right, still = success, clean == y, triggered == y
+    passed, before = success, clean_model_success
+    right, still = clean == y, triggered == y
     found: dict[str, float | None] = {}
     if rejected_clean is not None and rejected_triggered is not None:
         passed, right = success & ~rejected_triggered, right & ~rejected_clean
-        still = still & ~rejected_triggered
+        before, still = before & ~rejected_triggered, still & ~rejected_triggered
         found["filter_tpr"] = _rate(rejected_triggered[applies])
         found["filter_fpr"] = _rate(rejected_clean)
         found["success_rate_without_filter"] = _rate(success[applies])
+    if clean_model_rejected_triggered is not None:
+        before = before & ~clean_model_rejected_triggered
     return {
         "attack_success_rate": _rate(passed[applies]),
-        "clean_model_success_rate": _rate(clean_model_success[applies]),
+        "clean_model_success_rate": _rate(before[applies]),
         "clean_accuracy": _rate(right),
         "robust_accuracy": _rate(still[applies]),
         "accuracy_without_filter": accuracy(clean, y),

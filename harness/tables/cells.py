@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from harness.tables.description import Description
+from harness.tables import delimited, parquet, row_numbers
+from harness.tables.description import Description, canonical
 from zoo.errors import ZooError
 
 ROW, LINE = "row", "line"
@@ -73,6 +70,21 @@ class Cells:
         """(n,) of text, or None where a cell says nothing."""
         return np.concatenate([part.cells[name] for part in self.parts])[self.order]
 
+    @property
+    def places(self) -> dict[str, np.ndarray]:
+        """Columns (n,) that say where each row is: ``row`` and, of several parts, ``file``.
+
+        Rows are counted from 0 and as data frames do, without the header, empty lines and comments:
+        ``pandas.read_csv(file).iloc[row]`` is the example.
+        """
+        rows = np.concatenate([np.arange(len(part.numbers)) for part in self.parts])
+        if len(self.parts) == 1:
+            return {"row": rows[self.order]}
+        files = [
+            np.full(len(part.numbers), Path(part.source).name, dtype=object) for part in self.parts
+        ]
+        return {"row": rows[self.order], "file": np.concatenate(files)[self.order]}
+
     def place(self, row: int, column: str) -> str:
         """Where a cell is, for a message."""
         first, index = self.parts[0], int(self.order[row])
@@ -122,111 +134,74 @@ def part(
     rows: Sequence[Sequence[str | None]],
     numbers: Sequence[int],
     description: Description,
+    index: Collection[str] = (),
 ) -> Part:
     """Rows as columns, with nothing where a cell says nothing.
+
+    A cell is read as `harness.tables.description.canonical` has it, whatever file it is from.
+
+    Args:
+        source: Where the rows are from.
+        unit: `ROW` or `LINE`.
+        names: Of the columns.
+        rows: Of cells.
+        numbers: Of the rows.
+        description: Of the table.
+        index: Columns that are no data, as the file itself says.
 
     Raises:
         ZooError: There are no rows, two columns have one name, or a column is missing.
     """
     if not rows:
         raise ZooError(f"{source} has no rows. Get the file again, or correct {description.path}.")
-    for name in names:
-        if names.count(name) > 1:
+    meant = row_numbers.meant(source, names, rows, index, description)
+    kept = [names[k] for k in meant]
+    for name in kept:
+        if kept.count(name) > 1:
             raise ZooError(f"{source} has two columns {name!r}. Rename one of them.")
     for name, field in description.named.items():
-        if name not in names:
+        if name not in kept:
             raise ZooError(
                 f"{source} has no column {name!r} (wanted by {field} in {description.path}). Its "
-                f"columns: {', '.join(names)}."
+                f"columns: {', '.join(kept)}."
             )
-    nothing = {"", None, *description.missing}
+    nothing = {"", *description.missing}
+    columns = list(zip(*rows, strict=True))
     cells = {}
-    for name, column in zip(names, zip(*rows, strict=True), strict=True):
-        values = np.empty(len(column), dtype=object)
-        values[:] = [None if value in nothing else value for value in column]
-        cells[name] = values
-    return Part(source=source, unit=unit, numbers=np.asarray(numbers), cells=cells)
+    for k in meant:
+        known = {cell: None if cell is None else canonical(cell) for cell in set(columns[k])}
+        known = {cell: None if text in nothing else text for cell, text in known.items()}
+        values = np.empty(len(rows), dtype=object)
+        values[:] = [known[cell] for cell in columns[k]]
+        cells[names[k]] = values
+    found = Part(source=source, unit=unit, numbers=np.asarray(numbers), cells=cells)
+    if unit == LINE and description.decimal != ".":
+        for name in filter(description.is_measured, kept):
+            _pointed(found, name, description)
+    return found
+
+
+def _pointed(part: Part, name: str, description: Description) -> None:
+    """Write the numbers of a column with a point.
+
+    Raises:
+        ZooError: One has a point already, which may separate thousands.
+    """
+    values = part.cells[name]
+    for row, value in enumerate(values):
+        if value is not None and "." in value:
+            raise ZooError(
+                f"{part.source}, {part.unit} {part.numbers[row]}, column {name!r}: {value!r} has a "
+                f"point, but {description.path} says that decimals begin with "
+                f"{description.decimal!r}. Correct the cell, or decimal."
+            )
+    values[:] = [value and value.replace(description.decimal, ".") for value in values]
 
 
 def _part(file: Path, description: Description) -> Part:
-    if file.suffix == ".parquet":
-        return _parquet(file, description)
-    return _csv(file, description)
-
-
-def _csv(file: Path, description: Description) -> Part:
-    """Comma-separated values, or separated by something else."""
-    names = list(description.columns)
-    rows: list[list[str]] = []
-    numbers: list[int] = []
-    try:
-        with _opened(file) as lines:
-            reader = csv.reader(
-                _uncommented(lines, description.comment),
-                delimiter=description.separator,
-                skipinitialspace=True,
-                strict=True,
-            )
-            for row in reader:
-                if not row:
-                    continue
-                row = [text.strip() for text in row]
-                if not names:
-                    names = row
-                    continue
-                if len(row) != len(names):
-                    raise ZooError(
-                        f"{file}, line {reader.line_num}: expected {len(names)} cells "
-                        f"({names[0]} to {names[-1]}), found {len(row)}. Check that this is the "
-                        f"file that {description.path} describes, and its separator."
-                    )
-                rows.append(row)
-                numbers.append(reader.line_num)
-    except (OSError, ValueError, EOFError, csv.Error, zlib.error) as error:
-        raise ZooError(
-            f"{file} cannot be read as comma-separated values in UTF-8: {error}. Get the file "
-            f"again."
-        ) from error
-    return part(str(file), LINE, names, rows, numbers, description)
-
-
-def _opened(file: Path) -> IO[str]:
-    opened = gzip.open if file.suffix == ".gz" else open
-    return opened(file, "rt", encoding="utf-8-sig", newline="")  # type: ignore[return-value]
-
-
-def _uncommented(lines: IO[str], comment: str | None) -> Iterator[str]:
-    """Lines, of which comments are empty: they still count."""
-    for line in lines:
-        yield "\n" if comment and line.startswith(comment) else line
-
-
-def _parquet(file: Path, description: Description) -> Part:
-    import duckdb
-
-    from zoo.database import NO_EXTENSIONS
-
-    try:
-        with duckdb.connect(config=dict(NO_EXTENSIONS)) as database:
-            table = database.read_parquet(str(file))
-            names = table.columns
-            texts = [
-                _as_text(name, str(kind)) for name, kind in zip(names, table.types, strict=True)
-            ]
-            rows = table.project(", ".join(texts)).fetchall()
-    except duckdb.Error as error:
-        raise ZooError(
-            f"{file} cannot be read as Parquet: {str(error).splitlines()[0]}. Get the file again."
-        ) from error
-    return part(str(file), ROW, names, rows, range(1, len(rows) + 1), description)
-
-
-def _as_text(name: str, kind: str) -> str:
-    """SQL for a column as text: whole numbers without a point, NaN as nothing."""
-    column = '"' + name.replace('"', '""') + '"'
-    if kind in ("FLOAT", "DOUBLE"):
-        return (
-            f"CASE WHEN isnan({column}) THEN NULL WHEN {column} = trunc({column}) AND "
-            f"abs({column}) < 1e15 THEN {column}::BIGINT::VARCHAR ELSE {column}::VARCHAR END"
-        )
-    return f"trim({column}::VARCHAR)"
+    if parquet.is_one(file):
+        stored = parquet.read(file, description)
+        numbers = range(1, len(stored.rows) + 1)
+        return part(str(file), ROW, stored.names, stored.rows, numbers, description, stored.index)
+    names, rows, lines = delimited.read(file, description)
+    return part(str(file), LINE, names, rows, lines, description)

@@ -1,4 +1,4 @@
-"""What a table's TOML file says of it. The files beside this one are examples of the format.
+r"""What a table's TOML file says of it. The files beside this one are examples of the format.
 
 ``<data-dir>/<name>.toml`` makes the dataset ``<name>``. Only ``label``, ``classes`` and where the
 rows are have to be there::
@@ -10,7 +10,10 @@ rows are have to be there::
     train = "loans-train.csv"
     test = "loans-test.csv"
 
-    separator = ","                       # of cells
+    separator = ","                       # of cells; a tab is "\t"
+    encoding = "utf-8"                    # or "utf-16", "windows-1252", "latin-1", ...
+    quote = '"'                           # around a cell that has a separator in it; "" for none
+    decimal = "."                         # or ",": what stands before a number's decimals
     header = true                         # whether the first line has the names
     columns = ["age", "sex", "..."]       # the names, if not
     comment = "|"                         # lines that begin like this are left out
@@ -44,9 +47,13 @@ rows are have to be there::
     values.approved = { good = "yes" }    # by column, our words for OpenML's
     train = [0, 500]                      # the rows that are the official training rows
 
-A file is a CSV in UTF-8, as it is or in ``.gz``, or a ``.parquet``. It is looked for beside the
-description, that is below the data folder, and then in ``<mirror>/tabular``; built-in tables are
-looked for likewise. Values are compared as text, so ``1`` and ``"1"`` are the same.
+A file is a CSV, as it is or in ``.gz``, or a ``.parquet``. It is looked for beside the description,
+that is below the data folder, and then in ``<mirror>/tabular``; built-in tables are looked for
+likewise. Values are compared as text as `canonical` writes it, so ``1``, ``1.0`` and ``"1"`` are
+the same, and so are ``true`` and ``"True"``.
+
+Columns of row numbers that programs write beside the data are left out, with a warning (see
+`harness.tables.row_numbers`).
 
 A column that says a sensitive attribute is never among the features as it stands. If
 ``sensitive_in_features`` is true, the attribute's groups are there in its place, under the
@@ -55,12 +62,14 @@ attribute's name.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +77,8 @@ from zoo.errors import ZooError, unknown
 
 FOLDER = Path(__file__).parent
 """Where the built-in descriptions are."""
+
+UTF_8 = "utf-8"
 
 EPSILON = {"linf": 0.1, "l2": 0.5}
 """Perturbation radius where a description does not say."""
@@ -126,6 +137,9 @@ class Description:
     about: str
     files: tuple[str, ...]
     separator: str
+    encoding: str
+    quote: str
+    decimal: str
     columns: tuple[str, ...]
     comment: str | None
     missing: tuple[str, ...]
@@ -159,6 +173,13 @@ class Description:
             return column in self.numbers
         return column not in (self.categorical or ())
 
+    def is_measured(self, column: str) -> bool:
+        """Whether the cells of a column are read as numbers, as a feature or into bins."""
+        kinds = [bool(one.bins) for one in self.sensitive if one.column == column]
+        if column == self.label or column in self.ignored:
+            return False
+        return any(kinds) if kinds else self.is_number(column)
+
 
 def builtin() -> dict[str, Path]:
     """The descriptions that come with this program, by name."""
@@ -174,7 +195,7 @@ def is_meant(path: Path) -> bool:
     It is if it has a field that says what a table is, or one that is almost called so.
     """
     try:
-        text = "\n" + path.read_text(encoding="utf-8")
+        text = "\n" + _text(path)
     except (OSError, ValueError):
         return True  # whoever reads it is told why it cannot be
     found = re.findall(r"^\s*([\w-]+)\s*=", text.partition("\n[")[0], re.MULTILINE)
@@ -192,10 +213,18 @@ def read(path: Path) -> Description:
     return _described(path, _merged(path))
 
 
+def _text(path: Path) -> str:
+    """A description's text; a byte-order mark says nothing."""
+    content = path.read_bytes()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError("it is text in UTF-16; save it in UTF-8")
+    return content.decode("utf-8-sig").replace("\r\n", "\n")
+
+
 def _merged(path: Path) -> dict[str, Any]:
     """The fields of a file, behind them those of the table that it is like."""
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        said = tomllib.loads(_text(path))
     except (OSError, ValueError) as error:
         raise ZooError(f"{path} cannot be read: {error}.".replace("\n", " ")) from error
     like = said.pop("like", None)
@@ -250,15 +279,31 @@ class _Fields:
         return self.take(name, bool, "true or false", default)
 
     def words(self, name: str) -> tuple[str, ...] | None:
-        """A list of values without repetition, as text."""
+        """A list of names without repetition, as text."""
         values = self.take(name, list, "a list")
-        return None if values is None else self.plain(name, values)
+        return None if values is None else self.different(name, map(cell, values), values)
 
-    def plain(self, name: str, values: Iterable[Any]) -> tuple[str, ...]:
-        found = tuple(map(cell, values))
+    def cells(self, name: str, values: Iterable[Any]) -> tuple[str, ...]:
+        """Values of cells without repetition, as `canonical` writes them."""
+        values = list(values)
+        texts = [None if text is None else canonical(text) for text in map(cell, values)]
+        return self.different(name, texts, values)
+
+    def different(
+        self, name: str, texts: Iterable[str | None], values: Iterable[Any]
+    ) -> tuple[str, ...]:
+        found = tuple(texts)
         if None in found or len(set(found)) < len(found):
             raise self.fail(name, "a list of different words or numbers", list(values))
         return found  # type: ignore[return-value]
+
+    def character(self, name: str, default: str, known: str = "", optional: bool = False) -> str:
+        """One character, perhaps one of those that are known, or none if that may be."""
+        value = self.text(name, default)
+        if not (optional and not value) and (len(value) != 1 or (known and value not in known)):
+            wanted = " or ".join(map(repr, known)) if known else "one character"
+            raise self.fail(name, wanted, value)
+        return value
 
     def mapping(self, name: str, wanted: str) -> dict[str, Any]:
         return self.take(name, dict, wanted, {})
@@ -278,6 +323,21 @@ def cell(value: object) -> str | None:
     return str(value) if isinstance(value, str | int | float) else None
 
 
+def canonical(text: str) -> str:
+    """A cell of any file as it is compared with others.
+
+    Whole numbers have no decimals and truth values are small, whichever program wrote them; blanks
+    around a text say nothing.
+    """
+    text = text.strip()
+    if _WHOLE.fullmatch(text):
+        return text.partition(".")[0]
+    return text.lower() if text.lower() in ("true", "false") else text
+
+
+_WHOLE = re.compile(r"[+-]?\d+\.0+", re.ASCII)
+
+
 def _described(path: Path, said: dict[str, Any]) -> Description:
     fields = _Fields(path, said)
     header = fields.flag("header", True)
@@ -292,10 +352,13 @@ def _described(path: Path, said: dict[str, Any]) -> Description:
         path=path,
         about=fields.text("about", ""),
         files=_files(fields),
-        separator=fields.text("separator", ","),
+        separator=fields.character("separator", ","),
+        encoding=_encoding(fields),
+        quote=fields.character("quote", '"', optional=True),
+        decimal=fields.character("decimal", ".", ".,"),
         columns=columns,
         comment=fields.text("comment"),
-        missing=fields.words("missing") or (),
+        missing=fields.cells("missing", fields.take("missing", list, "a list", [])),
         label=fields.text("label"),
         classes=_classes(fields),
         categorical=fields.words("categorical"),
@@ -321,11 +384,22 @@ def _files(fields: _Fields) -> tuple[str, ...]:
 def _classes(fields: _Fields) -> tuple[tuple[str, ...], ...]:
     given = fields.take("classes", list, "a list of the labels of class 0, 1, ...", [])
     classes = tuple(
-        fields.plain("classes", labels if isinstance(labels, list) else [labels])
+        fields.cells("classes", labels if isinstance(labels, list) else [labels])
         for labels in given
     )
-    fields.plain("classes", [label for labels in classes for label in labels])
+    fields.cells("classes", [label for labels in classes for label in labels])
     return classes
+
+
+def _encoding(fields: _Fields) -> str:
+    """The name by which Python knows an encoding."""
+    name = fields.text("encoding", UTF_8)
+    try:
+        "a".encode(name)  # what `codecs.lookup` knows need not make text
+        return codecs.lookup(name).name
+    except (LookupError, ValueError):
+        known = ", ".join(map(repr, ("utf-8", "utf-16", "windows-1252", "latin-1")))
+        raise fields.fail("encoding", f"one that Python knows, such as {known}", name) from None
 
 
 def _epsilon(fields: _Fields) -> dict[str, float]:
@@ -333,7 +407,7 @@ def _epsilon(fields: _Fields) -> dict[str, float]:
     for norm, radius in given.items():
         if norm not in EPSILON:
             raise unknown(f"norm of epsilon in {fields.path}:", norm, EPSILON)
-        if not isinstance(radius, int | float) or isinstance(radius, bool) or radius <= 0:
+        if not isinstance(radius, int | float) or isinstance(radius, bool) or not 0 < radius < inf:
             raise fields.fail(f"epsilon.{norm}", "a number above 0", radius)
     return {norm: float(radius) for norm, radius in {**EPSILON, **given}.items()}
 
@@ -352,9 +426,9 @@ def _sensitive(path: Path, said: Mapping[str, Any]) -> tuple[Sensitive, ...]:
         names = fields.take("names", list, "a list of words", None)
         groups = fields.mapping("groups", "a table of lists of values")
         fields.done()
-        if not all(isinstance(b, int | float) and not isinstance(b, bool) for b in bins) or any(
-            not low < high for low, high in pairwise(bins)
-        ):
+        if not all(
+            isinstance(b, int | float) and not isinstance(b, bool) and isfinite(b) for b in bins
+        ) or any(not low < high for low, high in pairwise(bins)):
             raise fields.fail("bins", "a list of ascending numbers", bins)
         if names is not None and (
             len(names) != len(bins) + 1 or not bins or not all(isinstance(n, str) for n in names)
@@ -365,14 +439,14 @@ def _sensitive(path: Path, said: Mapping[str, Any]) -> tuple[Sensitive, ...]:
         for group, values in groups.items():
             if not isinstance(values, list):
                 raise fields.fail(f"groups.{group}", "a list of values", values)
-        fields.plain("groups", [value for values in groups.values() for value in values])
+        fields.cells("groups", [value for values in groups.values() for value in values])
         found.append(
             Sensitive(
                 name=name,
                 column=column,
                 bins=tuple(map(float, bins)),
                 names=tuple(_between(bins) if names is None else names) if bins else (),
-                groups={group: fields.plain(group, values) for group, values in groups.items()},
+                groups={group: fields.cells(group, values) for group, values in groups.items()},
             )
         )
     return tuple(found)
@@ -426,8 +500,6 @@ def _check(found: Description) -> None:
             f"{path}: classes has to list the labels of two classes or more, found "
             f"{len(found.classes)}. Give each label that {found.label!r} has."
         )
-    if len(found.separator) != 1:
-        raise ZooError(f"{path}: separator has to be one character, found {found.separator!r}.")
     if found.categorical is not None and found.numbers is not None:
         raise ZooError(
             f"{path} has categorical and numbers. Give one; what it does not list is of the other."

@@ -1,17 +1,20 @@
 """Small data and models that the harness's tests share."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from harness import datasets, registry
 from harness.datasets import Dataset, Source
-from harness.evaluate import Loaded, evaluate
-from harness.games.game import Table
+from harness.evaluate import GAMES, Loaded, evaluate
+from harness.games import extraction
+from harness.games.game import Outcome, Setting, Table, attack_seed
 from harness.results import Cell
 from harness.stack import Stack
-from harness.training import Job, Trained, workshop
-from harness.types import Access, Regime, Split, ThreatModel
+from harness.training import Job, Trained, train_alone, workshop
+from harness.types import Access, Regime, Risk, Split, ThreatModel
 from harness.workshop import Workshop, trusted_index
 from zoo.recipe import Recipe
 
@@ -62,7 +65,46 @@ def job_for(digits: Dataset):
 
 
 @pytest.fixture(scope="session")
-def measure(job_for):
+def twins():
+    """The surrogates that thieves train without the target, as a plan has them trained."""
+    found = {}
+
+    def trained(attack, setting: Setting, architecture: str = "mlp-128") -> dict:
+        made = {}
+        for purpose, models in GAMES[attack.risk].needs(attack, setting).items():
+            for wanted in models:
+                if wanted.thief is None:
+                    continue
+                job = Job.stolen(
+                    setting.dataset,
+                    wanted.index,
+                    architecture=wanted.thief.surrogate or architecture,
+                    thief=wanted.thief,
+                    seed=wanted.seed,
+                )
+                if job.key not in found:
+                    held = setting.dataset.collected.take(job.index)
+                    found[job.key] = train_alone(job, held, None).model
+                made.setdefault(purpose, []).append(found[job.key])
+        return made
+
+    return trained
+
+
+@pytest.fixture(scope="session")
+def steal(twins):
+    """Play the game of extraction at a table, with the seed and the other models of a cell."""
+
+    def play(attack, table: Table) -> Outcome:
+        others = twins(attack, table.setting, table.architecture)
+        seed = attack_seed(attack.name, table.replicate)
+        return extraction.play(attack, replace(table, seed=seed, others={**others, **table.others}))
+
+    return play
+
+
+@pytest.fixture(scope="session")
+def measure(job_for, twins):
     """Evaluate one attack on one model: the evaluation and the outcome of the game.
 
     The attack is a name with settings, or an attack; keyword arguments of the threat model, ``ood``
@@ -84,7 +126,15 @@ def measure(job_for):
             risk=attack.risk, attack=registry.describe(attack),
             threat=threat or ThreatModel(access=attack.access[-1], aux=attack.aux[0]), seed=seed,
         )  # fmt: skip
-        loaded = Loaded(target=trained, job=job_for(data=data, seed=seed), others=others or {})
+        if attack.risk is Risk.EXTRACTION:
+            setting = Setting(
+                dataset=data, quarters=datasets.quarters(data, seed, cell.regime),
+                ood_size=0 if ood is None else len(ood), threat=cell.threat, stack=Stack(()),
+                regime=cell.regime, seed=seed,
+            )  # fmt: skip
+            others = {**twins(attack, setting), **(others or {})}
+        job = job_for(data=data, seed=seed, stack=cell.stack)
+        loaded = Loaded(target=trained, job=job, others=others or {})
         return evaluate(
             cell, loaded, data, ood, architecture="mlp-128", device="cpu", provenance={}
         )

@@ -1,6 +1,5 @@
 """Effects, intervals, tests and verdicts on numbers worked by hand or against other libraries."""
 
-import itertools
 import random
 from dataclasses import replace
 
@@ -9,7 +8,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from harness.compare import compare, interval, paired, sign_flip
+from harness.compare import compare
 from harness.results import Cell, Evaluation, Method
 from harness.types import Access, Regime, Risk, ThreatModel
 
@@ -73,49 +72,6 @@ def test_only_seeds_with_both_sides_count() -> None:
     assert row.effect == pytest.approx(0.15)
 
 
-def test_sign_flips_are_counted_exactly() -> None:
-    d = np.array([0.3, -0.1, 0.4, 0.25, 0.05])
-    flips = [np.mean(d * s) for s in itertools.product([1, -1], repeat=5)]
-    expected = np.mean(np.abs(flips) >= abs(d.mean()) - 1e-12)
-    assert sign_flip(d) == pytest.approx(expected)
-
-
-def test_twelve_seeds_of_one_sign_have_the_smallest_p_there_is() -> None:
-    assert sign_flip(np.linspace(0.1, 0.3, 12)) == pytest.approx(2 / 2**12)
-
-
-def test_the_interval_is_students_below_thirty_pairs_and_bca_from_there() -> None:
-    d = np.array([0.1, 0.3, 0.2, 0.15, 0.6, 0.25, 0.1, 0.2, 0.35, 0.9] * 3)
-    few = d[:12]
-    half = stats.t.ppf(0.975, 11) * few.std(ddof=1) / 12**0.5
-    assert interval(few) == pytest.approx((few.mean() - half, few.mean() + half))
-    low, high = interval(d)
-    other = stats.bootstrap(
-        (d,), np.mean, method="BCa", n_resamples=9999, rng=np.random.default_rng(5)
-    )
-    assert low == pytest.approx(other.confidence_interval.low, abs=0.01)
-    assert high == pytest.approx(other.confidence_interval.high, abs=0.015)
-    # Skewed data: the interval reaches further up than down, which Student's does not.
-    assert high - d.mean() > d.mean() - low
-
-
-def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
-    rng = np.random.default_rng(0)
-    hits = 0
-    for _ in range(300):
-        low, high = interval(rng.normal(0.1, 0.05, size=12))
-        hits += low <= 0.1 <= high
-    assert 0.92 <= hits / 300 <= 0.98
-
-
-def test_the_equivalence_test_is_two_t_tests() -> None:
-    before, after = np.array(FLAT), np.array(_shifted(0.004))
-    d = after - before
-    lower = stats.ttest_1samp(d, -0.02, alternative="greater").pvalue
-    upper = stats.ttest_1samp(d, 0.02, alternative="less").pvalue
-    assert paired(before, after).p_equivalence == pytest.approx(max(lower, upper))
-
-
 def test_an_identity_has_exactly_no_effect() -> None:
     (row,) = compare(_both(EXTRACTION, FLAT, FLAT))
     assert (row.effect, row.ci_low, row.ci_high, row.p, row.verdict) == (0, 0, 0, 1, "no effect")
@@ -136,14 +92,12 @@ def test_a_large_effect_with_larger_noise_is_unresolved() -> None:
     assert row.ci_low < 0 < row.ci_high
 
 
-def test_too_few_seeds_are_never_called_an_effect() -> None:
-    (row,) = compare(_both(EVASION, [0.1] * 4, [0.9, 0.91, 0.9, 0.92]))
-    assert row.p == pytest.approx(0.125)
-    assert row.verdict == "unresolved"
+def test_a_single_seed_has_no_interval_and_no_verdict() -> None:
     (single,) = compare(_both(EVASION, [0.1], [0.9]))
     assert (single.effect, single.ci_low, single.p, single.verdict) == (
         pytest.approx(0.8), None, None, "unresolved",
     )  # fmt: skip
+    assert "a single seed has no interval" in single.verdict_note
 
 
 def test_q_is_benjamini_hochberg_with_intended_effects_apart() -> None:
@@ -226,18 +180,34 @@ def test_seeds_that_failed_are_counted_and_forbid_a_verdict() -> None:
     broken = _evaluation((DP,), EVASION, 3, None, status="failed", reason="diverged")
     (row,) = compare([e for e in evaluations if not (e.cell.stack and e.cell.seed == 3)] + [broken])
     assert (row.n_seeds, row.n_failed, row.verdict) == (11, 1, "unresolved")
-    assert row.verdict_note == "1 seeds failed, so the 11 others say nothing for sure"
+    assert row.verdict_note.startswith(
+        "of the seeds, 1 failed: the 11 others are no random choice; not checked whether"
+    )
 
 
-def test_seeds_without_a_susceptibility_are_told() -> None:
+def test_seeds_without_a_susceptibility_are_counted_and_forbid_a_verdict() -> None:
     evaluations = _both(EVASION, FLAT, _shifted(0.1))
     evaluations = [
         replace(e, susceptibility=None) if e.cell.stack and e.cell.seed < 2 else e
         for e in evaluations
     ]
     (row,) = compare(evaluations)
-    assert (row.n_seeds, row.n_failed) == (10, 0)
-    assert row.verdict_note.startswith("2 seeds have no susceptibility")
+    assert (row.n_seeds, row.n_failed, row.n_undefined) == (10, 0, 2)
+    assert row.verdict == "unresolved"
+    assert row.verdict_note.startswith("of the seeds, 2 have no susceptibility")
+
+
+def test_seeds_that_turn_out_not_to_apply_are_counted_and_forbid_a_verdict() -> None:
+    """Which seeds those are depends on the data: the others are no random choice of seeds."""
+    evaluations = _both(EVASION, FLAT, _shifted(0.1))
+    lost = [
+        _evaluation((DP,), EVASION, seed, None, status="not applicable", reason="one class left")
+        for seed in range(5)
+    ]
+    kept = [e for e in evaluations if not (e.cell.stack and e.cell.seed < 5)]
+    (row,) = compare(kept + lost)
+    assert (row.n_seeds, row.n_not_applicable, row.verdict) == (7, 5, "unresolved")
+    assert row.verdict_note.startswith("of the seeds, 5 turned out not to apply: the 7 others")
 
 
 def test_models_of_one_name_but_another_recipe_are_kept_apart() -> None:
@@ -250,6 +220,22 @@ def test_models_of_one_name_but_another_recipe_are_kept_apart() -> None:
         ("m", "m", "increases"), ("m", "other", "no effect"),
     ]  # fmt: skip
     assert rows[0].q == compare(one)[0].q
+
+
+def test_a_dataset_that_was_edited_is_another_dataset() -> None:
+    """Effects before and after are rows of their own, corrected in families of their own."""
+    rows = compare(
+        _both(EVASION, FLAT, _shifted(0.1))
+        + [
+            replace(e, cell=replace(e.cell, fingerprint="edited"))
+            for e in _both(EVASION, FLAT, _shifted(-0.1))
+        ]
+    )
+    assert [(r.fingerprint, r.dataset, (r.effect or 0) > 0) for r in rows] == [
+        ("edited", "d", False),
+        ("f", "d", True),
+    ]
+    assert all(r.q == r.p for r in rows)
 
 
 def test_equivalence_is_corrected_for_how_often_it_was_tried() -> None:
@@ -278,30 +264,72 @@ def test_the_order_of_the_evaluations_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "share", "verdict"),
+    ("found", "alarms", "verdict"),
     [
-        ("own_claimed", 1.0, "increases"),
-        ("own_claimed", 0.0, "defense not effective"),
-        ("flagged", 1.0, "increases"),
-        # One of twelve is what a detector that is wrong in one case of twenty may give.
-        ("flagged", 1 / 12, "defense not effective"),
+        (("own_claimed", 12), ("false_claims", 0), "increases"),
+        (("own_claimed", 0), ("false_claims", 0), "defense not effective"),
+        # Who claims every model proves nothing by claiming the own one, and who claims half of the
+        # others hardly more.
+        (("own_claimed", 12), ("false_claims", 12), "defense not effective"),
+        (("own_claimed", 12), ("false_claims", 6), "defense not effective"),
+        (("flagged", 12), ("clean_model_flagged", 0), "increases"),
+        (("flagged", 12), ("clean_model_flagged", 4), "increases"),
+        # A detector that flags clean models as often finds nothing.
+        (("flagged", 12), ("clean_model_flagged", 12), "defense not effective"),
+        (("flagged", 3), ("clean_model_flagged", 0), "defense not effective"),
+        (("flagged", 12), (None, 0), "defense not effective"),
+        (("filter_tpr", 12), ("filter_fpr", 0), "increases"),
+        (("filter_tpr", 12), ("filter_fpr", 12), "defense not effective"),
     ],
 )
-def test_a_proof_or_an_inspection_is_effective_by_what_it_finds(metric, share, verdict) -> None:
-    watermark = Method("watermark", (), "watermark", EXTRACTION)
-    found = []
+def test_a_proof_or_a_detection_is_judged_against_its_own_false_alarms(
+    found, alarms, verdict
+) -> None:
+    """Each is what so many of twelve seeds say; four flagged twins leave eight seeds, p 1/256."""
+    risk = EXTRACTION if "claim" in found[0] else Risk.POISONING
+    defense = Method("guard", (), "guard", risk)
+    attack = Method("badnets", (("rate", 0.1),))
+    evaluations = []
     for seed in range(12):
-        for stack in ((), (watermark,)):
-            own = _evaluation(stack, EXTRACTION, seed, FLAT[seed])
-            value = 1.0 if seed < round(12 * share) else 0.0
+        for stack in ((), (defense,)):
+            own = _evaluation(stack, risk, seed, FLAT[seed])
+            own = replace(own, cell=replace(own.cell, attack=attack))
             if stack:
-                own = replace(own, metrics={**own.metrics, metric: value})
-            found.append(own)
-            found.append(_evaluation(stack, EVASION, seed, _shifted(0.2 * len(stack))[seed]))
-    rows = {row.risk: row for row in compare(found)}
+                told = {name: float(seed < n) for name, n in (found, alarms) if name}
+                own = replace(own, metrics={**own.metrics, **told})
+            evaluations.append(own)
+            evaluations.append(_evaluation(stack, EVASION, seed, _shifted(0.2 * len(stack))[seed]))
+    rows = {row.risk: row for row in compare(evaluations)}
     assert rows[EVASION].verdict == verdict
-    if share == 1:
-        assert "in 12 of 12 seeds" in rows[EVASION].verdict_note
+    assert bool(rows[risk].proofs) == (verdict == "increases")
+
+
+@pytest.mark.parametrize("backdoored", [False, True])
+def test_a_flag_on_a_published_model_is_a_finding_unless_the_catalog_lists_a_backdoor(
+    backdoored,
+) -> None:
+    detector = Method("neural-cleanse", (), "neural-cleanse", Risk.POISONING)
+    attack = Method("badnets", (("rate", 0.0),))
+    evaluations = []
+    for seed in range(3):
+        for stack in ((), (detector,)):
+            one = _evaluation(
+                stack, Risk.POISONING, seed, 0.5, regime=Regime.PUBLISHED,
+                provenance={"backdoored": backdoored},
+            )  # fmt: skip
+            told = {"flagged": 1.0, "clean_model_flagged": None} if stack else {}
+            metrics = {**one.metrics, **told}
+            evaluations.append(replace(one, metrics=metrics, cell=replace(one.cell, attack=attack)))
+    (row,) = compare(evaluations)
+    if backdoored:
+        assert row.proofs == ("flags the model, which the catalog lists as backdoored",)
+        assert row.guards_held == (Risk.POISONING,)
+    else:
+        assert (row.proofs, row.verdict) == ((), "not applicable")
+        assert row.verdict_note == (
+            "nobody poisoned this model, so there is nothing to lower; false alarms: the model was "
+            "flagged in 3 of 3 seeds"
+        )
 
 
 @pytest.mark.parametrize(
@@ -367,8 +395,8 @@ def test_another_measure_has_an_effect_of_its_own_whoever_moves_it(guards) -> No
     assert (one.effect, one.ci_low, one.ci_high) == pytest.approx(
         (d.mean(), d.mean() - half, d.mean() + half)
     )
-    # Of sixteen ways to set the signs, two have all alike and two have only the smallest other.
-    assert one.p == pytest.approx(4 / 16)
+    assert one.p == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
+    assert one.interval == "seeds"
     assert (row.n_seeds, row.effect, row.aims_met) == (6, 0, ())
 
 
@@ -382,10 +410,12 @@ def test_another_measure_of_one_pair_has_no_interval_and_of_none_is_left_out() -
     assert compare(_both(EVASION, FLAT, FLAT))[0].also == ()
 
 
-@pytest.mark.parametrize(("wrong", "p", "met"), [((), 2 / 256, True), ((2,), 6 / 256, False)])
-def test_aims_are_corrected_for_how_many_there_are_with_the_primary(wrong, p, met) -> None:
-    """.0234 is below .05 / 2, and above .05 / 3."""
-    changes = [size if size in wrong else -size for size in range(1, 9)]
-    (row,) = compare(_fair([(0.5, 0.5 + change / 100) for change in changes]))
-    assert row.also[0].p == pytest.approx(p)
+@pytest.mark.parametrize(("noise", "met"), [(0.08, True), (0.09, False)])
+def test_aims_are_corrected_for_how_many_there_are_with_the_primary(noise, met) -> None:
+    """With the larger noise, p is below .05 / 2 and above .05 / 3."""
+    changes = [-0.1 + noise * (1 - 2 * (i % 2)) for i in range(8)]
+    (row,) = compare(_fair([(0.5, 0.5 + change) for change in changes]))
+    assert row.also[0].p == pytest.approx(stats.ttest_1samp(changes, 0).pvalue)
+    assert row.also[0].p < 0.05 / 2 or not met
+    assert (row.also[0].p < 0.05 / 3) == met
     assert bool(row.aims_met) == met

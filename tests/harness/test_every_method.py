@@ -2,7 +2,7 @@
 
 import copy
 import re
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ from harness.defenses.protocol import (
     Proves,
 )
 from harness.target import BlackBox
-from harness.types import Access, Attribute, Column, Part
+from harness.types import Access, Attribute, Column, Part, Risk, Split
 from zoo import nets
 from zoo.errors import UnknownNameError, ZooError
 
@@ -82,16 +82,18 @@ def test_every_attack_is_here() -> None:
     assert TINY.keys() == registry.known("attack").keys()
 
 
+WITH_RUN = [n for n in TINY if registry.get("attack", n).risk != "poisoning"]
+
+
 def _result(found):
     found = found.x if isinstance(found, Evaded) else found
     return found if isinstance(found, torch.Tensor) else dict(found.state_dict())
 
 
-@pytest.mark.parametrize("name", [n for n in TINY if registry.get("attack", n).risk != "poisoning"])
-def test_an_attack_depends_on_the_seed_and_nothing_else(name, tiny) -> None:
+def _prepared(name, tiny):
+    """The attack, a target and data that suit it."""
     attack = registry.make("attack", name, TINY[name])
-    z = torch.arange(64) % 2
-    tiny = replace(tiny, z={"odd": Attribute(z, ("no", "yes"))})
+    tiny = replace(tiny, z={"odd": Attribute(torch.arange(64) % 2, ("no", "yes"))})
     if name == "tabular-inversion":  # the one that images are nothing for
         colours = Column("colour", 0, 15, values=tuple("abcdefghijklmno"))
         tiny = replace(tiny, x=tiny.x.flatten(1), columns=(colours, Column("age", 15, 16)))
@@ -99,9 +101,14 @@ def test_an_attack_depends_on_the_seed_and_nothing_else(name, tiny) -> None:
         attack = attack.resolve(tiny)
     torch.manual_seed(0)
     model = nets.build("mlp-128", tiny.input_shape, 3)
+    return attack, model, tiny
+
+
+def _handed(attack, model, tiny, points, aux):
+    """What the game hands the attack, with ``points`` and ``aux``."""
     held = torch.arange(64) % 4  # each shadow model is trained on a quarter
     data = Candidates(
-        points=tiny.all, aux=tiny.all, num_classes=3, architecture="mlp-128",
+        points=points, aux=aux, num_classes=3, architecture="mlp-128",
         input_shape=tiny.input_shape, columns=tiny.columns,
         aux_member=held == 0,
         shadows=tuple(
@@ -115,7 +122,8 @@ def test_an_attack_depends_on_the_seed_and_nothing_else(name, tiny) -> None:
     )  # fmt: skip
     known = {field.name: getattr(data, field.name) for field in fields(AttackerData)}
     if isinstance(attack, InfersAttribute):
-        data = Records(**known, aux_z=z, num_values=2)
+        seen = attack.see(BlackBox(model, Access.WEIGHTS), tiny.x)
+        data = Records(**known, seen=seen, aux_z=tiny.z["odd"].values, num_values=2)
     if isinstance(attack, InvertsGradients):
         gradients = tuple(torch.rand(attack.observed, *p.shape) for p in model.parameters())
         data = Released(**known, gradients=gradients)
@@ -124,6 +132,13 @@ def test_an_attack_depends_on_the_seed_and_nothing_else(name, tiny) -> None:
         data = Suspects(
             **known, victims=boxes[:2], own=(boxes[2:5], boxes[5:]), tests=(tiny.all, tiny.all)
         )
+    return data
+
+
+@pytest.mark.parametrize("name", WITH_RUN)
+def test_an_attack_depends_on_the_seed_and_nothing_else(name, tiny) -> None:
+    attack, model, tiny = _prepared(name, tiny)
+    data = _handed(attack, model, tiny, tiny.all, tiny.all)
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     first = attack.run(BlackBox(model, Access.WEIGHTS), data, seed=1)
     assert torch.equal(torch.get_rng_state(), state)
@@ -131,6 +146,75 @@ def test_an_attack_depends_on_the_seed_and_nothing_else(name, tiny) -> None:
     again = attack.run(BlackBox(model, Access.WEIGHTS), data, seed=1)
     torch.testing.assert_close(_result(first), _result(again), rtol=0, atol=0)
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Watched(Split):
+    """Examples that write down what is read of them."""
+
+    name: str = ""
+    read: set[str] = field(default_factory=set)
+
+    def __getattribute__(self, key):
+        found = super().__getattribute__(key)
+        if key in ("x", "y"):
+            super().__getattribute__("read").add(f"{super().__getattribute__('name')}.{key}")
+        return found
+
+    def __len__(self):
+        return len(super().__getattribute__("y"))
+
+    def take(self, index):
+        x, y = (super(Watched, self).__getattribute__(key)[index] for key in ("x", "y"))
+        return Watched(x, y, {}, None, self.columns, self.name, self.read)
+
+    def to(self, device):
+        return self
+
+
+POINTS, AUX = {"points.x", "points.y"}, {"aux.x", "aux.y"}
+WITHOUT_THE_MODEL = {
+    Risk.EVASION: POINTS | AUX,  # the examples themselves, which are not yet answered wrongly
+    Risk.EXTRACTION: AUX,  # the twin that asks nothing
+    Risk.MEMBERSHIP_INFERENCE: POINTS | AUX,  # one population: nothing known of them tells
+    Risk.DATA_RECONSTRUCTION: {"aux.x"},  # a mean; which class an input is of, nobody says
+    Risk.DISTRIBUTION_INFERENCE: set(),  # either world is as likely
+    Risk.DISCRIMINATORY_BEHAVIOR: POINTS,  # groups dealt among the same examples
+}
+"""What goes into the number that stands for an attacker without the model."""
+
+
+@pytest.mark.parametrize("knows", ["nothing", "label", "features"])
+@pytest.mark.parametrize("name", WITH_RUN)
+def test_no_attack_reads_more_than_is_known_without_the_model(name, knows, tiny) -> None:
+    attack, model, tiny = _prepared(name, tiny)
+    if isinstance(attack, InfersAttribute):
+        attack = replace(attack, knows=knows)
+    elif knows != "features":
+        return
+
+    def read(work) -> set[str]:
+        log = set()
+        points, aux = (Watched(tiny.x, tiny.y, name=n, read=log) for n in ("points", "aux"))
+        data = _handed(attack, model, tiny, points, aux)
+        log.clear()
+        work(data)
+        return log
+
+    found = read(lambda data: attack.run(BlackBox(model, Access.WEIGHTS), data, seed=1))
+    if isinstance(attack, InfersAttribute):
+        known = read(lambda data: attack.impute(data, knows=knows, seed=1)) | {"aux.x"}
+        asked = {"nothing": set(), "label": {"points.y"}, "features": POINTS}[knows]
+        assert found & POINTS == known & POINTS == asked
+    else:
+        known = WITHOUT_THE_MODEL[attack.risk]
+    assert found <= known
+
+
+def test_whoever_asks_about_a_record_has_it_unless_somebody_says_otherwise() -> None:
+    for name in WITH_RUN:
+        attack = registry.make("attack", name, {})
+        assert not isinstance(attack, InfersAttribute) or attack.knows == "features"
 
 
 @pytest.mark.parametrize("name", [n for n in TINY if registry.get("attack", n).risk == "poisoning"])

@@ -91,6 +91,7 @@ def test_celeba_puts_its_training_part_first_and_leaves_validation_out(tmp_path:
     assert tuple(data.z) == datasets.ATTRIBUTES["celeba"]
     assert (len(data), data.n_train, data.input_shape) == (5, 3, (3, 64, 64))
     # Images 1, 3 and 6, then 2 and 5.
+    assert [name[5] for name in data.places["file"]] == ["1", "3", "6", "2", "5"]
     assert data.y.tolist() == [1, 1, 0, 0, 0]
     assert (data.z["sex"].names, data.z["age"].names) == (("female", "male"), ("older", "young"))
     assert data.z["sex"].values.tolist() == [1, 0, 0, 0, 1]

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from harness.datasets import Dataset
+from harness import datasets
+from harness.datasets import Dataset, Source
 from harness.foreign import check, fitted
 from harness.types import Column, NotApplicableError
 
@@ -62,3 +63,22 @@ def test_rows_of_another_table_with_other_places_are_refused(features, columns, 
     other = replace(people, name="others", x=torch.rand(8, features), columns=columns)
     with pytest.raises(NotApplicableError, match="Rows of others .* not in the same places"):
         check(other, people)
+
+
+@pytest.mark.parametrize("name", ["digits", "digits-noisy", "digits-tinted"])
+def test_data_in_another_guise_are_no_other_data(digits, name) -> None:
+    """Tinted and wrongly labelled digits are the same pictures, some as every second one of them."""
+    other = datasets.load(name, Source())
+    with pytest.raises(
+        NotApplicableError, match=f"of the inputs of {name} are among those of digits"
+    ):
+        check(other, digits)
+    check(datasets.load(datasets.OOD_DEFAULT, Source()), digits)
+
+
+def test_rows_that_two_tables_share_by_chance_are_no_reason(people) -> None:
+    mixed = torch.cat([people.x[:1], torch.rand(15, 4)])
+    check(replace(people, name="others", x=mixed, y=torch.zeros(16).long()), people)
+    four = replace(people, name="others", x=mixed[:4], y=torch.zeros(4).long())
+    with pytest.raises(NotApplicableError, match="25% of the inputs"):
+        check(four, people)

@@ -7,6 +7,7 @@ import torch
 
 from harness import datasets, registry, request
 from harness.datasets import quarters
+from harness.games.game import attack_seed
 from harness.plan import FINE_TUNING, plan
 from harness.request import Request
 from harness.training import check_data
@@ -65,9 +66,10 @@ def test_the_standard_attacks_on_all_risks_for_every_seed(make) -> None:
     assert len(found.wanted) == len(seen) + len(naive)
     assert all(i.refused for i in found.wanted if i.cell.risk in OF_ATTRIBUTES)
     # With and without the defense, clean and poisoned; for each seed a classifier that judges
-    # reconstructions; and for all seeds the shadow models.
+    # reconstructions and the thief's surrogate without the target; and for all seeds the shadow
+    # models.
     shadows = registry.get("attack", "rmia")().shadows
-    assert len(found.jobs) == 8 + 2 + 2 * shadows
+    assert len(found.jobs) == 8 + 2 + 2 + 2 * shadows
 
 
 def test_all_is_every_attack_on_the_risk(make) -> None:
@@ -199,7 +201,8 @@ def test_what_is_done_is_not_asked_for_again(make) -> None:
     key = first.wanted[0].cell.key
     again = make(risks="extraction", done={key})
     assert [i.cell.seed for i in again.missing] == [1]
-    assert [job.seed for job in again.jobs] == [1]
+    target, twin = again.jobs
+    assert (target.seed, twin.seed) == (1, attack_seed("distillation", 1))
     assert len(again.wanted) == 2
     trained = make(risks="extraction", trained={job.key for job in first.jobs})
     assert (len(trained.missing), len(trained.jobs)) == (2, 0)
@@ -281,9 +284,51 @@ def test_of_all_attacks_those_remain_that_the_granted_access_suffices_for(make) 
 
 def test_a_model_whose_members_nobody_knows_can_be_evaded_but_not_audited(make) -> None:
     own = replace(PUBLISHED, name="public", dataset="digits", input_shape=(1, 8, 8), num_classes=10)
-    assert make(models=(own,), risks="evasion").wanted
-    with pytest.raises(ZooError, match="no official split that would tell"):
-        make(models=(own,), risks="membership-inference")
+    found = make(models=(own,), seeds=1)
+    refused = {i.cell.risk for i in found.wanted if i.refused}
+    assert refused == {*Risk} - {Risk.EVASION, Risk.POISONING, Risk.EXTRACTION}
+    audited = [i for i in found.wanted if i.cell.risk is Risk.MEMBERSHIP_INFERENCE]
+    assert all("no official split that would tell" in (i.refused or "") for i in audited)
+
+
+def test_fine_tuning_without_unseen_examples_is_not_applicable_and_stops_nothing_else(make) -> None:
+    own = replace(PUBLISHED, dataset="digits", input_shape=(1, 8, 8), num_classes=10)
+    found = make(models=(own,), stacks="dpsgd,rounding", risks="evasion", attacks=("fgsm",))
+    refused = {(i.cell.regime, bool(i.refused)) for i in found.wanted}
+    assert refused == {(Regime.FINE_TUNED, True), (Regime.PUBLISHED, False)}
+    assert not found.jobs
+
+
+@pytest.mark.parametrize(
+    ("attack", "settings", "said"),
+    [
+        ("boundary", {"queries": "1"}, "at least 10 times each, but 1 queries about each"),
+        ("pgd", {"step_size": "0"}, "pgd wants step_size above 0 with an epsilon of 0.1, found 0"),
+        ("mlp", {"batch_size": "0"}, "wants batch_size of at least 1, found 0"),
+        ("distribution-pin", {"lr": "0"}, "distribution-pin wants lr above 0, found 0"),
+        ("distribution-pin", {"weight_decay": "-1"}, "weight_decay of at least 0, found -1"),
+    ],
+)
+def test_settings_that_would_fail_in_the_middle_of_a_run_are_refused(
+    make, attack, settings, said
+) -> None:
+    risk = registry.get("attack", attack).risk
+    with pytest.raises(ZooError, match=said):
+        make(risks=str(risk), attacks=(attack,), settings=settings, seeds=1)
+
+
+@pytest.mark.parametrize(
+    ("attack", "said"),
+    [
+        ("rmia", "only suffices for 898 candidates"),
+        ("quantile", "after 898 candidates the query budget of 898 leaves 0"),
+        ("mlp", "candidates the query budget of 450 leaves"),
+    ],
+)
+def test_a_budget_that_leaves_nothing_to_learn_from_is_refused(make, attack, said) -> None:
+    budget = 450 if attack == "mlp" else 898
+    with pytest.raises(ZooError, match=said):
+        make(risks="membership-inference", attacks=(attack,), queries=(budget,), seeds=1)
 
 
 def test_an_attack_on_another_risk_is_refused(make) -> None:

@@ -162,7 +162,7 @@ def test_a_failed_cell_is_shown_and_tried_again(tmp_path: Path, monkeypatch) -> 
     assert {e.status for e in Store(home).evaluations()} == {"ok"}
 
 
-def test_what_was_trained_before_a_failure_in_its_share_is_kept(
+def test_a_training_that_fails_takes_none_of_its_share_with_it(
     tmp_path: Path, job_for, monkeypatch
 ) -> None:
     from harness import cohort, run
@@ -180,8 +180,10 @@ def test_what_was_trained_before_a_failure_in_its_share_is_kept(
     monkeypatch.setattr(cohort, "train_alone", diverges_at_seed_1)
     context = run.Context(Home.open(tmp_path), Source(), "cpu", {}, "test")
     done = run._train(jobs, context=context)
-    reason = ("failed", "training: RuntimeError: diverged")
-    assert (done.count, done.problems) == (1, {jobs[1].key: reason, jobs[2].key: reason})
+    assert (done.count, done.problems) == (
+        2,
+        {jobs[1].key: ("failed", "training: RuntimeError: diverged")},
+    )
 
 
 def test_a_model_that_cannot_be_defended_is_a_result_with_its_reason(tmp_path: Path) -> None:

@@ -158,7 +158,9 @@ def test_what_is_held_out_is_so_before_examples_are_judged(shop) -> None:
     poisoned = torch.zeros(10, dtype=torch.bool)
     poisoned[[0, 5, 6]] = True  # one is held out, one is removed, one stays
     for stack in (Stack.of([HalfData(), ZLast()]), Stack.of([ZLast(), HalfData()])):
-        left, notes = stack.clean(data, shop, poisoned)
+        ready = stack.clean(data, shop, poisoned)
+        left, notes = ready.data, ready.notes
+        assert ready.left_out(None).nonzero().flatten().tolist() == [0, 1, 2, 3, 5, 7, 9]
         assert left.x.flatten().tolist() == [4, 6, 8]
         assert notes["removed"] == 3
         assert (notes["removal_tpr"], notes["removal_fpr"]) == (0.5, 0.5)

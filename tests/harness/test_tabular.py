@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -31,6 +32,7 @@ from harness.types import (
     Regime,
     ThreatModel,
 )
+from zoo import nets
 from zoo.errors import ZooError
 
 ROW = (
@@ -719,3 +721,33 @@ def test_only_descriptions_are_listed_and_none_in_place_of_a_builtin(tmp_path) -
     assert "open.toml cannot be read" in rows["open"][-1]
     assert "bytes.toml cannot be read" in rows["bytes"][-1]
     assert rows["short"][1] == "sex, race"
+
+
+@pytest.mark.parametrize("n_train", [0, 30])
+def test_samples_say_which_row_of_the_users_file_each_example_is(
+    tmp_path: Path, measure, n_train
+) -> None:
+    """Rows are shuffled, or the training file comes first; a data frame finds them again."""
+    rng = np.random.default_rng(0)
+    size = rng.random(80).round(3)
+    rows = [("size", "grade"), *((s, "high" if s > 0.5 else "low") for s in size)]
+    said = 'label = "grade"\nclasses = ["low", "high"]\nnumbers = ["size"]\n'
+    names = 'train = "train.csv"\ntest = "test.csv"\n' if n_train else 'file = "all.csv"\n'
+    _encoded(tmp_path, names + said, rows, n_train)
+    if not n_train:  # lines that data frames do not count
+        text = (tmp_path / "all.csv").read_text().splitlines()
+        (tmp_path / "all.csv").write_text("\n".join([*text[:3], "", *text[3:]]) + "\n")
+    data = datasets.load("toys", Source(data_dir=tmp_path))
+    model = nets.build("mlp-32", data.input_shape, 2).eval()
+    _, outcome = measure(data, model, 0, "fgsm")
+    found = pd.DataFrame(dict(outcome.samples))
+    files = found["file"] if n_train else ["all.csv"] * len(found)
+    frames = {name: pd.read_csv(tmp_path / name) for name in set(files)}
+    for name, row, index, label in zip(
+        files, found["row"], found["index"], found["label"], strict=True
+    ):
+        line = frames[name].iloc[row]
+        assert line["grade"] == ["low", "high"][label]
+        column = data.columns[0]
+        told = data.x[index, 0].item() * (column.high - column.low) + column.low
+        assert told == pytest.approx(np.clip(line["size"], column.low, column.high), abs=1e-5)

@@ -45,6 +45,7 @@ INTERACTION = Interaction(
     metrics={"fidelity": (0.9124, 0.9401), "surrogate_accuracy": (0.9, None)},
     seeds=tuple(range(12)),
     evidence={"dp_epsilon": 3.25, "dp_delta": 1e-5, "accountant": "rdp"},
+    fingerprint="f" * 64,
 )
 
 EVALUATION = Evaluation(

@@ -76,6 +76,19 @@ def test_regimes_are_kept_apart(interaction, evaluation):
     ]
 
 
+def test_contents_of_one_name_are_kept_apart_and_named(interaction, evaluation):
+    edited = "e" * 64
+    found = findings([interaction(), interaction(fingerprint=edited)], [])
+
+    groups = by_regime(found, [evaluation(fingerprint=edited), evaluation(dataset="cifar10")])
+
+    assert [(name, len(f), len(e)) for name, _, f, e in groups] == [
+        ("cifar10", 0, 1),
+        ("digits (contents eeeeeeee)", 1, 1),
+        ("digits (contents ffffffff)", 1, 0),
+    ]
+
+
 def test_an_exported_interaction_holds_what_json_can_say(interaction):
     record = export(interaction(evidence={"dp_epsilon": math.inf, "steps": [1, math.nan]}, p=None))
 
@@ -95,5 +108,5 @@ def test_another_measure_is_exported_field_by_field(interaction):
 
     assert record == {
         "name": "worst_group_accuracy", "n_seeds": 1, "baseline": 0.5, "defended": 0.6,
-        "effect": 0.1, "ci_low": None, "ci_high": None, "p": None,
+        "effect": 0.1, "ci_low": None, "ci_high": None, "p": None, "interval": "seeds",
     }  # fmt: skip

@@ -80,7 +80,7 @@ def test_the_site_has_a_page_for_each_model_its_style_and_its_data(records):
 def test_a_cell_says_verdict_effect_interval_metric_seeds_and_q(interaction):
     shown = text(site([interaction()])["index.html"])
 
-    assert "▲ increases +3.1 [+1.2, +4.9] 0.912 → 0.940 12 seeds · q 0.004" in shown
+    assert "▲ increases +3.1 [+1.2, +4.9] 0.912 → 0.940 12 seeds alone · q 0.004" in shown
     assert "−3.1 97.2% → 94.1%" in shown
     assert "fidelity: higher is worse" in shown
     assert "dp_epsilon 3.25 dp_delta 1e-05" in shown

@@ -119,10 +119,10 @@ def test_the_matrix_opens_from_disk(page: Page, site: Path):
 
     assert [" ".join(cell.split()) for cell in cells] == [
         "−3.1 97.2% → 94.1%",
-        "▼ decreases −5.0 [+1.2, +4.9] 0.912 → 0.940 12 seeds · q 0.004",
-        "▲ increases +3.1 [+1.2, +4.9] 0.912 → 0.940 12 seeds · q 0.004",
+        "▼ decreases −5.0 [+1.2, +4.9] 0.912 → 0.940 12 seeds alone · q 0.004",
+        "▲ increases +3.1 [+1.2, +4.9] 0.912 → 0.940 12 seeds alone · q 0.004",
         "✕ failed no reason was recorded",
-        "? unresolved +2.0 [+1.2, +4.9] 0.300 → 0.320 12 seeds · q 0.004",
+        "? unresolved +2.0 [+1.2, +4.9] 0.300 → 0.320 12 seeds alone · q 0.004",
     ]
     heads = page.locator("thead th[data-column]").all_inner_texts()
     assert "equalized_odds_difference: higher is worse" in heads[-1]

@@ -170,3 +170,35 @@ def test_one_users_model_is_not_in_another_store(
     add(home, checkpoint, **MINE)
     assert "me/mlp" in open_catalog(home).names()
     assert "me/mlp" not in open_catalog(Home.open(tmp_path / "other")).names()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_are_refused_and_named(
+    home: Home, tmp_path: Path, state: dict[str, Tensor], value: float
+) -> None:
+    state = {key: tensor.clone() for key, tensor in state.items()}
+    state["1.bias"][2:4] = value
+    torch.save(state, tmp_path / "mine.pt")
+    with pytest.raises(ZooError, match=r"1\.bias holds 2 of 128 values that are not finite"):
+        add(home, tmp_path / "mine.pt", **MINE)
+    assert "me/mlp" not in open_catalog(home).names()
+
+
+def test_numbers_too_large_for_float32_are_refused(
+    home: Home, tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    state = {key: tensor.double() for key, tensor in state.items()}
+    state["1.bias"][0] = 1e300
+    torch.save(state, tmp_path / "mine.pt")
+    with pytest.raises(ZooError, match="do not fit into float32"):
+        add(home, tmp_path / "mine.pt", **MINE)
+
+
+def test_half_precision_is_computed_in_float32(
+    home: Home, tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    torch.save({key: tensor.half() for key, tensor in state.items()}, tmp_path / "mine.pt")
+    entry = add(home, tmp_path / "mine.pt", **MINE)
+    model = load_model(entry, fetch(entry, home).path)
+    assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32}
+    assert torch.equal(model.net.state_dict()["1.bias"], state["1.bias"].half().float())

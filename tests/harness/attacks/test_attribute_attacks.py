@@ -8,7 +8,7 @@ from torch import nn
 
 from harness.attacks.attribute_embeddings import AttributeEmbeddings
 from harness.attacks.attribute_scores import AttributeScores
-from harness.attacks.records import InfersAttribute, Records
+from harness.attacks.records import InfersAttribute, Records, granted
 from harness.metrics.attribute import auc
 from harness.target import AccessDeniedError, BlackBox
 from harness.types import Access, Attribute, NotApplicableError, Split
@@ -30,8 +30,14 @@ def _records(x, y, z, *, num_values: int = 2) -> Records:
     half = len(x) // 2
     return Records(
         points=Split(x[half:], y[half:]), aux=Split(x[:half], y[:half]), aux_z=z[:half],
-        num_values=num_values, num_classes=2, architecture="none", input_shape=(x.shape[1],),
+        seen=torch.zeros(half, 0), num_values=num_values, num_classes=2, architecture="none", input_shape=(x.shape[1],),
     )  # fmt: skip
+
+
+def _run(attack, target, data, seed):
+    """The attack on what the game hands it: what it knows of each record, and what it sees."""
+    points, seen = granted(data.points, attack.knows), attack.see(target, data.points.x)
+    return attack.run(target, replace(data, points=points, seen=seen), seed=seed)
 
 
 @pytest.fixture
@@ -58,7 +64,7 @@ def test_the_answer_is_how_often_the_value_goes_with_what_is_seen_and_known() ->
     data = _records(answer[:, None].float(), y, z)
     aux, asked = slice(0, n // 2), slice(n // 2, n)
     attack = AttributeScores(knows="label", epochs=15)
-    seen = attack.run(BlackBox(Answers(), Access.SCORES), data, seed=0)
+    seen = _run(attack, BlackBox(Answers(), Access.SCORES), data, seed=0)
     by_label = attack.impute(data, knows="label", seed=0)
     by_nothing = attack.impute(data, knows="nothing", seed=0)
     for a in (0, 1):
@@ -81,7 +87,7 @@ def test_three_values_are_told_apart() -> None:
     z = torch.arange(2 * N) % 3
     x = z[:, None] + 0.1 * torch.rand(2 * N, 1, generator=torch.Generator().manual_seed(0))
     data = _records(x, torch.zeros_like(z), z, num_values=3)
-    found = AttributeScores(epochs=20).run(BlackBox(Answers(), Access.SCORES), data, seed=0)
+    found = _run(AttributeScores(epochs=20), BlackBox(Answers(), Access.SCORES), data, seed=0)
     assert found.shape == (N, 3)
     assert auc(found.numpy(), z[N:].numpy()) > 0.99
 
@@ -94,15 +100,15 @@ def test_small_scores_tell_as_much_as_large_ones(independent) -> None:
     target = BlackBox(Answers(), Access.SCORES)
     assert (target.scores(x)[sure, 0] == 1).all()
     attack = AttributeScores(epochs=20, knows="nothing")
-    found = attack.run(target, _records(x, y, z), seed=0)[sure[N:]]
+    found = _run(attack, target, _records(x, y, z), seed=0)[sure[N:]]
     assert auc(found.numpy(), z[N:][sure[N:]].numpy()) > 0.99
 
 
 def test_scores_of_exactly_zero_are_numbers(independent) -> None:
     x, y, z = independent
     x = torch.where(x[:, :1] > 0.5, 300.0, -300.0)
-    found = AttributeScores(epochs=2).run(
-        BlackBox(Answers(), Access.SCORES), _records(x, y, z), seed=0
+    found = _run(
+        AttributeScores(epochs=2), BlackBox(Answers(), Access.SCORES), _records(x, y, z), seed=0
     )
     assert found.isfinite().all()
 
@@ -113,7 +119,7 @@ def test_the_smallest_differences_are_seen_too(independent) -> None:
     model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 2))
     nn.init.constant_(model[0].weight, 1e-30)
     data = _records(z[:, None].float(), y, z)
-    found = AttributeEmbeddings(epochs=20).run(BlackBox(model, Access.WEIGHTS), data, seed=0)
+    found = _run(AttributeEmbeddings(epochs=20), BlackBox(model, Access.WEIGHTS), data, seed=0)
     assert auc(found.numpy(), z[N:].numpy()) > 0.99
 
 
@@ -126,7 +132,7 @@ def test_a_model_that_gives_nothing_away_leaves_exactly_the_imputation(
     silent = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     nn.init.zeros_(silent[0].weight)
     attack, data = replace(attack, knows=knows), _records(x, y, z)
-    found = attack.run(BlackBox(silent, attack.access[0]), data, seed=3)
+    found = _run(attack, BlackBox(silent, attack.access[0]), data, seed=3)
     assert torch.equal(found, attack.impute(data, knows=knows, seed=3))
 
 
@@ -135,7 +141,7 @@ def test_what_has_nothing_to_do_with_the_attribute_is_no_help(attack, independen
     x, y, z = independent
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
-    found = attack.run(BlackBox(model, attack.access[0]), _records(x, y, z), seed=0)
+    found = _run(attack, BlackBox(model, attack.access[0]), _records(x, y, z), seed=0)
     assert auc(found.numpy(), z[N:].numpy()) == pytest.approx(0.5, abs=0.06)
 
 
@@ -145,8 +151,9 @@ def test_embeddings_show_what_the_last_layer_leaves_out(independent) -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
     model[0].weight.data, model[1].weight.data[:, 3] = torch.eye(4), torch.zeros(2)
     data, found = _records(x, y, z), {}
-    for attack in (AttributeScores(epochs=20, knows="label"), AttributeEmbeddings(epochs=20)):
-        scores = attack.run(BlackBox(model, attack.access[0]), data, seed=0)
+    for kind in (AttributeScores, AttributeEmbeddings):
+        attack = kind(epochs=20, knows="label")
+        scores = _run(attack, BlackBox(model, attack.access[0]), data, seed=0)
         found[attack.name] = auc(scores.numpy(), z[N:].numpy())
     assert found["attribute-embeddings"] > 0.99
     assert found["attribute-scores"] == pytest.approx(0.5, abs=0.06)
@@ -170,7 +177,7 @@ def test_it_asks_for_its_samples_and_the_records_in_question(independent) -> Non
     data = _records(*independent)
     for samples, asked in ((None, 2 * N), (50, N + 50)):
         target = BlackBox(Answers(), Access.SCORES)
-        AttributeScores(samples=samples, epochs=1).run(target, data, seed=0)
+        _run(AttributeScores(samples=samples, epochs=1), target, data, seed=0)
         assert target.queries == asked
 
 
@@ -187,11 +194,9 @@ def test_other_seeds_draw_other_samples(independent) -> None:
 
 def test_scores_are_not_given_to_who_may_see_labels_only(independent) -> None:
     with pytest.raises(AccessDeniedError, match="wants scores"):
-        AttributeScores().run(BlackBox(Answers(), Access.LABELS), _records(*independent), seed=0)
+        _run(AttributeScores(), BlackBox(Answers(), Access.LABELS), _records(*independent), seed=0)
     with pytest.raises(AccessDeniedError, match="wants weights"):
-        AttributeEmbeddings().run(
-            BlackBox(Answers(), Access.SCORES), _records(*independent), seed=0
-        )
+        _run(AttributeEmbeddings(), BlackBox(Answers(), Access.SCORES), _records(*independent), 0)
 
 
 @pytest.mark.parametrize(

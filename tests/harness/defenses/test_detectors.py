@@ -14,7 +14,11 @@ from harness.attacks.badnets import BadNets
 from harness.datasets import Source
 from harness.defenses import strip
 from harness.defenses.neo import NEO, dominant_colours
-from harness.defenses.neural_cleanse import NeuralCleanse, anomaly_indices
+from harness.defenses.neural_cleanse import (
+    NeuralCleanse,
+    anomaly_indices,
+    chance_of_false_alarm,
+)
 from harness.defenses.strip import STRIP
 from harness.evaluate import Loaded, evaluate
 from harness.results import Cell
@@ -150,6 +154,19 @@ def test_the_anomaly_index_is_that_of_statsmodels() -> None:
     expected = np.maximum(0, (np.median(norms) - norms) / mad(norms))
     found = anomaly_indices(torch.tensor(norms))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("classes", "chance"), [(10, 0.33), (43, 0.64)])
+def test_the_chance_of_a_false_alarm_is_that_of_normal_norms(classes, chance) -> None:
+    """The second way: numpy's draws, and the definition of the index once more."""
+    norms = np.random.default_rng(classes).normal(5.0, 3.0, (20_000, classes))
+    middle = np.median(norms, axis=1, keepdims=True)
+    spread = 1.4826 * np.median(np.abs(norms - middle), axis=1, keepdims=True)
+    expected = ((middle - norms).max(axis=1) > 2 * spread[:, 0]).mean()
+    assert expected == pytest.approx(chance, abs=0.015)
+    # Both are simulated: four standard errors of the shares are .024.
+    assert chance_of_false_alarm(classes, 2.0) == pytest.approx(expected, abs=0.024)
+    assert chance_of_false_alarm(classes, 1e7) == 0  # the index goes no higher than 1e6
 
 
 @pytest.mark.parametrize("classes", [1, 2])

@@ -186,6 +186,9 @@ def test_it_holds_out_before_filters_and_the_trained_model_has_not_seen_them(
 
     monkeypatch.setattr(DFR, "edit", edit)
     made = train_alone(job, members, None)
+    # The last layer is fitted to what was held out.
+    assert made.left_out is not None
+    assert made.left_out.tolist() == []
     (data, rows) = seen[0]
     assert made.evidence["held_out"] == int(rows.sum()) > 150
     assert torch.equal(data.x, members.x[~rows])

@@ -196,6 +196,8 @@ def test_batch_norm_is_replaced_from_scratch_and_that_is_said(job_for) -> None:
     assert len(notes["batch_norm"]) == 7
     assert notes["batch_norm"]["net.bn1"] == "group normalisation, 16 groups"
     assert notes["batch_norm"]["net.layer3.0.bn2"] == "group normalisation, 32 groups"
+    (flag,) = notes["flags"]
+    assert flag.startswith("dpsgd replaces 7 layers of batch normalisation (group normalisation")
     kinds = {type(m).__name__ for m in model.modules()}
     assert "GroupNorm" in kinds
     assert "BatchNorm2d" not in kinds

@@ -58,6 +58,9 @@ def test_the_best_epoch_is_kept(found, tried, kept, losses, tiny) -> None:
     losses(*found)
     model, expected = _net(), _net()
     evidence = HALF.fit(model, tiny.all, RECIPE, seed=4)
+    left_out = evidence.pop("not_fitted_to")
+    assert left_out == sorted(_parts(tiny.all, 4)[0].tolist())
+    assert left_out == HALF.spared(model, tiny.all, RECIPE, seed=4).nonzero().flatten().tolist()
     lowest = found[kept - 1]
     assert evidence == {
         "epochs": kept,

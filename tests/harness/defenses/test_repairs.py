@@ -259,7 +259,7 @@ def test_abl_trains_a_model_that_has_not_the_backdoor(backdoored) -> None:
     def train(model, data, shop, job):
         fresh, _ = network(job, None)
         evidence = ABL().fit(fresh, data, RECIPE, seed=shop.seed)
-        assert evidence == {"isolated": 9}
+        assert evidence["isolated"] == len(evidence["not_fitted_to"]) == 9
         return fresh.eval()
 
     before, after = _mean(backdoored, train, "mlp-128", range(4))

@@ -165,7 +165,8 @@ def test_it_sees_who_is_left_and_not_who_is_added(two_classes) -> None:
     data = _data([1] * 6 + [0] * 4, [1, 1, 1, 1, 0, 0, 1, 1, 0, 0])
     stack = Stack.of([Reweighing(), AddOne(), ZeroOut()])
     assert [d.name for d in stack.defenses] == ["zero-out", "reweighing", "add-one"]
-    found, notes = stack.clean(data, two_classes)
+    ready = stack.clean(data, two_classes)
+    found, notes = ready.data, ready.notes
     # Left are four and two men, and two women: P(f) = 1/4, P(1) = 3/4, P(f, 1) = 1/4.
     assert found.weight is not None
     assert found.weight.tolist() == pytest.approx([1.125] * 4 + [0.75] * 2 + [0.75] * 2 + [1.0])

@@ -76,11 +76,16 @@ def test_attributes_are_told_of_the_attackers_records_only(aux, table, tinted, m
         own = split.target_train[:224]
     assert torch.equal(data.aux.x, tinted.x[own])
     assert torch.equal(data.aux_z, tinted.z["tint"].values[own])
-    assert torch.equal(data.points.x, tinted.x[split.target_test])
-    assert not torch.isin(own, split.target_test).any()
-    assert outcome.samples["index"].tolist() == split.target_test.tolist()
-    assert np.array_equal(outcome.samples["z"], tinted.z["tint"].values[split.target_test])
-    assert outcome.metrics["queries"] == 449 + 200
+    index = torch.from_numpy(outcome.samples["index"])
+    assert torch.equal(data.points.x, tinted.x[index])
+    assert not torch.isin(own, index).any()
+    members = split.target_train[224 if aux is Aux.PARTIAL else 0 :]
+    asked = torch.cat([split.target_test, members])
+    assert sorted(index.tolist()) == sorted(asked.tolist())
+    assert np.array_equal(outcome.samples["member"], np.isin(index, members))
+    assert outcome.samples["counted"].all()
+    assert np.array_equal(outcome.samples["z"], tinted.z["tint"].values[index])
+    assert outcome.metrics["queries"] == len(asked) + 200
 
 
 def test_a_model_of_the_attribute_itself_leaks_it_all(tinted, table_for) -> None:
@@ -141,18 +146,19 @@ def test_numbers_are_made_again_from_the_stored_samples(table, tinted) -> None:
     third = Attribute(tinted.y % 3, ("no rest", "one", "two"))
     made = replace(tinted, z={"rest": third})
     found = attribute.play(AttributeScores(epochs=15), replace(table, dataset=made))
-    z = found.samples["z"]
-    assert np.array_equal(z, (tinted.y % 3)[found.samples["index"]])
+    others = ~found.samples["member"]
+    z = found.samples["z"][others]
+    assert np.array_equal(z, (tinted.y % 3)[found.samples["index"][others]])
     scores, imputed, features = (
-        np.stack([found.samples[f"{name}_{value}"] for value in range(3)], 1)
+        np.stack([found.samples[f"{name}_{value}"][others] for value in range(3)], 1)
         for name in ("score", "imputation", "features_imputation")
     )
     again = {
         "auc": roc_auc_score(z, scores, multi_class="ovr"),
         "imputation_auc": roc_auc_score(z, imputed, multi_class="ovr"),
         "features_imputation_auc": roc_auc_score(z, features, multi_class="ovr"),
-        "advantage": roc_auc_score(z, scores, multi_class="ovr")
-        - roc_auc_score(z, imputed, multi_class="ovr"),
+        "advantage": 2 * roc_auc_score(z, scores, multi_class="ovr")
+        - 2 * roc_auc_score(z, imputed, multi_class="ovr"),
         "rarest_share": np.bincount(z).min() / len(z),
     }
     for name, value in again.items():
@@ -165,10 +171,10 @@ def test_the_result_of_a_cell_has_it_all(tinted, measure, table) -> None:
     evaluation, outcome = measure(tinted, table.model, 0, QUICK, threat=SHADOW)
     assert evaluation.status == "ok"
     assert evaluation.primary == "auc"
-    assert evaluation.susceptibility == pytest.approx(2 * evaluation.metrics["advantage"])
+    assert evaluation.susceptibility == pytest.approx(evaluation.metrics["advantage"])
     assert evaluation.evidence["held"] == 200
     assert dict(evaluation.cell.attack.params)["attribute"] == "tint"
-    assert {len(column) for column in outcome.samples.values()} == {449}
+    assert {len(column) for column in outcome.samples.values()} == {898}
 
 
 def test_the_attribute_that_is_meant_is_recorded(tinted) -> None:
@@ -201,8 +207,8 @@ def test_records_that_are_all_alike_are_a_result_with_its_reason(tinted) -> None
             {"settings": {"samples": "225"}, "aux": Aux.PARTIAL},
             "wants 225 records .* partial data holds 224. Lower",
         ),
-        ({"queries": (1346,)}, "budget is 1346, .* 449 records in question and 898 of the"),
-        ({"queries": (500,), "settings": {"samples": "52"}}, "budget is 500, .* and 52 of the"),
+        ({"queries": (1795,)}, "budget is 1795, .* 898 records in question and 898 of the"),
+        ({"queries": (950,), "settings": {"samples": "53"}}, "budget is 950, .* and 53 of the"),
     ],
 )
 def test_what_the_data_or_the_budget_cannot_give_is_refused(tinted, wanted, message) -> None:
@@ -213,8 +219,8 @@ def test_what_the_data_or_the_budget_cannot_give_is_refused(tinted, wanted, mess
 
 def test_the_smallest_budgets_that_reach_are_not_refused(tinted) -> None:
     for wanted in (
-        {"queries": (1347,), "settings": {"samples": "898"}},
-        {"queries": (500,), "settings": {"samples": "51"}},
+        {"queries": (1796,), "settings": {"samples": "898"}},
+        {"queries": (950,), "settings": {"samples": "52"}},
     ):
         assert [item.refused for item in _planned(tinted, **wanted)] == [None]
 
@@ -232,4 +238,84 @@ def test_a_public_model_is_judged_on_data_it_has_not_seen(tinted, table) -> None
     found = attribute.play(
         QUICK, replace(table, dataset=official, quarters=split, regime=Regime.PUBLISHED)
     )
-    assert found.samples["index"].min() >= 1000
+    member = found.samples["member"]
+    assert found.samples["index"][~member].min() >= 1000 > found.samples["index"][member].max()
+
+
+PART = ThreatModel(access=Access.SCORES, aux=Aux.PARTIAL)
+
+
+@pytest.fixture(scope="module")
+def dealt(tinted):
+    """An attribute that nothing about a record tells."""
+    values = torch.randint(2, (len(tinted),), generator=torch.Generator().manual_seed(0))
+    return replace(tinted, z={"coin": Attribute(values, ("heads", "tails"))})
+
+
+def _fitted(data, rows, labels, epochs):
+    with seeded("fitted"):
+        model = nets.build("mlp-128", (3, 8, 8), 10)
+    given = replace(data.all.take(rows), y=labels)
+    return fit(model, given, Recipe(lr=1e-2, epochs=epochs, batch_size=64), seed=0)
+
+
+def test_what_a_model_remembers_of_its_members_is_found_of_them_alone(dealt, table_for) -> None:
+    """Its training labels say how a coin fell that nothing else tells."""
+    rows = quarters(dealt, 0, Regime.FROM_SCRATCH).target_train
+    labels = (dealt.y % 5 + 5 * dealt.z["coin"].values)[rows]
+    table = table_for(dealt, _fitted(dealt, rows, labels, 120), threat=PART)
+    found = attribute.play(AttributeScores(knows="nothing"), table)
+    assert found.metrics["member_auc"] > 0.8
+    assert found.metrics["member_imputation_auc"] == 0.5
+    assert found.metrics["memorised_advantage"] > 0.5
+    assert susceptibility(Risk.ATTRIBUTE_INFERENCE, found.metrics) == pytest.approx(0, abs=0.2)
+    member = found.samples["member"]
+    for side, names in (
+        (member, ("member_auc", "member_imputation_auc")),
+        (~member, ("auc", "imputation_auc")),
+    ):
+        for column, name in zip(("score_1", "imputation_1"), names, strict=True):
+            again = roc_auc_score(found.samples["z"][side], found.samples[column][side])
+            assert found.metrics[name] == pytest.approx(again, abs=1e-9)
+
+
+def test_a_model_of_other_data_remembers_nobody(tinted, table_for) -> None:
+    found = []
+    flip = torch.rand(len(tinted), generator=torch.Generator().manual_seed(0)) < 0.3
+    tint = tinted.z["tint"]
+    blurred = Attribute(torch.where(flip, 1 - tint.values, tint.values), tint.names)
+    data = replace(tinted, z={"tint": blurred})
+    for seed in range(4):
+        others = quarters(data, seed, Regime.FROM_SCRATCH).shadow_train
+        model = _fitted(data, others, data.y[others], 10)
+        table = table_for(data, model, seed, threat=PART)
+        found.append(attribute.play(AttributeScores(epochs=10), table).metrics)
+    values = [metrics["memorised_advantage"] for metrics in found]
+    print("memorised by strangers", values)
+    assert np.mean(values) == pytest.approx(0, abs=0.08)
+    assert np.mean([metrics["member_auc"] for metrics in found]) > 0.6
+
+
+def test_members_are_those_that_were_trained_on(table) -> None:
+    split = table.quarters
+    game = replace(
+        table, left_out=torch.arange(0, 449, 2),
+        would_leave_out=lambda data, trusted: torch.arange(len(data)) < 100,
+    )  # fmt: skip
+    found = attribute.play(QUICK, game)
+    index, member, counted = (found.samples[key] for key in ("index", "member", "counted"))
+    assert sorted(index[member]) == sorted(split.target_train[1::2].tolist())
+    assert sorted(index[~member]) == sorted(split.target_test.tolist())
+    assert sorted(index[counted & ~member]) == sorted(split.target_test[100:].tolist())
+    assert found.notes["members_matched"] is True
+    unknown = replace(game, would_leave_out=lambda data, trusted: None)
+    assert attribute.play(QUICK, unknown).notes["members_matched"] is False
+    assert "members_matched" not in attribute.play(QUICK, table).notes
+
+
+def test_whoever_knows_all_members_asks_about_none(table) -> None:
+    everything = replace(table, threat=replace(PART, partial=1.0))
+    found = attribute.play(QUICK, everything)
+    assert not found.samples["member"].any()
+    assert found.metrics["member_auc"] is None
+    assert found.metrics["memorised_advantage"] is None

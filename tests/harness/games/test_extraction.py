@@ -77,27 +77,27 @@ def test_an_attacker_who_holds_nothing_is_refused(digits, table) -> None:
     extraction.check(DataFree(), replace(table.setting, quarters=split, threat=free, ood_size=0))
 
 
-def test_an_attack_that_needs_no_data_is_handed_none(table) -> None:
-    outcome = extraction.play(DataFree(epochs=1), replace(table, threat=replace(NONE, queries=150)))
+def test_an_attack_that_needs_no_data_is_handed_none(steal, table) -> None:
+    outcome = steal(DataFree(epochs=1), replace(table, threat=replace(NONE, queries=150)))
     assert outcome.metrics["queries"] == 150
     assert outcome.notes["held"] == 0
 
 
-def test_foreign_data_are_handed_over_with_their_own_labels(table, monkeypatch) -> None:
+def test_foreign_data_are_handed_over_with_their_own_labels(steal, table, monkeypatch) -> None:
     seen = []
     monkeypatch.setattr(
         Distillation, "run", lambda self, target, data, *, seed: seen.append(data) or table.model
     )
     ood = Split(torch.rand(20, 1, 8, 8), torch.arange(20))
     threat = ThreatModel(access=Access.SCORES, aux=Aux.OOD, ood="other")
-    outcome = extraction.play(Distillation(), replace(table, ood=ood, threat=threat))
+    outcome = steal(Distillation(), replace(table, ood=ood, threat=threat))
     assert torch.equal(seen[0].aux.x, ood.x)
     assert torch.equal(seen[0].aux.y, ood.y)
     assert outcome.metrics["fidelity"] == 1
     assert outcome.notes["held"] == 20
 
 
-def test_a_thief_of_weights_leaves_the_guard_behind(table) -> None:
+def test_a_thief_of_weights_leaves_the_guard_behind(steal, table) -> None:
     """The guard answers the same to everything, and no gradient passes it."""
 
     class Guard(nn.Module):
@@ -105,7 +105,7 @@ def test_a_thief_of_weights_leaves_the_guard_behind(table) -> None:
             return torch.eye(10)[torch.zeros(len(x), dtype=torch.long)]
 
     threat = ThreatModel(access=Access.WEIGHTS, aux=Aux.SHADOW)
-    outcome = extraction.play(
+    outcome = steal(
         FineTuning(epochs=5), replace(table, model=Guard(), unguarded=table.model, threat=threat)
     )
     assert outcome.metrics["surrogate_accuracy"] > 0.5
@@ -165,11 +165,15 @@ def test_metrics_by_hand_where_the_copy_is_better_than_the_target() -> None:
     y = torch.tensor([0, 0, 1, 1, 2, 2, 2, 2])
     target = torch.tensor([0, 1, 1, 1, 2, 0, 0, 2])  # wrong on 1, 5, 6
     copy = torch.tensor([0, 1, 1, 0, 2, 0, 2, 2])  # shares 1 and 5, wrong on 3 as well
-    assert metrics(copy, target, y) == pytest.approx(
+    twin = torch.tensor([0, 0, 1, 1, 2, 2, 2, 0])  # wrong on 7 only
+    assert metrics(copy, target, y, twin) == pytest.approx(
         {
             "fidelity": 6 / 8,  # all but 3 and 6
             "correct_fidelity": 4 / 5,  # 0, 2, 4, 7 of 0, 2, 3, 4, 7
+            "twin_fidelity": 4 / 8,  # 0, 2, 3, 4
             "surrogate_accuracy": 5 / 8,  # all but 1, 3, 5
+            "twin_accuracy": 7 / 8,
+            "accuracy_gain": -2 / 8,
             "target_accuracy": 5 / 8,
             "majority_agreement": 3 / 8,  # 0 and 1 three times each
         }
@@ -177,9 +181,9 @@ def test_metrics_by_hand_where_the_copy_is_better_than_the_target() -> None:
 
 
 @pytest.mark.parametrize("name", ["data-free", "distillation", "knockoff", "semi-supervised"])
-def test_every_thief_keeps_to_the_games_budget(name, table) -> None:
+def test_every_thief_keeps_to_the_games_budget(steal, name, table) -> None:
     attack = registry.make("attack", name, {"epochs": "1"}).resolve(table.dataset)
     aux = Aux.NONE if name == "data-free" else Aux.SHADOW
     threat = ThreatModel(access=Access.SCORES, aux=aux, queries=77)
-    outcome = extraction.play(attack, replace(table, threat=threat))
+    outcome = steal(attack, replace(table, threat=threat))
     assert outcome.metrics["queries"] == 77

@@ -11,7 +11,7 @@ from harness.attacks.loss_threshold import LossThreshold
 from harness.attacks.pgd import PGD
 from harness.datasets import quarters
 from harness.defenses.dpsgd import DPSGD
-from harness.games import evasion, extraction, holdings, membership
+from harness.games import evasion, holdings, membership
 from harness.games.game import Table
 from harness.target import BlackBox
 from harness.training import Trained
@@ -55,10 +55,10 @@ def test_a_thief_never_holds_what_the_copy_is_judged_on(regime, aux, digits) -> 
         assert held.isdisjoint(split.target_train.tolist())
 
 
-def test_the_thief_is_handed_those_inputs(table, digits, monkeypatch) -> None:
+def test_the_thief_is_handed_those_inputs(table, digits, steal, monkeypatch) -> None:
     seen = _spy(Distillation, monkeypatch)
     threat = ThreatModel(access=Access.SCORES, aux=Aux.SHADOW)
-    extraction.play(Distillation(epochs=1), replace(table, threat=threat))
+    steal(Distillation(epochs=1), replace(table, threat=threat))
     index = holdings.pool_index(table.quarters, threat)
     assert torch.equal(seen[0][0].aux.x, digits.x[index])
     assert seen[0][0].points is None
@@ -115,12 +115,13 @@ def test_the_result_names_its_split(digits, measure) -> None:
     assert found[0] == found[1] != found[2]
 
 
-def test_a_metric_that_is_no_number_is_unknown_and_not_stored_as_one(digits, measure) -> None:
-    class Broken(nn.Module):
+def test_of_a_target_of_one_answer_nothing_is_stolen(digits, measure) -> None:
+    class Constant(nn.Module):
         def forward(self, x):
-            return torch.full((len(x), 10), float("nan"))
+            return torch.eye(10)[[3]].expand(len(x), 10)
 
     threat = ThreatModel(access=Access.LABELS, aux=Aux.SHADOW)
-    found, _ = measure(digits, Broken(), 0, Distillation(epochs=1), threat=threat)
-    # A constant answer has no susceptibility: agreeing with it is no knowledge.
-    assert found.susceptibility is None
+    found, _ = measure(digits, Constant(), 0, Distillation(epochs=20), threat=threat)
+    # Agreeing with a constant answer is no knowledge.
+    assert found.metrics["fidelity"] == found.metrics["majority_agreement"] == 1
+    assert (found.status, found.susceptibility) == ("ok", 0)

@@ -14,11 +14,13 @@ from harness.attacks.feature_trigger import FeatureTrigger
 from harness.attacks.label_flipping import LabelFlipping
 from harness.datasets import Source, quarters
 from harness.games import poisoning
+from harness.inspection import Inspection
 from harness.plan import plan
 from harness.request import Request
 from harness.seeds import seeded
+from harness.stack import Stack
 from harness.training import fit, train_alone
-from harness.types import NotApplicableError, Regime, Risk, Split
+from harness.types import NotApplicableError, Part, Regime, Risk, Split
 from harness.workshop import trusted_index
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
@@ -66,6 +68,35 @@ def test_a_published_model_is_compared_with_itself_without_the_trigger(table) ->
     assert found.metrics["attack_success_rate"] == 0
     assert found.metrics["clean_model_success_rate"] == 1
     assert found.metrics["clean_model_accuracy"] is None
+
+
+class Counts:
+    """Flags a model that answers class 1, and counts how many it has inspected."""
+
+    name = "counts"
+    acts_on = frozenset({Part.INSPECTION})
+
+    def __init__(self):
+        self.asked = 0
+
+    def inspect(self, model, shop) -> Inspection:
+        self.asked += 1
+        share = (model(shop.trusted.x).argmax(1) == 1).double().mean().item()
+        return Inspection(flagged=share > 0.5, score=share)
+
+
+def test_the_clean_twin_is_inspected_too_and_once_for_all_attacks(table) -> None:
+    detector = Counts()
+    guarded = replace(table, stack=Stack((detector,)))
+    for attack in (BadNets(size=1, rate=0.0), LabelFlipping(rate=0.0)):
+        found = poisoning.play(attack, guarded).metrics
+        assert (found["flagged"], found["clean_model_flagged"]) == (1, 0)
+        assert found["anomaly"] > 0.5 > found["clean_model_anomaly"]
+    assert detector.asked == 2  # the target, and the twin that both attacks share
+    found = poisoning.play(LabelFlipping(rate=0.0), replace(guarded, others={})).metrics
+    assert found["flagged"] == 1
+    assert found["clean_model_flagged"] is None  # a published model has no twin
+    assert found["clean_model_anomaly"] is None
 
 
 def test_where_no_test_example_could_be_won_the_reason_is_the_result(table, tiny) -> None:

@@ -16,7 +16,7 @@ from harness.games.game import Table
 from harness.images import to_bytes
 from harness.metrics.reconstruction import class_means
 from harness.susceptibility import susceptibility
-from harness.types import Access, Aux, Regime, Risk, ThreatModel
+from harness.types import UNKNOWN, Access, Aux, NotApplicableError, Regime, Risk, ThreatModel
 from zoo import nets
 from zoo.errors import ZooError
 
@@ -73,6 +73,19 @@ def test_the_class_means_themselves_are_all_there_is_to_find(table, members) -> 
     assert outcome.images["reconstructed"].shape == (3 * 9, 10 * 9)
     picture = outcome.images["reconstructed"]
     assert np.array_equal(picture[:8], picture[9:17])
+
+
+def test_what_a_defense_left_out_is_no_truth(table, digits) -> None:
+    left_out = torch.arange(0, 449, 2)
+    rows = table.quarters.target_train[1::2]
+    game = replace(table, left_out=left_out)
+    means = class_means(digits.all.take(rows), 10)
+    assert reconstruction.play(Gives(means[:, None], []), game).metrics["mse"] == 0
+    steps = GivesExamples(torch.zeros(20, 11, 1, 8, 8), [], batch=11, observed=20)
+    assert set(reconstruction.play(steps, game).samples["index"]) <= set(rows.tolist())
+    most = GivesExamples(torch.zeros(1), [], batch=225, observed=1)
+    with pytest.raises(NotApplicableError, match="looks at 1 steps of 225 .* leaves 224 to train"):
+        reconstruction.play(most, game)
 
 
 def test_the_mean_of_the_test_quarter_finds_nothing(table, digits) -> None:
@@ -168,6 +181,8 @@ def test_the_attacker_holds_what_the_threat_model_grants(table, digits, aux) -> 
     if aux is Aux.SHADOW:
         held = torch.cat([table.quarters.shadow_train, table.quarters.shadow_test])
         assert torch.equal(data.aux.x, digits.x[held])
+        # With labels, the class means of its own would be as good as those of the target.
+        assert (data.aux.y == UNKNOWN).all()
     else:
         assert (data.aux is None) == (aux is Aux.NONE)
 

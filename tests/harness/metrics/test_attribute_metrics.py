@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from harness.metrics.attribute import attribute, auc, balanced_accuracy, ppv_at
+from harness.metrics.attribute import attribute, auc, balanced_accuracy, memorised, ppv_at
 from harness.susceptibility import susceptibility
 from harness.types import Risk
 
@@ -119,9 +119,9 @@ def test_susceptibility_is_what_the_model_adds() -> None:
     assert susceptibility(Risk.ATTRIBUTE_INFERENCE, attribute(scores, scores, blind, truth)) == 0
     found = attribute(scores, blind, perfect, truth)
     assert found["features_imputation_auc"] == 1
-    assert found["advantage"] == pytest.approx(found["auc"] - 0.5)
+    assert found["advantage"] == pytest.approx(2 * (found["auc"] - 0.5))
     found = attribute(perfect, scores, blind, truth)
-    assert found["advantage"] == pytest.approx(1 - auc(scores, truth))
+    assert found["advantage"] == pytest.approx(2 * (1 - auc(scores, truth)))
 
 
 @pytest.mark.parametrize("position", range(3))
@@ -130,3 +130,35 @@ def test_scores_that_are_no_numbers_are_an_error(position) -> None:
     given[position] = np.where(SCORES == 0.7, np.nan, SCORES)
     with pytest.raises(ValueError, match="finite"):
         attribute(*given, TRUTH)
+
+
+def test_what_is_remembered_is_what_is_found_of_members_beyond_others() -> None:
+    scores, truth = _made(400, 3)
+    _, dealt = _made(400, 3, seed=1)
+    imputed = np.eye(3)[np.where(np.arange(400) % 4, dealt, truth)] + 0.1
+    member = np.arange(400) % 2 == 0
+    counted = np.arange(400) > 100
+    found = memorised(scores, imputed, truth, member, counted)
+
+    def ovr(given, rows):
+        return roc_auc_score(np.eye(3)[truth[rows]], given[rows], average="macro")
+
+    others = counted & ~member
+    assert found["member_auc"] == pytest.approx(ovr(scores, member))
+    assert found["member_imputation_auc"] == pytest.approx(ovr(imputed, member))
+    advantages = [2 * (ovr(scores, rows) - ovr(imputed, rows)) for rows in (member, others)]
+    assert found["member_advantage"] == pytest.approx(advantages[0])
+    assert found["memorised_advantage"] == pytest.approx(advantages[0] - advantages[1])
+    same = memorised(scores, scores, truth, member, counted)
+    assert same["member_advantage"] == same["memorised_advantage"] == 0
+
+
+def test_what_is_remembered_of_nobody_is_unknown() -> None:
+    scores, truth = _made(40, 2)
+    nobody, everybody = np.zeros(40, dtype=bool), np.ones(40, dtype=bool)
+    assert set(memorised(scores, scores, truth, nobody, everybody).values()) == {None}
+    alike = memorised(scores, scores, truth, truth == 1, everybody)
+    assert set(alike.values()) == {None}
+    no_others = memorised(scores, scores, truth, everybody, everybody)
+    assert no_others["member_auc"] == auc(scores, truth)
+    assert no_others["memorised_advantage"] is None

@@ -42,33 +42,48 @@ def test_evasion_of_a_model_that_is_never_right_is_not_defined() -> None:
 
 def test_extraction_by_hand() -> None:
     target, surrogate = torch.tensor([0, 1, 0, 0, 0]), torch.tensor([0, 1, 0, 1, 1])
-    found = extraction(surrogate, target, Y)
+    twin = torch.tensor([0, 1, 2, 2, 2])
+    found = extraction(surrogate, target, Y, twin)
     assert found == pytest.approx(
         {
             "fidelity": 0.6,  # examples 0, 1, 2
             "correct_fidelity": 2 / 3,  # the target is right on 0, 1, 3
+            "twin_fidelity": 0.4,  # examples 0, 1
             "surrogate_accuracy": 0.6,  # examples 0, 1, 4
+            "twin_accuracy": 0.6,  # examples 0, 1, 2
+            "accuracy_gain": 0,
             "target_accuracy": 0.6,
             "majority_agreement": 0.8,  # the target says 0 four times
         }
     )
-    assert susceptibility(Risk.EXTRACTION, found) == pytest.approx((0.6 - 0.8) / 0.2)
+    assert susceptibility(Risk.EXTRACTION, found) == pytest.approx(0.6 - 0.4)
 
 
-def test_a_perfect_copy_is_total_and_the_majority_answer_is_chance() -> None:
+def test_what_a_copy_has_beyond_the_twin_is_what_was_stolen() -> None:
+    """Not divided by what the twin leaves over: where that is one example, one would be all."""
     target = torch.tensor([0, 1, 0, 0, 0])
-    assert susceptibility(Risk.EXTRACTION, extraction(target, target, Y)) == 1
-    constant = extraction(torch.zeros(5, dtype=torch.long), target, Y)
-    assert susceptibility(Risk.EXTRACTION, constant) == pytest.approx(0)
+    twin = torch.tensor([0, 1, 0, 0, 1])
+    for copy, stolen in ((target, 0.2), (twin, 0.0), (1 - target, -0.8)):
+        found = extraction(copy, target, Y, twin)
+        assert susceptibility(Risk.EXTRACTION, found) == pytest.approx(stolen)
 
 
-def test_a_target_with_one_answer_cannot_be_judged() -> None:
+def test_of_a_target_with_one_answer_nothing_is_stolen_that_is_not_known_at_once() -> None:
+    """A constant target has a fidelity of 1 to give, and the most frequent answer has it too."""
     constant = torch.zeros(5, dtype=torch.long)
-    assert susceptibility(Risk.EXTRACTION, extraction(constant, constant, Y)) is None
+    assert susceptibility(Risk.EXTRACTION, extraction(constant, constant, Y, constant)) == 0
+
+
+def test_behaviour_and_skill_can_be_stolen_in_opposite_directions() -> None:
+    """Who copies a bad model copies its mistakes, and unlearns what the labels teach."""
+    target = (Y + 1) % 3
+    found = extraction(target, target, Y, twin=Y)
+    assert susceptibility(Risk.EXTRACTION, found) == 1
+    assert found["accuracy_gain"] == -1
 
 
 def test_correct_fidelity_of_a_target_that_is_never_right_is_unknown() -> None:
-    found = extraction(Y, (Y + 1) % 3, Y)
+    found = extraction(Y, (Y + 1) % 3, Y, Y)
     assert found["correct_fidelity"] is None
 
 
@@ -114,8 +129,8 @@ def test_scores_that_are_no_numbers_are_an_error() -> None:
 
 def test_every_primary_metric_has_a_formula() -> None:
     everything = {
-        "robust_accuracy": 0.4, "clean_accuracy": 0.8, "fidelity": 0.9, "majority_agreement": 0.1,
-            "attack_success_rate": 0.7, "clean_model_success_rate": 0.1,
+        "robust_accuracy": 0.4, "clean_accuracy": 0.8, "fidelity": 0.9, "twin_fidelity": 0.1,
+        "attack_success_rate": 0.7, "clean_model_success_rate": 0.1,
         "auc": 0.6, "imputation_auc": 0.55, "centred_correlation": 0.3,
         "distinguishing_accuracy": 0.8, "equalized_odds_difference": 0.2,
         "equalized_odds_chance": 0.1,

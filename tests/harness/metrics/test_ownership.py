@@ -1,9 +1,12 @@
 """Ownership metrics against numbers worked by hand."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
-from harness.metrics.ownership import ownership
+from harness.metrics.ownership import claimed_by_rank, ownership
 from harness.ownership import Verification, margins
 
 
@@ -11,17 +14,42 @@ def _found(statistic: float, p_value: float = 0.5) -> Verification:
     return Verification(p_value=p_value, statistic=statistic)
 
 
-def test_the_copy_is_claimed_at_five_percent_if_it_beats_all_but_one_of_twenty() -> None:
-    independent = [_found(float(i)) for i in range(20)]  # 0 .. 19: one may lie above
-    for statistic, claimed in ((18.5, 1.0), (18.0, 0.0), (19.5, 1.0), (3.0, 0.0)):
-        found = ownership(_found(statistic), _found(30.0), independent)
-        assert found["claimed_at_5pct_fpr"] == claimed
+def _claimed(statistic: float, n: int) -> float | None:
+    """Of a copy, where n independent models have the statistics 0 .. n - 1."""
+    independent = [_found(float(i)) for i in range(n)]
+    return ownership(_found(statistic), _found(99.0), independent)["claimed_at_5pct_fpr"]
 
 
-def test_with_fewer_than_twenty_the_copy_must_beat_them_all() -> None:
-    independent = [_found(float(i)) for i in range(19)]
-    assert ownership(_found(18.0), _found(0), independent)["claimed_at_5pct_fpr"] == 0
-    assert ownership(_found(18.1), _found(0), independent)["claimed_at_5pct_fpr"] == 1
+@pytest.mark.parametrize(
+    ("n", "statistic", "claimed"),
+    [
+        # One of 20 above the copy would be 2 of 21 ranks, which is 9.5 %.
+        (20, 18.5, 0.0),
+        (20, 19.0, 0.0),  # a tie is no lead
+        (20, 19.5, 1.0),
+        (19, 18.0, 0.0),
+        (19, 18.1, 1.0),  # 1 of 20 ranks
+        (18, 99.0, None),  # 1 of 19 ranks is more than 5 %
+        (1, 99.0, None),
+        (39, 37.5, 1.0),  # one may lie above: 2 of 40 ranks
+        (39, 37.0, 0.0),
+        (38, 36.5, 0.0),
+        (59, 56.5, 1.0),  # two of 59; .05 * 60 is 3 in floating point as well
+    ],
+)
+def test_at_five_percent_a_copy_takes_one_of_the_ranks_that_this_leaves(n, statistic, claimed):
+    assert _claimed(statistic, n) == claimed
+
+
+@pytest.mark.parametrize("n", [19, 20, 30, 39, 100])
+def test_an_independent_suspect_is_claimed_in_at_most_five_percent(n) -> None:
+    rng = np.random.default_rng(n)
+    draws = 4000
+    found = [claimed_by_rank(s[0], s[1:], 0.05) for s in rng.normal(size=(draws, n + 1)).tolist()]
+    expected = math.floor(0.05 * (n + 1)) / (n + 1)
+    assert expected <= 0.05
+    # Four standard errors of a share over the draws.
+    assert np.mean(found) == pytest.approx(expected, abs=4 * math.sqrt(0.05 * 0.95 / draws))
 
 
 def test_claims_are_below_one_percent() -> None:

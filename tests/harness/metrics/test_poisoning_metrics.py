@@ -41,10 +41,11 @@ def test_what_a_filter_rejects_is_neither_success_nor_right() -> None:
     found = _metrics(
         rejected_clean=torch.tensor([F, F, T, F, F, F]),
         rejected_triggered=torch.tensor([T, F, T, T, F, T]),
+        clean_model_rejected_triggered=torch.tensor([F, F, F, F, F, F]),
     )
     assert found == {
         "attack_success_rate": 1 / 4,
-        "clean_model_success_rate": 1 / 4,
+        "clean_model_success_rate": 0,  # its one success was never let through to either model
         "clean_accuracy": 3 / 6,
         "robust_accuracy": 0,
         "accuracy_without_filter": 4 / 6,
@@ -52,6 +53,26 @@ def test_what_a_filter_rejects_is_neither_success_nor_right() -> None:
         "filter_fpr": 1 / 6,
         "success_rate_without_filter": 3 / 4,
     }
+
+
+@pytest.mark.parametrize(
+    ("poisoned", "clean", "rates"),
+    [
+        ([T, T, T, T, T, T], [F, F, F, F, F, F], (0, 0)),  # a perfect filter
+        ([F, F, F, F, F, F], [F, F, F, F, F, F], (3 / 4, 2 / 4)),
+        ([F, F, F, F, F, F], [F, F, T, F, F, T], (3 / 4, 0)),
+        ([F, F, F, F, F, T], [F, F, T, F, F, F], (3 / 4, 0)),
+    ],
+)
+def test_filters_reject_on_both_sides(poisoned, clean, rates) -> None:
+    found = _metrics(
+        clean_model_success=torch.tensor([T, T, T, F, F, T]),
+        rejected_clean=torch.zeros(6, dtype=torch.bool),
+        rejected_triggered=torch.tensor(poisoned),
+        clean_model_rejected_triggered=torch.tensor(clean),
+    )
+    assert (found["attack_success_rate"], found["clean_model_success_rate"]) == rates
+    assert susceptibility(Risk.POISONING, found) >= 0
 
 
 def test_a_rate_over_nothing_is_unknown_and_not_zero() -> None:
@@ -64,7 +85,7 @@ def test_a_rate_over_nothing_is_unknown_and_not_zero() -> None:
 def test_by_an_independent_computation() -> None:
     rng = np.random.default_rng(0)
     y, clean, triggered, before = rng.integers(0, 5, (4, 400))
-    rejected = rng.random((2, 400)) < 0.3
+    rejected = rng.random((3, 400)) < 0.3
     wanted = (y + 1) % 5
     applies = rng.random(400) < 0.7
     found = poisoning(
@@ -76,13 +97,15 @@ def test_by_an_independent_computation() -> None:
         clean_model_success=torch.tensor(before == wanted),
         rejected_clean=torch.tensor(rejected[0]),
         rejected_triggered=torch.tensor(rejected[1]),
+        clean_model_rejected_triggered=torch.tensor(rejected[2]),
     )
-    answers, triggered_answers = (
-        np.where(r, -1, a) for r, a in zip(rejected, (clean, triggered), strict=True)
+    sides = (rejected[0], rejected[1], rejected[1] | rejected[2])
+    answers, triggered_answers, before_answers = (
+        np.where(r, -1, a) for r, a in zip(sides, (clean, triggered, before), strict=True)
     )
     expected = {
         "attack_success_rate": accuracy_score(wanted[applies], triggered_answers[applies]),
-        "clean_model_success_rate": accuracy_score(wanted[applies], before[applies]),
+        "clean_model_success_rate": accuracy_score(wanted[applies], before_answers[applies]),
         "clean_accuracy": accuracy_score(y, answers),
         "robust_accuracy": accuracy_score(y[applies], triggered_answers[applies]),
         "accuracy_without_filter": accuracy_score(y, clean),

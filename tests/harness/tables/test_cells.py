@@ -54,10 +54,19 @@ def test_a_row_over_several_lines_is_where_it_ends(tmp_path) -> None:
         ("a,b,y\n1,x,n\n1,x\n", r"t\.csv, line 3: expected 3 cells \(a to y\), found 2\."),
         ("a,b,y\n1,x,n,more\n", r"t\.csv, line 2: expected 3 cells \(a to y\), found 4\."),
         ("a,b,b\n1,x,n\n", r"t\.csv has two columns 'b'\. Rename"),
-        ("a;b;y\n1;x;n\n", r"t\.csv has no column 'y' \(wanted by label in .*columns: a;b;y\."),
-        ("<!DOCTYPE html>\n<html>\n", "has no column 'y'"),
-        ('a,b,y\n1,"x,n\n', "cannot be read as comma-separated values in UTF-8: unexpected end"),
-        ("a,b,y\n1,é,n".encode("latin-1"), "cannot be read as comma-separated values in UTF-8"),
+        (
+            "a;b;y\n1;x;n\n",
+            r't\.csv, line 1: cells are separated by ";", not by ","\. Say separator = ";" in .*toml\.',
+        ),
+        ("<!DOCTYPE html>\n<html>\n", r"t\.csv is a web page, not text with a row on each line\."),
+        (
+            'a,b,y\n1,"x,n\n',
+            r"t\.csv, line 2: the quotation marks of the row that begins here do not",
+        ),
+        (
+            "a,b,y\n1,é,n".encode("latin-1"),
+            r"t\.csv, line 2: byte e9 is no UTF-8\. Say its encoding",
+        ),
     ],
 )
 def test_what_is_no_such_table_is_not_read_as_one(tmp_path, text, message) -> None:
@@ -122,5 +131,5 @@ def test_parquet_counts_rows_and_names_columns(tmp_path) -> None:
     said = description.read(tmp_path / "t.toml")
     with pytest.raises(ZooError, match=r"t\.parquet, row (4|8|12), column 'count': 'eight' is no"):
         tabular.encode(found, said)
-    with pytest.raises(ZooError, match=r"t\.parquet cannot be read as Parquet: .* Get the file"):
+    with pytest.raises(ZooError, match=r"t\.parquet cannot be read as Parquet: .* get the file"):
         _read(tmp_path, b"no such thing", FRAME_SAID, "t.parquet")

@@ -161,7 +161,7 @@ def test_the_training_rows_come_first(openml, tmp_path) -> None:
 
 class _Nothing:
     named: dict[str, str] = {}  # noqa: RUF012
-    missing = ()
+    missing = columns = ()
     path = ""
 
 

@@ -1,0 +1,72 @@
+"""Interactions as a table for people: numbers in points, and below it what they need to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+from cli.printing import table
+from harness.results import Interaction, OtherMeasure
+
+COLUMNS = ["defense", "risk", "attack", "metric", "n_seeds", "baseline", "defended", "effect",
+           "ci_low", "ci_high", "q", "verdict", "utility_delta"]  # fmt: skip
+
+SHARED = ["model", "dataset", "regime", "threat_model"]
+"""Said once above the table where all rows have the same."""
+
+
+def show_interactions(rows: Sequence[Interaction]) -> None:
+    """Print ``rows``, at least one; verdicts with a number have a note below."""
+    vary = [k for k in SHARED if len({str(getattr(r, k)) for r in rows}) > 1]
+    for key in SHARED:
+        if key not in vary:
+            typer.echo(f"{key}: {getattr(rows[0], key)}")
+    if len({(r.model, r.model_key) for r in rows}) > len({r.model for r in rows}):
+        vary.append("model_key")  # a name that stood for several recipes or weights
+    if len({(r.dataset, r.fingerprint) for r in rows}) > len({r.dataset for r in rows}):
+        vary.append("fingerprint")  # a table that was edited, say
+    header = vary + COLUMNS
+    notes: dict[str, int] = {}
+    lines = []
+    for row in rows:
+        marks = [notes.setdefault(text, len(notes) + 1) for text in notes_of(row)]
+        shown = {name: _text(row, name) for name in header}
+        shown["verdict"] = " ".join([row.verdict, *(f"[{mark}]" for mark in marks)])
+        lines.append(list(shown.values()))
+        lines += [[_other(row, one, name) for name in header] for one in row.also]
+    table(header, lines)
+    for text, mark in notes.items():
+        typer.echo(f"[{mark}] {text}")
+
+
+def notes_of(row: Interaction) -> Iterable[str]:
+    """What has to be known beside the numbers: why there is no verdict, and reasons for doubt."""
+    if row.verdict_note:
+        yield row.verdict_note
+    yield from row.flags
+
+
+def _text(row: Interaction | OtherMeasure, name: str) -> Any:
+    value = getattr(row, name)
+    if name in ("model_key", "fingerprint"):
+        return value[:8]
+    if name in ("effect", "ci_low", "ci_high", "utility_delta") and value is not None:
+        return f"{100 * value:+.1f}"
+    return f"{value:.3f}" if isinstance(value, float) and name != "q" else value
+
+
+def _other(row: Interaction, measure: OtherMeasure, name: str) -> Any:
+    """What stands under ``name`` in the line of another measure below a row."""
+    match name:
+        case "metric":
+            return measure.name
+        case "n_seeds" | "baseline" | "defended" | "effect" | "ci_low" | "ci_high":
+            return _text(measure, name)
+        case "verdict":
+            return "raw change" + ("" if measure.p is None else f", p {measure.p:.4g}")
+        case "q" | "utility_delta":
+            return None
+        case _:
+            return _text(row, name)

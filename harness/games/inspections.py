@@ -1,0 +1,51 @@
+"""Inspections of models, each made once where several cells ask for the same one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from harness.defenses.protocol import InspectsModels
+from harness.inspection import Inspection
+from harness.workshop import Workshop
+
+
+def inspected(defense: InspectsModels, model: nn.Module, shop: Workshop) -> Inspection:
+    """The verdict of ``defense`` on ``model``, which is in eval mode with frozen parameters.
+
+    The attacks of one seed share their clean twin, and inspecting a model can take longer than
+    training it: cells that follow one another get the verdict that the first of them paid for.
+    """
+    sha = hashlib.sha256(f"{shop.num_classes} {shop.seed}".encode())
+    for tensor in _facts(model, shop):
+        sha.update(str(tuple(tensor.shape)).encode())
+        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return _inspection(_Question(defense, sha.hexdigest(), model, shop))
+
+
+@torch.no_grad()
+def _facts(model: nn.Module, shop: Workshop) -> Iterator[torch.Tensor]:
+    """What an inspection depends on: weights, trusted examples, and what the one says of those."""
+    yield from model.state_dict().values()
+    yield shop.trusted.x
+    yield shop.trusted.y
+    for part in shop.trusted.x.split(1024):
+        yield model(part)
+
+
+@dataclass(frozen=True)
+class _Question:
+    defense: InspectsModels
+    digest: str
+    model: nn.Module = field(compare=False)
+    shop: Workshop = field(compare=False)
+
+
+@lru_cache(maxsize=4)
+def _inspection(question: _Question) -> Inspection:
+    return question.defense.inspect(question.model, question.shop)
