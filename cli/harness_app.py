@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -84,6 +86,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="field=value of a method, or method.field=value; recipe.epochs=5."),
 ]
+TuningOption = Annotated[
+    str,
+    typer.Option(
+        "--tuning",
+        help="Settings tried for every training, with a defense and without, on data that the "
+        "owner trusts: none, standard (12) or a number.",
+    ),
+]
 Mirror = Annotated[Path | None, typer.Option(help="Folder of public datasets and checkpoints.")]
 DataDir = Annotated[Path | None, typer.Option(help="Datasets: torchvision's formats, tables.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
@@ -105,6 +115,7 @@ def evaluate(
     preset: Preset = None,
     seeds: Seeds = 12,
     settings: Settings = None,
+    tuning: TuningOption = "standard",
     mirror: Mirror = None,
     data_dir: DataDir = None,
     device: Device = "cpu",
@@ -128,17 +139,25 @@ def evaluate(
     from harness import summary
     from harness.executors import local, on_ray
     from harness.store import Store
+    from harness.tuning_run import tune
 
-    home, made, context = _plan(
+    home, planned, context = _plan(
         model, where, defense, risk, attack, access, aux, queries, adversary, preset, seeds,
-        settings, mirror, data_dir, device, fetching=True,
+        settings, tuning, mirror, data_dir, device, fetching=True,
     )  # fmt: skip
     begin = time.perf_counter()
     counts: Counter[str] = Counter()
     problems: Counter[str] = Counter()
     pool = local.pool if executor is Executor.LOCAL else on_ray.pool
+    made = planned()
     try:
         with progress() as bars:
+            if made.tunings:
+                trying = bars.add_task("trying settings", total=len(made.tuning_jobs))
+                for event in tune(made, context, pool, workers=_workers(workers, device)):
+                    counts["tried" if event.kind == "trained" else event.kind] += event.count
+                    bars.advance(trying, event.count if event.kind == "trained" else 0)
+                made = planned()
             training = bars.add_task("training models", total=len(made.jobs))
             measuring = bars.add_task("measuring cells", total=len(made.missing))
             for event in runner.run(made, context, pool, workers=_workers(workers, device)):
@@ -161,6 +180,8 @@ def evaluate(
         words = [f"nothing to do: all {done} cells are there already"]
     elif done:
         words.append(f"{done} cells were there already")
+    if counts["tuned"]:
+        words.append(f"{counts['tuned']} choices of settings made in {counts['tried']} trainings")
     for kind in ("skipped", "failed", "not applicable"):
         if counts[kind]:
             words.append(f"{counts[kind]} {kind}")
@@ -188,6 +209,7 @@ def plan(
     preset: Preset = None,
     seeds: Seeds = 12,
     settings: Settings = None,
+    tuning: TuningOption = "standard",
     mirror: Mirror = None,
     data_dir: DataDir = None,
     device: Device = "cpu",
@@ -200,10 +222,11 @@ def plan(
     """
     from harness.estimate import estimate
 
-    home, made, context = _plan(
+    home, planned, context = _plan(
         model, where, defense, risk, attack, access, aux, queries, adversary, preset, seeds,
-        settings, mirror, data_dir, device, fetching=False,
+        settings, tuning, mirror, data_dir, device, fetching=False,
     )  # fmt: skip
+    made = planned()
     processes = _workers(workers, device)
     guess = estimate(made, home, workers=processes)
     missing = {item.cell.key for item in made.missing}
@@ -227,6 +250,8 @@ def plan(
         "cells": len(made.wanted),
         "cells_missing": len(made.missing),
         "trainings_missing": len(made.jobs),
+        "tunings_missing": [tuning.subject for tuning in made.tunings],
+        "tuning_trainings_missing": len(made.tuning_jobs),
         "models_to_fetch": unfetched,
         "workers": processes,
         "estimated_seconds": guess.seconds,
@@ -243,9 +268,17 @@ def plan(
     )  # fmt: skip
     if guess.seconds is not None and guess.unknown:
         time_text += f", without {guess.unknown} steps that were never run here"
+    before = ""
+    if made.tunings:
+        before = (
+            f", and {len(made.tuning_jobs)} before them to choose settings for "
+            f"{', '.join(tuning.subject for tuning in made.tunings)}, after which the cells are "
+            f"those of the chosen settings"
+        )
     typer.echo(
         f"{len(made.wanted)} cells, {len(made.missing)} missing; {len(made.jobs)} trainings "
-        f"needed; {time_text}" + (f"; to fetch first: {', '.join(unfetched)}" if unfetched else ""),
+        f"needed{before}; {time_text}"
+        + (f"; to fetch first: {', '.join(unfetched)}" if unfetched else ""),
         err=True,
     )
 
@@ -281,7 +314,11 @@ def compare(
     kept = [
         row
         for row in rows
-        if all(value in (None, getattr(row, key)) for key, value in wanted.items())
+        if all(
+            # A changed recipe and tuning stand behind a model's name: digits-cnn(tuned).
+            value in (None, str(getattr(row, key)), str(getattr(row, key)).partition("(")[0])
+            for key, value in wanted.items()
+        )
         and (defense is None or defense in (row.defense, *row.defense_params))
         and (attack is None or attack in (row.attack, row.attack.partition("(")[0]))
     ]
@@ -346,12 +383,14 @@ def _plan(
     preset: str | None,
     seeds: int,
     settings: list[str] | None,
+    tuning: str,
     mirror: Path | None,
     data_dir: Path | None,
     device: str,
     *,
     fetching: bool,
-) -> tuple[Home, Plan, Context]:
+) -> tuple[Home, Callable[[], Plan], Context]:
+    """The store, what is to do as it is then, and where and with what."""
     from harness import registry, request
     from harness.artifacts import Artifacts, check_device
     from harness.datasets import Source
@@ -359,6 +398,7 @@ def _plan(
     from harness.request import ALL, Request
     from harness.run import Context, code_version
     from harness.store import Store
+    from harness.tuning_run import Tunings
     from harness.types import Access
     from zoo.errors import unknown
     from zoo.home import Home
@@ -385,18 +425,21 @@ def _plan(
         preset=preset,
         seeds=seeds,
         settings=request.settings(settings or []),
+        tuning=request.tuning(tuning),
     )
     source = Source.resolve(data_dir, mirror)
     loaded = request.load(asked, home, source, mirror, fetching=fetching)
-    made = make_plan(
+    planned = partial(
+        make_plan,
         asked,
         loaded.datasets,
         loaded.bases,
         is_done=Store(home).is_done,
         is_trained=Artifacts(home).has,
+        tuned=Tunings(home).get,
     )
     context = Context(home, source, device, loaded.bases, code_version())
-    return home, made, context
+    return home, planned, context
 
 
 def _workers(workers: int | None, device: str) -> int:

@@ -118,6 +118,8 @@ def compare(
     for evaluation in evaluations:
         cell = evaluation.cell
         stack = tuple(str(method.name) + repr(method.params) for method in cell.stack)
+        if stack and cell.tuned:
+            stack += (repr(cell.tuned),)
         groups[_without_stack(cell)][stack].append(evaluation)
     rows = [
         _interaction(stacks.get((), []), defended, samples)
@@ -139,7 +141,7 @@ def compare(
 
 def _without_stack(cell: Cell) -> str:
     """The key that a defended cell shares with its baseline, whatever the seed."""
-    return replace(cell, stack=(), seed=0).key
+    return replace(cell, stack=(), seed=0, tuned=()).key
 
 
 def _interaction(

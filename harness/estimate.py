@@ -38,7 +38,7 @@ def estimate(plan: Plan, home: Home, *, workers: int) -> Estimate:
     """
     trainings, cells = _trainings(home), _cells(home)
     known, unknown = 0.0, 0
-    for job in plan.jobs:
+    for job in (*plan.tuning_jobs, *plan.jobs):
         seconds = trainings.get(_training_kind(job.spec))
         known, unknown = (known, unknown + 1) if seconds is None else (known + seconds, unknown)
     for item in plan.missing:

@@ -36,6 +36,7 @@ from harness.stack import Stack
 from harness.susceptibility import PRIMARY, susceptibility, undefined
 from harness.target import BlackBox
 from harness.training import Job, Trained, collected, workshop, would_leave_out
+from harness.tuning import left_out
 from harness.types import Access, Risk, Split
 from harness.workshop import trusted_index
 from zoo.files import digest
@@ -156,8 +157,9 @@ def evaluate(
         *_at_chance(utility, truth),
     ]
     evidence = {**trained.evidence, **outcome.notes, **({"flags": flags} if flags else {})}
-    if "dp_epsilon" in evidence and stack.looks_at_data:
-        evidence["dp_epsilon_without"] = list(stack.looks_at_data)
+    without = [*stack.looks_at_data, *left_out(evidence)]
+    if "dp_epsilon" in evidence and without:
+        evidence["dp_epsilon_without"] = without
     metrics, primary = outcome.metrics, PRIMARY[cell.risk]
     check_result(metrics, evidence, outcome.samples)
     level = susceptibility(cell.risk, metrics)

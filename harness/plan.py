@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, get_type_hints
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from harness import foreign, presets, registry
 from harness.attackers import RECIPE, Attacker, attackers, route
@@ -23,6 +23,7 @@ from harness.results import Cell, Method
 from harness.seeds import derive, seeded
 from harness.stack import Stack
 from harness.training import Job, check_data
+from harness.tuning_plan import Settled, Tuner, Tuning, label
 from harness.types import NotApplicableError, Regime, Risk, ThreatModel
 from harness.workshop import trusted_index
 from zoo import nets
@@ -47,6 +48,7 @@ class Planned:
         job: The training it needs; None for a published model as downloaded.
         refused: Why it cannot be; the reason is stored as its result.
         others: Trainings of the other models that the game needs, by purpose.
+        settled: How the model is trained; None for a published model as downloaded.
     """
 
     cell: Cell
@@ -54,6 +56,7 @@ class Planned:
     job: Job | None
     refused: str | None = None
     others: Mapping[str, tuple[Job, ...]] = field(default_factory=dict)
+    settled: Settled | None = None
 
     @property
     def jobs(self) -> Iterator[Job]:
@@ -72,11 +75,16 @@ class Plan:
         wanted: Every cell, in a fixed order.
         missing: Those that are not done.
         jobs: The distinct trainings that missing cells need and that are not done.
+        tunings: What has to be tuned first. Until then cells and trainings are those without
+            tuning, and only their number is known.
+        tuning_jobs: The distinct trainings that these need and that are not done.
     """
 
     wanted: tuple[Planned, ...]
     missing: tuple[Planned, ...]
     jobs: tuple[Job, ...]
+    tunings: tuple[Tuning, ...] = ()
+    tuning_jobs: tuple[Job, ...] = ()
 
 
 def plan(
@@ -86,6 +94,7 @@ def plan(
     *,
     is_done: Callable[[str], bool],
     is_trained: Callable[[Job], bool],
+    tuned: Callable[[str], Mapping[str, Any] | None] = {}.get,
 ) -> Plan:
     """All cells of a request, baselines included, and what is still to do.
 
@@ -95,6 +104,7 @@ def plan(
         bases: sha256 of every published model's weights, by model name.
         is_done: Whether the cell with this key is stored.
         is_trained: Whether this job's model is stored.
+        tuned: From a tuning's key to the record of what was chosen; None if it is still to be done.
 
     Raises:
         ZooError: The request cannot be carried out as a whole; nothing was started.
@@ -113,14 +123,22 @@ def plan(
     ]
     wanted: dict[str, Planned] = {}
     for entry in request.models:
-        for item in _for_model(request, entry, stacks, faced, settings, datasets, bases):
+        for item in _for_model(request, entry, stacks, faced, settings, datasets, bases, tuned):
             wanted.setdefault(item.cell.key, item)
     missing = tuple(item for key, item in wanted.items() if not is_done(key))
     jobs = {job.key: job for item in missing if not item.refused for job in item.jobs}
+    tunings = {
+        item.settled.missing.key: item.settled.missing
+        for item in wanted.values()
+        if not item.refused and item.settled and item.settled.missing
+    }
+    tried = {job.key: job for tuning in tunings.values() for job in tuning.jobs}
     return Plan(
         wanted=tuple(wanted.values()),
         missing=missing,
         jobs=tuple(job for job in jobs.values() if not is_trained(job)),
+        tunings=tuple(tunings.values()),
+        tuning_jobs=tuple(job for job in tried.values() if not is_trained(job)),
     )
 
 
@@ -132,10 +150,23 @@ def _for_model(
     settings: Mapping[str, Mapping[str, str]],
     datasets: Mapping[str, Dataset],
     bases: Mapping[str, str],
+    tuned: Callable[[str], Mapping[str, Any] | None],
 ) -> list[Planned]:
     dataset = datasets[entry.dataset]
     check_data(entry, dataset)
     recipe, changed = _recipe(entry, settings.get(RECIPE, {}))
+    tuner = None
+    if request.tuning:
+        tuner = Tuner(
+            entry=entry,
+            dataset=dataset,
+            recipe=recipe,
+            base=bases.get(entry.name),
+            budget=request.tuning,
+            fixed=_fixed(request, settings),
+            known=tuned,
+        )
+        changed = ", ".join(filter(None, (changed, label(request.tuning))))
     found = []
     tried: set[tuple[Regime, Method, int]] = set()
     for regime, given in _with_baselines(entry, stacks):
@@ -147,6 +178,17 @@ def _for_model(
             Stack.of(defenses)
         except NotApplicableError as error:
             refused = str(error)
+        trained = regime is not Regime.PUBLISHED
+        plain = settled = Settled(recipe=recipe, defenses=()) if trained else None
+        if tuner and trained:
+            try:
+                plain = settled = tuner.settle(regime, ())
+            except NotApplicableError as error:
+                refused = str(error)
+        if tuner and trained and not refused:
+            settled = tuner.settle(regime, defenses)
+            defenses = settled.defenses
+            labels |= {name: _tuned(labels[name], request.tuning) for name in settled.names}
         stack = Stack(tuple(sorted(defenses, key=lambda d: d.name)))
         methods = tuple(replace(registry.describe(d), label=labels[d.name]) for d in stack.defenses)
         for seed in range(request.seeds):
@@ -154,20 +196,14 @@ def _for_model(
                 split = quarters(dataset, seed, regime)
             except NotApplicableError as error:
                 split, refused = NOBODY, str(error)
-            trained = regime is not Regime.PUBLISHED
-            make = partial(
-                Job.of,
-                entry,
-                dataset,
-                recipe=recipe if trained else None,
-                base=None if regime is Regime.FROM_SCRATCH else bases[entry.name],
-            )
+            base = None if regime is Regime.FROM_SCRATCH else bases[entry.name]
+            make = partial(_job, entry, dataset, plain, settled, base=base)
             # Defenses that only guard, inspect or prove do not change the training, so such models
             # are trained once for all.
             makes = tuple(map(registry.describe, stack.makes_model))
             for defense in () if refused else defenses:
                 if isinstance(defense, Checks):
-                    defense.check(len(split.target_train), recipe)
+                    defense.check(len(split.target_train), settled.recipe if settled else recipe)
             for wanted in attacks:
                 attack, unfit = _resolved(wanted.attack, dataset, bases, regime)
                 other = datasets[wanted.threat.ood] if wanted.threat.ood else None
@@ -204,7 +240,13 @@ def _for_model(
                     job = make(split.target_train, stack=makes, seed=seed, poison=poison)
                 cell = Cell(
                     model=entry.name + (f"({changed})" if changed and trained else ""),
-                    model_key=_model_key(entry, recipe if trained else None, bases),
+                    model_key=_model_key(
+                        entry,
+                        plain.recipe if plain is not None else None,
+                        bases,
+                        untuned=recipe if tuner and trained else None,
+                        budget=request.tuning,
+                    ),
                     dataset=dataset.name,
                     fingerprint=dataset.fingerprint,
                     regime=regime,
@@ -213,6 +255,7 @@ def _for_model(
                     attack=replace(registry.describe(attack), label=wanted.label),
                     threat=threat,
                     seed=seed,
+                    tuned=settled.settings if settled else (),
                 )
                 others = {}
                 if not unfit:
@@ -230,9 +273,64 @@ def _for_model(
                         job=job,
                         refused=unfit,
                         others=others,
+                        settled=settled,
                     )
                 )
     return found
+
+
+def _job(
+    entry: ModelEntry,
+    dataset: Dataset,
+    plain: Settled | None,
+    settled: Settled | None,
+    index: Tensor,
+    *,
+    stack: tuple[Method, ...],
+    seed: int,
+    base: str | None,
+    poison: Method | None = None,
+) -> Job:
+    """The training of a model with ``stack``, or of one without any.
+
+    Args:
+        entry: The catalog's record of the model.
+        dataset: Its data.
+        plain: How the undefended model is trained; None if nothing is.
+        settled: How it is trained with the stack.
+        index: (n,) int64, the examples to train on.
+        stack: The defenses that the weights depend on; empty for the undefended model.
+        seed: Of the training.
+        base: sha256 of the weights to start from; None to start at random.
+        poison: The attack that changes the training data; None if nobody does.
+    """
+    how = settled if stack else plain
+    return Job.of(
+        entry,
+        dataset,
+        index,
+        recipe=how.recipe if how is not None else None,
+        seed=seed,
+        stack=stack,
+        base=base,
+        poison=poison,
+    )
+
+
+def _fixed(
+    request: Request, settings: Mapping[str, Mapping[str, str]]
+) -> dict[str, frozenset[str]]:
+    """By method, or ``recipe``, the settings that the request or its preset decides."""
+    preset = presets.get(request.preset).defenses
+    return {
+        name: frozenset({*settings.get(name, {}), *preset.get(name, {})})
+        for name in {*settings, *preset}
+    }
+
+
+def _tuned(name: str, budget: int) -> str:
+    """The label of a tuned defense: ``dpsgd(dp_epsilon=8.0, tuned)``."""
+    return f"{name[:-1]}, {label(budget)})" if name.endswith(")") else f"{name}({label(budget)})"
 
 
 def _resolved(
@@ -342,9 +440,26 @@ def _recipe(entry: ModelEntry, settings: Mapping[str, str]) -> tuple[Recipe, str
     return changed, ", ".join(differs)
 
 
-def _model_key(entry: ModelEntry, recipe: Recipe | None, bases: Mapping[str, str]) -> str:
-    """Digest of what determines the undefended model, the data aside."""
+def _model_key(
+    entry: ModelEntry,
+    recipe: Recipe | None,
+    bases: Mapping[str, str],
+    *,
+    untuned: Recipe | None,
+    budget: int,
+) -> str:
+    """Digest of what determines the undefended model, the data aside.
+
+    Args:
+        entry: The catalog's record of the model.
+        recipe: How it is trained; None for a published model as downloaded.
+        bases: sha256 of every published model's weights, by model name.
+        untuned: The recipe that was tuned, so that no tuned model is ever compared with an untuned
+            one, or one that was tuned more; None if none was.
+        budget: How many candidates were tried.
+    """
     mean, std = entry.scaling
+    tuning = {"untuned": asdict(untuned), "budget": budget} if untuned else None
     return digest(
         {
             "architecture": entry.architecture,
@@ -354,5 +469,6 @@ def _model_key(entry: ModelEntry, recipe: Recipe | None, bases: Mapping[str, str
             "std": list(std),
             "recipe": asdict(recipe) if recipe else None,
             "base": bases.get(entry.name),
+            **({"tuning": tuning} if tuning else {}),
         }
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness import datasets, registry
 from harness.datasets import Dataset, Source
+from harness.tuning import STANDARD
 from harness.types import Access, Aux, Risk
 from zoo.catalog import open_catalog
 from zoo.entry import ModelEntry
@@ -36,6 +37,8 @@ class Request:
         preset: Name of a paper's settings; None for this project's own.
         seeds: Number of seeds, from 0.
         settings: ``field`` or ``method.field`` to its text.
+        tuning: How many settings are tried for each training, with a defense and without; 0 to
+            train by the recipe as it is.
     """
 
     models: tuple[ModelEntry, ...]
@@ -50,6 +53,7 @@ class Request:
     preset: str | None = None
     seeds: int = 12
     settings: Mapping[str, str] = field(default_factory=dict)
+    tuning: int = 0
 
 
 def words(texts: Sequence[str]) -> list[str]:
@@ -180,6 +184,21 @@ def settings(texts: Sequence[str]) -> dict[str, str]:
             raise ZooError(f"--set wants field=value, found {text!r}.")
         found[key.strip()] = value.strip()
     return found
+
+
+def tuning(text: str) -> int:
+    """``none``, ``standard`` or a number as how many settings are tried; 0 for none.
+
+    Raises:
+        ZooError: It is none of these, or a number that leaves no choice.
+    """
+    if text in ("none", "standard"):
+        return STANDARD if text == "standard" else 0
+    if not text.isdigit() or int(text) < 2:
+        raise ZooError(
+            f"--tuning wants none, standard or a whole number of at least 2, found {text!r}."
+        )
+    return int(text)
 
 
 def sources(request: Request) -> list[str]:

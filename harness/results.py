@@ -50,6 +50,8 @@ class Cell:
         attack: The attack.
         threat: What the attacker has.
         seed: Fixes split, initialisation, batch order and the attack's randomness.
+        tuned: The settings that were chosen by tuning, sorted by name: ``dpsgd.lr``,
+            ``recipe.epochs``; empty if nothing was tuned.
     """
 
     model: str
@@ -62,6 +64,7 @@ class Cell:
     attack: Method
     threat: ThreatModel
     seed: int
+    tuned: tuple[tuple[str, Value], ...] = ()
 
     @property
     def defense(self) -> str:
@@ -81,6 +84,9 @@ class Cell:
         record = asdict(self)
         if self.threat.partial is None:  # as in records from before there was such a fact
             del record["threat"]["partial"]
+        record["tuned"] = dict(record["tuned"])
+        if not record["tuned"]:  # likewise
+            del record["tuned"]
         for method in (record["attack"], *record["stack"]):
             method["params"] = dict(method["params"])
         record["stack"] = list(record["stack"])
@@ -103,6 +109,7 @@ class Cell:
                 "stack": tuple(method(spec) for spec in record["stack"]),
                 "risk": Risk(record["risk"]),
                 "attack": method(record["attack"]),
+                "tuned": tuple(sorted(record.get("tuned", {}).items())),
                 "threat": ThreatModel(
                     **{**threat, "access": Access(threat["access"]), "aux": Aux(threat["aux"])}
                 ),

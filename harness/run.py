@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,19 @@ def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[E
             cells = busy
 
 
+def train(
+    jobs: Sequence[Job], context: Context, pool: Pool, *, workers: int
+) -> Iterator[tuple[int, dict[str, tuple[Status, str]]]]:
+    """Train what is missing of some jobs.
+
+    Yields:
+        How many models were trained in one task, and by its job's key why another was not.
+    """
+    with pool(min(workers, max(len(jobs), 1))) as map_unordered:
+        for done in map_unordered(partial(_train, context=context), _chunks(jobs, workers)):
+            yield done.count, done.problems
+
+
 def _put(store: Store, evaluation: Evaluation) -> None:
     with store.lock(evaluation.cell.key):
         store.put(evaluation)
@@ -223,6 +236,9 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         origin = {"weights": sha256, "backdoored": entry.backdoored}
         held = datasets.quarters(dataset, cell.seed, cell.regime).target_train
         job = Job.of(entry, dataset, held, recipe=None, seed=cell.seed, base=sha256)
+    if item.settled and item.settled.record:
+        tried = {"tuning": dict(item.settled.record)}
+        target = replace(target, evidence={**target.evidence, **tried})
     if job.base is not None:
         base = safetensors.torch.load_file(context.home.blobs / job.base)
     source, source_rows = None, None

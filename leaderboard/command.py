@@ -4,13 +4,14 @@ import shlex
 from collections.abc import Sequence
 
 from harness.results import Cell
+from harness.types import Regime
 
 
 def command(cells: Sequence[Cell]) -> str:
     """``harness eval …`` for cells that differ in their seeds only.
 
     Every setting is written out, so that the command still means the same after a default changes.
-    A setting of None is one that was not given.
+    A setting of None is one that was not given, and tuning chooses again what it has chosen.
     """
     cell = cells[0]
     model, _, recipe = cell.model.partition("(")
@@ -22,10 +23,17 @@ def command(cells: Sequence[Cell]) -> str:
     if cell.threat.queries is not None:
         words += ["--queries", str(cell.threat.queries)]
     words += ["--seeds", str(1 + max(one.seed for one in cells))]
+    tuning, chosen = "none", dict(cell.tuned)
     for change in recipe.removesuffix(")").split(", ") if recipe else []:
-        words += ["--set", f"recipe.{change}"]
+        name, _, value = change.partition("=")
+        if name == "tuned":
+            tuning = value or "standard"
+        else:
+            words += ["--set", f"recipe.{change}"]
+    if cell.regime is not Regime.PUBLISHED:
+        words += ["--tuning", tuning]
     for method in (*cell.stack, cell.attack):
         for name, value in method.params:
-            if value is not None:
+            if value is not None and f"{method.name}.{name}" not in chosen:
                 words += ["--set", f"{method.name}.{name}={value}"]
     return shlex.join(words)

@@ -67,6 +67,11 @@ class Home:
         return self.root / "artifacts"
 
     @property
+    def tunings(self) -> Path:
+        """Which settings were tried and chosen: ``tunings/<key>.json``."""
+        return self.root / "tunings"
+
+    @property
     def cells(self) -> Path:
         """Evaluations by what determines them: ``cells/<hash>/``."""
         return self.root / "cells"

@@ -32,6 +32,7 @@ from harness.defenses.dp_views import MIRRORS, random_views
 from harness.seeds import derive, generator, seeded
 from harness.stack import losses
 from harness.training import make_optimizer, set_lr
+from harness.tuning import multiples, whole_multiples
 from harness.types import NotApplicableError, Part, Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
@@ -39,6 +40,7 @@ from zoo.recipe import Recipe
 if TYPE_CHECKING:
     from harness.datasets import Dataset
     from harness.defenses.protocol import InputsOf, LossOf
+    from harness.results import Value
 
 # Opacus and torchvision are imported where they are used: a plan needs this class, not them.
 
@@ -157,6 +159,22 @@ class DPSGD:
                 f"{self.dp_delta:g}: above it, publishing one whole example would count as private."
             )
         self._noise(n, self._recipe(recipe))
+
+    def tunable(self, recipe: Recipe) -> dict[str, tuple[Value, ...]]:
+        """Learning rate, with SGD the clipping norm, and with a budget batch size and epochs too.
+
+        Larger learning rates and batches pay where gradients are noisy (De et al. 2022). With the
+        noise given, epochs and batch size decide how much privacy is spent, so they stay. Adam's
+        steps do not depend on the scale of the gradients, and so hardly on the clipping norm.
+        """
+        own = self._recipe(recipe)
+        found: dict[str, tuple[Value, ...]] = {"lr": multiples(own.lr, 1, 2, 3, 5, 10)}
+        if self.dp_epsilon is not None:
+            found["batch_size"] = whole_multiples(own.batch_size, 1, 4)
+            found["epochs"] = whole_multiples(own.epochs, 1, 2)
+        if own.optimizer == "sgd":
+            found["max_grad_norm"] = multiples(self.max_grad_norm, 1, 0.1)
+        return found
 
     def adapt(self, model: nn.Module, *, fine_tuned: bool) -> tuple[nn.Module, dict[str, Any]]:
         """Make every layer fit for per-example gradients.

@@ -6,7 +6,7 @@ methods of the parts it acts on, and only those.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from harness.inspection import Inspection
     from harness.ownership import Owner, Verification
+    from harness.results import Value
     from harness.target import BlackBox
     from harness.workshop import Workshop
     from zoo.recipe import Recipe
@@ -96,6 +97,26 @@ class Checks(Protocol):
 
     def check(self, n: int, recipe: Recipe) -> None:
         """Raise ZooError if ``n`` training examples and ``recipe`` do not fit the settings."""
+        ...
+
+
+@runtime_checkable
+class Tunable(Protocol):
+    """Has settings of its own that an owner tunes for accuracy.
+
+    A training with another change to its steps is tuned like the undefended one, by learning rate
+    and epochs. A defense says more, or less, where these depend on it or decide how much it does.
+    """
+
+    def tunable(self, recipe: Recipe) -> Mapping[str, Sequence[Value]]:
+        """By field the values to try, the first being the one without tuning.
+
+        Never what decides how strong the guarantee or the protection is: tuned for accuracy, it
+        would be tuned away.
+
+        Args:
+            recipe: How the undefended model is trained.
+        """
         ...
 
 

@@ -24,7 +24,8 @@ def call(*arguments: str, home: Path, **variables: str) -> subprocess.CompletedP
     )
 
 
-BASE = ["eval", "--model", "digits-mlp", "--risk", "evasion", "--seeds", "1"]
+UNTUNED = ["--tuning", "none"]
+BASE = ["eval", "--model", "digits-mlp", "--risk", "evasion", "--seeds", "1", *UNTUNED]
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,7 @@ BASE = ["eval", "--model", "digits-mlp", "--risk", "evasion", "--seeds", "1"]
         (["eval", "--model", "digits-mlp", "--risk", "evason"], "No risk 'evason'. Nearest: evasion"),
         ([*BASE, "--attack", "pdg"], "No attack 'pdg'. Nearest: pgd"),
         ([*BASE, "--attack", "pgd", "--access", "labels"], "wants access to weights, but labels is granted"),
+        ([*BASE, "--tuning", "1"], "--tuning wants none, standard or a whole number of at least 2, found '1'"),
         ([*BASE, "--access", "label"], "No access 'label'. Nearest: labels"),
         (
             ["eval", "--model", "digits-mlp", "--risk", "extraction", "--queries", "5000"],
@@ -122,7 +124,7 @@ def measured(tmp_path_factory) -> Path:
     done = call(
         "eval", "--model", "digits-mlp", "--defense", "dpsgd", "--risk", "evasion,extraction",
         "--attack", "fgsm,distillation", "--seeds", "2", "--set", "recipe.epochs=3", "--set",
-        "distillation.epochs=3", home=home,
+        "distillation.epochs=3", *UNTUNED, home=home,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "8 cells measured, 4 models trained" in done.stderr
@@ -132,7 +134,7 @@ def measured(tmp_path_factory) -> Path:
 def test_eval_prints_a_table_of_what_was_asked_for(measured) -> None:
     found = call(
         "eval", "--model", "digits-mlp", "--defense", "dpsgd", "--risk", "evasion", "--attack",
-        "fgsm", "--seeds", "2", "--set", "recipe.epochs=3", home=measured,
+        "fgsm", "--seeds", "2", "--set", "recipe.epochs=3", *UNTUNED, home=measured,
     )  # fmt: skip
     lines = found.stdout.splitlines()
     assert lines[0].split()[:5] == ["model", "regime", "defense", "risk", "attack"]
@@ -216,7 +218,7 @@ def _audited(stack, seed: int, parity: float) -> Evaluation:
 def test_plan_says_what_is_there_and_what_is_missing(measured) -> None:
     arguments = [
         "plan", "--model", "digits-mlp", "--defense", "dpsgd", "--risk", "evasion", "--attack",
-        "fgsm", "--seeds", "5", "--set", "recipe.epochs=3", "--format", "json",
+        "fgsm", "--seeds", "5", "--set", "recipe.epochs=3", *UNTUNED, "--format", "json",
     ]  # fmt: skip
     before = sorted(p for p in measured.rglob("*.json"))
     found = json.loads(call(*arguments, home=measured).stdout)
@@ -230,11 +232,25 @@ def test_plan_says_what_is_there_and_what_is_missing(measured) -> None:
 
 
 def test_plan_makes_no_number_up(tmp_path) -> None:
-    found = call("plan", "--model", "digits-mlp", "--risk", "evasion", "--format", "json",
+    found = call("plan", "--model", "digits-mlp", "--risk", "evasion", *UNTUNED, "--format", "json",
                  home=tmp_path / "home")  # fmt: skip
     plan = json.loads(found.stdout)
     assert plan["estimated_seconds"] is None
     assert plan["without_estimate"] == plan["cells_missing"] + plan["trainings_missing"] == 36
+
+
+def test_tuning_is_planned_done_once_and_said(tmp_path) -> None:
+    few = ["--model", "digits-mlp", "--risk", "evasion", "--attack", "fgsm", "--seeds", "1",
+           "--tuning", "2", "--set", "recipe.epochs=1", "--format", "json"]  # fmt: skip
+    made = json.loads(call("plan", *few, home=tmp_path / "home").stdout)
+    assert made["tunings_missing"] == ["digits-mlp with no defense"]
+    assert (made["cells_missing"], made["tuning_trainings_missing"]) == (1, 8)
+    done = call("eval", *few, home=tmp_path / "home")
+    assert "1 choices of settings made in 8 trainings" in done.stderr
+    (row,) = json.loads(done.stdout)
+    assert (row["model"], row["status"]) == ("digits-mlp(epochs=1, tuned=2)", "ok")
+    again = call("eval", *few, home=tmp_path / "home")
+    assert again.stderr.startswith("nothing to do: all 1 cells are there already (")
 
 
 @pytest.mark.parametrize(

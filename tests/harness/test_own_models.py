@@ -115,7 +115,7 @@ def test_a_users_own_table_is_trained_shown_and_evaluated(tmp_path: Path, tables
     assert shown["model"]["architecture"] == "tabular-transformer/1,3,1"
     (row,) = json.loads(
         call("harness", "eval", "--model", "me/credit", "--risk", "membership-inference",
-             "--attack", "correctness", "--seeds", "1", "--format", "json")
+             "--attack", "correctness", "--seeds", "1", "--tuning", "none", "--format", "json")
     )  # fmt: skip
     assert (row["regime"], row["status"]) == ("from-scratch", "ok")
     assert row["accuracy"] == pytest.approx(fetched["accuracy"])

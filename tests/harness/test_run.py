@@ -27,7 +27,7 @@ def harness(*arguments: str, home: Path, **options) -> subprocess.CompletedProce
 EVAL = [
     "eval", "--model", "digits-mlp", "--defense", "dpsgd", "--risk",
     "evasion,membership-inference", "--set", "recipe.epochs=5", "--attack",
-    "fgsm,pgd,correctness,loss-threshold,modified-entropy",
+    "fgsm,pgd,correctness,loss-threshold,modified-entropy", "--tuning", "none",
 ]  # fmt: skip
 
 
@@ -191,7 +191,7 @@ def test_a_model_that_cannot_be_defended_is_a_result_with_its_reason(tmp_path: P
     arguments = [
         "eval", "--model", "digits-resnet8", "--defense", "dpsgd", "--risk", "evasion",
         "--attack", "fgsm", "--seeds", "2", "--set", "batch_norm=refuse", "--set",
-        "recipe.epochs=1",
+        "recipe.epochs=1", "--tuning", "none",
     ]  # fmt: skip
     done = harness(*arguments, "--format", "json", home=home, timeout=200)
     assert done.returncode == 0, done.stderr
@@ -208,7 +208,7 @@ def test_a_model_that_cannot_be_defended_is_a_result_with_its_reason(tmp_path: P
 def test_altered_trained_weights_are_noticed_and_retrained(tmp_path: Path) -> None:
     home = tmp_path / "home"
     arguments = ["eval", "--model", "digits-mlp", "--risk", "evasion", "--seeds", "1",
-                 "--set", "recipe.epochs=1"]  # fmt: skip
+                 "--set", "recipe.epochs=1", "--tuning", "none"]  # fmt: skip
     assert harness(*arguments, "--attack", "fgsm", home=home, timeout=100).returncode == 0
     (weights,) = (home / "artifacts").glob("*/weights.safetensors")
     content = bytearray(weights.read_bytes())
@@ -232,13 +232,13 @@ def test_the_executor_makes_no_difference_to_the_numbers(executor, tmp_path: Pat
     home = tmp_path / "home"
     done = harness(
         "eval", "--model", "digits-mlp", "--risk", "evasion", "--attack", "fgsm", "--seeds", "2",
-        "--set", "recipe.epochs=2", "--format", "json", "--executor", executor, "--workers", "2",
+        "--set", "recipe.epochs=2", "--tuning", "none", "--format", "json", "--executor", executor, "--workers", "2",
         home=home, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     by_one = harness(
         "eval", "--model", "digits-mlp", "--risk", "evasion", "--attack", "fgsm", "--seeds", "2",
-        "--set", "recipe.epochs=2", "--format", "json", "--workers", "1",
+        "--set", "recipe.epochs=2", "--tuning", "none", "--format", "json", "--workers", "1",
         home=tmp_path / "other", timeout=200,
     )  # fmt: skip
     # Cohorts of different sizes round differently; one image of the 898 may go the other way.

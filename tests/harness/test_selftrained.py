@@ -186,7 +186,7 @@ def test_published_models_are_fine_tuned_with_a_baseline_of_their_own(
         [
             BIN / "harness", "eval", "--model", "locuslab/convex-adversarial-fashion-mnist",
             "--defense", "none,dpsgd", "--risk", "evasion", "--attack", "fgsm", "--seeds", "1",
-            "--set", "recipe.epochs=1", "--mirror", mirror, "--format", "json",
+            "--set", "recipe.epochs=1", "--tuning", "none", "--mirror", mirror, "--format", "json",
         ],
         capture_output=True, text=True, env=environment, timeout=400,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """The command that measures a row again."""
 
 import shlex
+from dataclasses import replace
 
 from harness.results import Method
 from harness.types import Access, Aux, ThreatModel
@@ -12,7 +13,7 @@ def test_a_row_is_reproduced_with_every_setting_and_all_its_seeds(evaluation):
 
     assert command(cells) == (
         "harness eval --model digits-cnn --defense dpsgd --risk extraction --attack distillation "
-        "--access scores --aux shadow --seeds 12 "
+        "--access scores --aux shadow --seeds 12 --tuning none "
         "--set dpsgd.max_grad_norm=1.0 --set dpsgd.noise_multiplier=1.1 "
         "--set distillation.epochs=30 --set distillation.queries=400"
     )
@@ -45,6 +46,20 @@ def test_a_changed_recipe_goes_back_to_settings(evaluation):
 
     assert "--model digits-cnn --defense" in words
     assert "--set recipe.epochs=5 --set recipe.lr=0.01" in words
+
+
+def test_what_tuning_has_chosen_is_chosen_again(evaluation):
+    cell = evaluation(model="digits-cnn(epochs=5, tuned=20)").cell
+    tuned = (("dpsgd.max_grad_norm", 1.0), ("recipe.lr", 0.01))
+    words = command([replace(cell, tuned=tuned)])
+
+    assert " --tuning 20 " in words
+    assert "max_grad_norm" not in words
+    assert "recipe.lr" not in words
+    assert "--set recipe.epochs=5 " in words
+    assert "--set dpsgd.noise_multiplier=1.1 " in words
+    standard = command([evaluation(model="digits-cnn(tuned)").cell])
+    assert " --tuning standard " in standard
 
 
 def test_a_name_cannot_smuggle_in_a_second_command(evaluation):
