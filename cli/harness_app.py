@@ -81,7 +81,14 @@ Preset = Annotated[
     str | None,
     typer.Option("--preset", help="Settings of a paper: securitynet, ml-doctor or de-et-al."),
 ]
-Seeds = Annotated[int, typer.Option(help="Seeds, from 0.", min=1)]
+Seeds = Annotated[
+    int | None,
+    typer.Option(
+        help="Seeds, from 0. If not given: 12, and 1 for published models as downloaded, which "
+        "are judged on their whole test data at once.",
+        min=1,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="field=value of a method, or method.field=value; recipe.epochs=5."),
@@ -113,7 +120,7 @@ def evaluate(
     queries: Queries = None,
     adversary: Adversary = ["adaptive,naive"],  # noqa: B006 - typer wants a list
     preset: Preset = None,
-    seeds: Seeds = 12,
+    seeds: Seeds = None,
     settings: Settings = None,
     tuning: TuningOption = "standard",
     mirror: Mirror = None,
@@ -207,7 +214,7 @@ def plan(
     queries: Queries = None,
     adversary: Adversary = ["adaptive,naive"],  # noqa: B006 - typer wants a list
     preset: Preset = None,
-    seeds: Seeds = 12,
+    seeds: Seeds = None,
     settings: Settings = None,
     tuning: TuningOption = "standard",
     mirror: Mirror = None,
@@ -381,7 +388,7 @@ def _plan(
     queries: list[str] | None,
     adversary: list[str],
     preset: str | None,
-    seeds: int,
+    seeds: int | None,
     settings: list[str] | None,
     tuning: str,
     mirror: Path | None,

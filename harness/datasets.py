@@ -171,7 +171,7 @@ class Quarters:
         )
 
 
-def quarters(dataset: Dataset, seed: int, regime: Regime) -> Quarters:
+def quarters(dataset: Dataset, seed: int, regime: Regime, *, shadow: bool = False) -> Quarters:
     """The split of ``dataset`` for one seed.
 
     From scratch, all examples are shuffled and cut into four equal quarters (Liu et al. 2022,
@@ -184,14 +184,26 @@ def quarters(dataset: Dataset, seed: int, regime: Regime) -> Quarters:
 
     A published model has already seen the official training data. To fine-tune it, the
     official *test* data is cut into four quarters, so that the members are examples that the
-    published weights know nothing of. As downloaded, its members are official training examples,
-    and everybody else shares the official test data: half for ``target_test``, a quarter for each
-    shadow part; without an official split nobody knows the members, and there are none.
+    published weights know nothing of.
+
+    As downloaded, its members are official training examples, and it is judged on the *whole*
+    official test data, the same for every seed: halves of it under the same weights would be no
+    independent measurements. Only an attacker with data of the same distribution (``shadow``) gets
+    half of it, always the same half, as its two shadow parts. Without an official split nobody
+    knows the members, and there are none.
+
+    Args:
+        dataset: What is split.
+        seed: Of the cell.
+        regime: How the target comes to its weights.
+        shadow: Whether the attacker needs examples of its own of the same distribution. Makes no
+            difference where the model is trained: everybody has a quarter.
 
     Raises:
         NotApplicableError: A model is to be fine-tuned on a dataset without an official split.
     """
-    rng = np.random.default_rng(derive("split", dataset.fingerprint, regime, seed))
+    of_seed = (seed,) if regime is not Regime.PUBLISHED else ()
+    rng = np.random.default_rng(derive("split", dataset.fingerprint, regime, *of_seed))
     if regime is Regime.FINE_TUNED and not 0 < dataset.n_train < len(dataset):
         raise NotApplicableError(
             f"Fine-tuning a published model needs examples that it has not seen, but "
@@ -200,10 +212,13 @@ def quarters(dataset: Dataset, seed: int, regime: Regime) -> Quarters:
     start = 0 if regime is Regime.FROM_SCRATCH else dataset.n_train
     order = start + rng.permutation(len(dataset) - start)
     if regime is Regime.PUBLISHED:
-        half, three = len(order) // 2, 3 * len(order) // 4
         members = rng.permutation(dataset.n_train)
-        order = _unseen(order, 0, half, dataset.n_fitted, rng)
-        parts = [members, order[:half], order[half:three], order[three:]]
+        judged = len(order) // 2 if shadow else int((order >= dataset.n_fitted).sum())
+        order = _unseen(order, 0, judged, dataset.n_fitted, rng)
+        three = judged + (len(order) - judged) // 2
+        parts = [members, order[:judged], order[judged:three], order[three:]]
+        if not shadow:
+            parts[2:] = [order[:0], order[:0]]
     else:
         size = len(order) // 4
         order = _unseen(order, size, 2 * size, dataset.n_fitted, rng)

@@ -37,7 +37,7 @@ from harness.susceptibility import PRIMARY, susceptibility, undefined
 from harness.target import BlackBox
 from harness.training import Job, Trained, collected, workshop, would_leave_out
 from harness.tuning import left_out
-from harness.types import Access, Risk, Split
+from harness.types import Access, Aux, Risk, Split
 from harness.workshop import trusted_index
 from zoo.files import digest
 
@@ -109,7 +109,8 @@ def evaluate(
     """
     begin = time.perf_counter()
     stack = Stack.of(registry.defenses(cell.stack))
-    split = quarters(dataset, cell.seed, cell.regime)
+    shadow = cell.threat.aux is Aux.SHADOW
+    split = quarters(dataset, cell.seed, cell.regime, shadow=shadow)
     trained = loaded.target
     held = dataset.collected.take(split.target_train)
     trusted = held.take(trusted_index(len(held), cell.seed))

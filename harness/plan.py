@@ -24,7 +24,7 @@ from harness.seeds import derive, seeded
 from harness.stack import Stack
 from harness.training import Job, check_data
 from harness.tuning_plan import Settled, Tuner, Tuning, label
-from harness.types import NotApplicableError, Regime, Risk, ThreatModel
+from harness.types import Aux, NotApplicableError, Regime, Risk, ThreatModel
 from harness.workshop import trusted_index
 from zoo import nets
 from zoo.entry import ModelEntry
@@ -36,6 +36,10 @@ FINE_TUNING = Recipe(optimizer="sgd", lr=0.01, momentum=0.9, epochs=3, batch_siz
 
 NOBODY = Quarters(**{one.name: torch.arange(0) for one in fields(Quarters)})
 """Who holds what of data that cannot be shared out."""
+
+SEEDS = {Regime.FROM_SCRATCH: 12, Regime.FINE_TUNED: 12, Regime.PUBLISHED: 1}
+"""How many seeds there are, unless the request says. A published model is judged on all its test
+data at once; more seeds than one are about the attack's randomness alone."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -191,11 +195,14 @@ def _for_model(
             labels |= {name: _tuned(labels[name], request.tuning) for name in settled.names}
         stack = Stack(tuple(sorted(defenses, key=lambda d: d.name)))
         methods = tuple(replace(registry.describe(d), label=labels[d.name]) for d in stack.defenses)
-        for seed in range(request.seeds):
+        for seed in range(request.seeds or SEEDS[regime]):
             try:
-                split = quarters(dataset, seed, regime)
+                splits = {
+                    shadow: quarters(dataset, seed, regime, shadow=shadow)
+                    for shadow in (False, True)
+                }
             except NotApplicableError as error:
-                split, refused = NOBODY, str(error)
+                splits, refused = dict.fromkeys((False, True), NOBODY), str(error)
             base = None if regime is Regime.FROM_SCRATCH else bases[entry.name]
             make = partial(_job, entry, dataset, plain, settled, base=base)
             # Defenses that only guard, inspect or prove do not change the training, so such models
@@ -203,8 +210,11 @@ def _for_model(
             makes = tuple(map(registry.describe, stack.makes_model))
             for defense in () if refused else defenses:
                 if isinstance(defense, Checks):
-                    defense.check(len(split.target_train), settled.recipe if settled else recipe)
+                    defense.check(
+                        len(splits[False].target_train), settled.recipe if settled else recipe
+                    )
             for wanted in attacks:
+                split = splits[wanted.threat.aux is Aux.SHADOW]
                 attack, unfit = _resolved(wanted.attack, dataset, bases, regime)
                 other = datasets[wanted.threat.ood] if wanted.threat.ood else None
                 ood_size = len(other) if other is not None else 0

@@ -35,7 +35,7 @@ class Request:
         queries: Query budgets, each measured by itself; empty for no limit.
         adversaries: Whether shadow models have the target's defenses, each measured by itself.
         preset: Name of a paper's settings; None for this project's own.
-        seeds: Number of seeds, from 0.
+        seeds: Number of seeds, from 0; None for as many as the regime needs.
         settings: ``field`` or ``method.field`` to its text.
         tuning: How many settings are tried for each training, with a defense and without; 0 to
             train by the recipe as it is.
@@ -51,7 +51,7 @@ class Request:
     queries: tuple[int, ...] = ()
     adversaries: tuple[bool, ...] = (True, False)
     preset: str | None = None
-    seeds: int = 12
+    seeds: int | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     tuning: int = 0
 

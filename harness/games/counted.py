@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.games.game import Outcome
-from harness.metrics.membership import auc, membership
+from harness.metrics.membership import auc, membership, unattainable
 from harness.roc_picture import log_roc
 from harness.types import NotApplicableError
 
@@ -37,6 +37,9 @@ def judged(
             "collected_auc": auc(scores, member),
         },
         samples={"member": member, "score": scores, "counted": counted},
-        notes={} if matched is None else {"members_matched": matched},
+        notes={
+            "not_attainable": unattainable(member[counted]),
+            **({} if matched is None else {"members_matched": matched}),
+        },
         images={"roc": log_roc(scores[counted], member[counted])},
     )

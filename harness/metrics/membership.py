@@ -97,7 +97,21 @@ def auc(scores: np.ndarray, member: np.ndarray) -> float:
     return float(roc_auc_score(member, scores))
 
 
-def membership(scores: np.ndarray, member: np.ndarray) -> dict[str, float]:
+def unattainable(member: np.ndarray) -> dict[str, str]:
+    """Why a true-positive rate is not defined, by its name: too few non-members.
+
+    Args:
+        member: (n,) bool.
+    """
+    others = int((~member).sum())
+    return {
+        f"tpr_at_{level}_fpr": f"{100 * fpr:g} % of {others} non-members is less than one"
+        for level, fpr in LEVELS.items()
+        if fpr * others < 1
+    }
+
+
+def membership(scores: np.ndarray, member: np.ndarray) -> dict[str, float | None]:
     """Metrics of a membership attack.
 
     Args:
@@ -108,18 +122,22 @@ def membership(scores: np.ndarray, member: np.ndarray) -> dict[str, float]:
         ``auc``, ``balanced_accuracy``, and for every one of `LEVELS` ``tpr_at_1pct_fpr`` with its
         bounds ``tpr_at_1pct_fpr_low`` and ``tpr_at_1pct_fpr_high``. The bounds tell how sure the
         share of members is that exceeds this threshold; that the threshold too would be another
-        with other non-members, they leave out. A level below 1 / (number of non-members) means no
-        false positive at all; levels that low are one and the same.
+        with other non-members, they leave out. All three are None at a level that so few
+        non-members cannot reach; `unattainable` says why.
     """
     if not np.isfinite(scores).all():
         raise ValueError("membership scores have to be finite")
-    found: dict[str, float] = {
+    found: dict[str, float | None] = {
         "auc": auc(scores, member),
         "balanced_accuracy": balanced_accuracy(scores, member),
     }
-    trials = int(member.sum())
+    trials, missing = int(member.sum()), unattainable(member)
     for level, fpr in LEVELS.items():
-        name, rate = f"tpr_at_{level}_fpr", tpr_at_fpr(scores, member, fpr)
+        name = f"tpr_at_{level}_fpr"
+        if name in missing:
+            found |= {name: None, f"{name}_low": None, f"{name}_high": None}
+            continue
+        rate = tpr_at_fpr(scores, member, fpr)
         low, high = clopper_pearson(round(rate * trials), trials)
         found |= {name: rate, f"{name}_low": low, f"{name}_high": high}
     return found

@@ -49,10 +49,17 @@ def test_a_published_model_saw_training_data_and_nothing_else(
     n: int, share: float, seed: int
 ) -> None:
     n_train = max(1, int(n * share))
-    split = quarters(_dataset(n, n_train), seed, Regime.PUBLISHED)
-    assert sorted(split.target_train.tolist()) == list(range(n_train))
-    rest = torch.cat([split.target_test, split.shadow_train, split.shadow_test])
-    assert sorted(rest.tolist()) == list(range(n_train, n))
+    data = _dataset(n, n_train)
+    for shadow in (False, True):
+        split = quarters(data, seed, Regime.PUBLISHED, shadow=shadow)
+        assert sorted(split.target_train.tolist()) == list(range(n_train))
+        rest = torch.cat([split.target_test, split.shadow_train, split.shadow_test])
+        assert sorted(rest.tolist()) == list(range(n_train, n))
+        # All of the test data is judged, or what an attacker with some leaves of it.
+        assert len(split.target_test) == ((n - n_train) // 2 if shadow else n - n_train)
+        # Under the same weights, another half would be no other measurement.
+        again = quarters(data, seed + 1, Regime.PUBLISHED, shadow=shadow)
+        assert all(map(torch.equal, vars(split).values(), vars(again).values()))
 
 
 def test_seeds_give_different_splits(digits: Dataset) -> None:
@@ -74,7 +81,7 @@ def test_fine_tuning_sees_only_what_the_published_weights_have_not(
 
 
 def test_without_an_official_split_nobody_is_a_member(digits: Dataset) -> None:
-    split = quarters(digits, 0, Regime.PUBLISHED)
+    split = quarters(digits, 0, Regime.PUBLISHED, shadow=True)
     assert len(split.target_train) == 0
     assert (len(split.target_test), len(split.shadow_train)) == (898, 449)
     with pytest.raises(ZooError, match="digits has no official split"):

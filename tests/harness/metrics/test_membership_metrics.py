@@ -5,7 +5,14 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from harness.metrics.membership import LEVELS, clopper_pearson, membership, threshold, tpr_at_fpr
+from harness.metrics.membership import (
+    LEVELS,
+    clopper_pearson,
+    membership,
+    threshold,
+    tpr_at_fpr,
+    unattainable,
+)
 
 MEMBER = np.array([True] * 4 + [False] * 4)
 SCORES = np.array([0.9, 0.8, 0.3, 0.2, 0.7, 0.25, 0.1, 0.05])
@@ -70,10 +77,18 @@ def test_every_level_has_a_rate_between_its_bounds() -> None:
     assert rates == pytest.approx([0.372, 0.138, 0.043], abs=0.035)
 
 
-def test_a_level_below_one_non_member_means_no_false_positive() -> None:
-    found = membership(SCORES, MEMBER)
-    for level in LEVELS:
-        assert found[f"tpr_at_{level}_fpr"] == 0.5  # 0.9 and 0.8 exceed every non-member
+def test_a_level_below_one_non_member_is_not_attainable() -> None:
+    """1 % of 100 is one false positive; a tenth of that is none, whatever the scores."""
+    member = np.arange(200) < 100
+    found, why = membership(member.astype(float), member), unattainable(member)
+    assert found["tpr_at_1pct_fpr"] == 1
+    for level in ("0.1pct", "0.01pct"):
+        for end in ("", "_low", "_high"):
+            assert found[f"tpr_at_{level}_fpr{end}"] is None
+    assert why == {
+        "tpr_at_0.1pct_fpr": "0.1 % of 100 non-members is less than one",
+        "tpr_at_0.01pct_fpr": "0.01 % of 100 non-members is less than one",
+    }
 
 
 def test_all_metrics_are_made_again_from_scores_and_membership() -> None:
