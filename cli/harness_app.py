@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -153,7 +154,9 @@ def evaluate(
         # Whatever ended the run, what it finished is found by the next command.
         store = Store(home)
         store.sync()
-    show(*summary.rows(store.get(item.cell.key) for item in made.wanted), format)
+    found = [store.get(item.cell.key) for item in made.wanted]
+    show(*summary.rows(found), format)
+    _say_budgets((e.cell.model, e.cell.defense, e.evidence) for e in found if e is not None)
     done = len(made.wanted) - len(made.missing)
     words = [f"{counts['measured']} cells measured", f"{counts['trained']} models trained"]
     if not made.missing:
@@ -301,6 +304,7 @@ def compare(
             lines.append([_text(row, name) for name in header])
             lines += [[_other(row, one, name) for name in header] for one in row.also]
         table(header, lines)
+        _say_budgets((row.model, row.defense, row.evidence) for row in kept)
         return
     from dataclasses import asdict
 
@@ -414,6 +418,20 @@ def _workers(workers: int | None, device: str) -> int:
     if hasattr(os, "sched_getaffinity"):  # only what this process may use; not on every system
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _say_budgets(measured: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
+    """Say on stderr what each private stack of a model spent, and what that is without."""
+    from harness.privacy import stated
+
+    lines = {
+        f"{defense} on {model}: "
+        + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in said.items())
+        for model, defense, evidence in measured
+        if (said := stated(evidence))
+    }
+    for line in sorted(lines):
+        typer.echo(line, err=True)
 
 
 def _text(row: Any, name: str) -> Any:

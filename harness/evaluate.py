@@ -28,6 +28,7 @@ from harness.games import (
 )
 from harness.games.game import Game, Outcome, Table
 from harness.metrics.classification import accuracy
+from harness.privacy import claimed, left_out
 from harness.results import Cell, Evaluation
 from harness.seeds import derive
 from harness.stack import Stack
@@ -101,6 +102,7 @@ def evaluate(
     held = dataset.collected.take(split.target_train)
     trusted = held.take(trusted_index(len(held), cell.seed))
     shop = workshop(loaded.job, held.to(device), trusted.to(device), loaded.base)
+    evidence = claimed(trained.evidence, left_out(stack, dataset, split.target_train))
     table = Table(
         model=stack.guard(trained.model, shop).to(device).eval(),
         dataset=dataset,
@@ -118,7 +120,7 @@ def evaluate(
         shop=shop,
         poison_seed=derive("poison", cell.seed),
         regime=cell.regime,
-        evidence=trained.evidence,
+        evidence=evidence,
         source=loaded.source,
         others=loaded.others,
     )
@@ -127,9 +129,6 @@ def evaluate(
     if utility is None:
         test = table.hold(table.quarters.target_test)
         utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
-    evidence = {**trained.evidence, **outcome.notes}
-    if "dp_epsilon" in evidence and stack.looks_at_data:
-        evidence["dp_epsilon_without"] = list(stack.looks_at_data)
     metrics = {name: _known(value) for name, value in outcome.metrics.items()}
     evaluation = Evaluation(
         cell=cell,
@@ -138,7 +137,7 @@ def evaluate(
         primary=PRIMARY[cell.risk],
         susceptibility=susceptibility(cell.risk, metrics),
         utility=utility,
-        evidence=evidence,
+        evidence={**evidence, **outcome.notes},
         provenance={
             **environment(device),
             "split": _split(table.quarters),
