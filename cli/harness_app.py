@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -176,11 +176,13 @@ def evaluate(
         # Whatever ended the run, what it finished is found by the next command.
         store = Store(home)
         store.sync()
-    header, rows = summary.rows(store.get(item.cell.key) for item in made.wanted)
+    found = [store.get(item.cell.key) for item in made.wanted]
+    header, rows = summary.rows(found)
     reasons = Counter(row[-1] for row in rows if row[-1])
     if format is Format.TABLE:  # whole sentences stand below it
         header, rows = header[:-1], [row[:-1] for row in rows]
     show(header, rows, format)
+    _say_budgets((e.cell.model, e.cell.defense, e.evidence) for e in found if e is not None)
     done = len(made.wanted) - len(made.missing)
     words = [f"{counts['measured']} cells measured", f"{counts['trained']} models trained"]
     if not made.missing:
@@ -340,6 +342,7 @@ def compare(
         from cli.interaction_table import show_interactions
 
         show_interactions(kept)
+        _say_budgets((row.model, row.defense, row.evidence) for row in kept)
         return
     from dataclasses import asdict
 
@@ -459,6 +462,20 @@ def _workers(workers: int | None, device: str) -> int:
     if hasattr(os, "sched_getaffinity"):  # only what this process may use; not on every system
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _say_budgets(measured: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
+    """Say on stderr what each private stack of a model spent, and what that is without."""
+    from harness.privacy import stated
+
+    lines = {
+        f"{defense} on {model}: "
+        + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in said.items())
+        for model, defense, evidence in measured
+        if (said := stated(evidence))
+    }
+    for line in sorted(lines):
+        typer.echo(line, err=True)
 
 
 app.add_typer(detections_command.app)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness import registry
+from harness import registry, tuning
 from harness.datasets import Dataset, Quarters, quarters
 from harness.finite import check_model, check_result
 from harness.games import (
@@ -30,13 +30,13 @@ from harness.games import (
 )
 from harness.games.game import Game, Outcome, Table, attack_seed
 from harness.metrics.classification import accuracy
+from harness.privacy import claimed, left_out
 from harness.results import Cell, Evaluation
 from harness.seeds import derive
 from harness.stack import Stack
 from harness.susceptibility import PRIMARY, susceptibility, undefined
 from harness.target import BlackBox
 from harness.training import Job, Trained, collected, workshop, would_leave_out
-from harness.tuning import left_out
 from harness.types import Access, Aux, Risk, Split
 from harness.workshop import trusted_index
 from zoo.files import digest
@@ -123,6 +123,10 @@ def evaluate(
     for role, given in {**models, **loaded.others}.items():
         for model in given:
             check_model(model, test.x, role=role)
+    evidence = claimed(
+        trained.evidence,
+        (*left_out(stack, dataset, split.target_train), *tuning.left_out(trained.evidence)),
+    )
     table = Table(
         model=stack.guard(trained.model, shop).to(device).eval(),
         dataset=dataset,
@@ -138,7 +142,7 @@ def evaluate(
         shop=shop,
         poison_seed=derive("poison", cell.seed),
         regime=cell.regime,
-        evidence=trained.evidence,
+        evidence=evidence,
         source=loaded.source,
         source_rows=loaded.source_rows,
         others=loaded.others,
@@ -157,10 +161,7 @@ def evaluate(
         *dict.fromkeys(table.doubts),
         *_at_chance(utility, truth),
     ]
-    evidence = {**trained.evidence, **outcome.notes, **({"flags": flags} if flags else {})}
-    without = [*stack.looks_at_data, *left_out(evidence)]
-    if "dp_epsilon" in evidence and without:
-        evidence["dp_epsilon_without"] = without
+    evidence = {**evidence, **outcome.notes, **({"flags": flags} if flags else {})}
     metrics, primary = outcome.metrics, PRIMARY[cell.risk]
     check_result(metrics, evidence, outcome.samples)
     level = susceptibility(cell.risk, metrics)

@@ -23,16 +23,15 @@ from harness.defenses.protocol import (
     Fits,
     FitsTrusted,
     Guards,
-    GuardsByData,
     HoldsOut,
     MakesMixture,
-    MixesExamples,
     Prepares,
     Releases,
+    TellsWhatItLooksAt,
     Weighs,
 )
 from harness.seeds import generator, seeded
-from harness.types import NotApplicableError, Part, Risk, Split
+from harness.types import Covered, NotApplicableError, Part, Risk, Split
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -148,17 +147,14 @@ class Stack:
         return tuple(d for d in self.defenses if d.acts_on & (TRAINING | {Part.MODEL}))
 
     @property
-    def looks_at_data(self) -> tuple[str, ...]:
-        """Defenses that decide something by the training examples, outside any example's own loss.
-
-        What they let through is not covered by a guarantee of differential privacy.
-        """
-        return tuple(
-            d.name
+    def not_covered(self) -> tuple[str, ...]:
+        """Defenses that a guarantee of differential privacy leaves out, and what they look at."""
+        looks = {
+            d.name: d.looks_at if isinstance(d, TellsWhatItLooksAt) else "it does not say what"
             for d in self.defenses
-            if isinstance(d, Edits)
-            or (isinstance(d, Cleans) and Part.EVIDENCE not in d.acts_on)
-            or isinstance(d, GuardsByData | MixesExamples | Prepares)
+        }
+        return tuple(
+            f"{name} ({what})" for name, what in looks.items() if not isinstance(what, Covered)
         )
 
     def clean(

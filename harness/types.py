@@ -76,6 +76,15 @@ class Part(StrEnum):
     EVIDENCE = "evidence"  # tells later whether a model was made from this one
 
 
+class Covered(StrEnum):
+    """Why the guarantee of a differentially private training holds for what a defense does, too."""
+
+    ACCOUNTED = "accounted"  # it spends, and says how much
+    INDEPENDENT = "independent"  # it looks at no example: only at their number, shape and scale
+    PER_EXAMPLE = "per-example"  # changes an example's input or loss by itself, before the clipping
+    POST_PROCESSING = "post-processing"  # it sees the private model, and no example
+
+
 @dataclass(frozen=True)
 class Column:
     """Where a column of a table is among the features.

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from harness.privacy import stated
 from harness.results import Evaluation, Interaction
 from harness.types import Regime, Risk
 from leaderboard.findings import RISKS, ColumnKey, Finding, column_key, row_key
@@ -57,7 +58,8 @@ class Row:
         page: File of the model's page, relative to the site.
         defense: The stack, for people.
         guards: The risks the stack is meant for.
-        budget: What the stack spent of (dp_epsilon, dp_delta); empty if it is not private.
+        budget: What the stack spent of (dp_epsilon, dp_delta), and what that is without; empty if
+            it is not private.
         utilities: One for each distinct result; more than one if risks were measured on
             different seeds or on differently trained models.
         cells: For each column what was found: usually one finding, none if it was not measured.
@@ -186,9 +188,8 @@ def _row(findings: list[Finding], columns: Sequence[ColumnKey]) -> Row:
 
 def _budget(interactions: Sequence[Interaction]) -> Mapping[str, object]:
     for interaction in interactions:
-        if "dp_epsilon" in interaction.evidence:
-            names = [name for name in ("dp_epsilon", "dp_delta") if name in interaction.evidence]
-            return {name: interaction.evidence[name] for name in names}
+        if budget := stated(interaction.evidence):
+            return budget
     return {}
 
 

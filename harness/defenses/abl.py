@@ -49,6 +49,7 @@ class ABL:
     name: ClassVar[str] = "abl"
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS, Part.GRADIENTS})
+    looks_at: ClassVar[str] = "the losses of the training examples, of which it isolates the lowest"
     reference: ClassVar[str] = "Li et al. (2021), https://arxiv.org/abs/2110.11571"
 
     gamma: float = 0.5

@@ -58,6 +58,7 @@ class ActivationClustering:
     name: ClassVar[str] = "activation-clustering"
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA})
+    looks_at: ClassVar[str] = "the training examples, of which it removes some by all the others"
     reference: ClassVar[str] = "Chen et al. (2018), https://arxiv.org/abs/1811.03728"
 
     reduction: Literal["ica", "pca"] = "pca"

@@ -55,8 +55,8 @@ class AdversarialDebiasing(OfAttribute):
     name: ClassVar[str] = "adversarial-debiasing"
     guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS})
+    looks_at: ClassVar[str] = "whole batches, on which its adversary is trained"
     reference: ClassVar[str] = "Zhang et al. (2018), https://arxiv.org/abs/1801.07593"
-    mixes_examples: ClassVar[bool] = True
 
     constraint: Literal["equalized-odds", "demographic-parity"] = "equalized-odds"
     weight: float = 1.0

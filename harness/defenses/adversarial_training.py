@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from harness.attacks import perturbation, rows
 from harness.datasets import Dataset
 from harness.features import evaluating
-from harness.types import Part, Risk, Split
+from harness.types import Covered, Part, Risk, Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,7 @@ class AdversarialTraining:
     name: ClassVar[str] = "adversarial-training"
     guards: ClassVar[Risk] = Risk.EVASION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.INPUTS})
+    looks_at: ClassVar[Covered] = Covered.PER_EXAMPLE
     reference: ClassVar[str] = "Madry et al. (2018), https://arxiv.org/abs/1706.06083"
 
     epsilon: float | None = None

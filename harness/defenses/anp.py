@@ -47,6 +47,7 @@ class ANP:
     name: ClassVar[str] = "anp"
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.MODEL})
+    looks_at: ClassVar[str] = "the checked examples, by which neurons are pruned"
     reference: ClassVar[str] = "Wu and Wang (2021), https://arxiv.org/abs/2110.14430"
     fits_trusted: ClassVar[bool] = True
 

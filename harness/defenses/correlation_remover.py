@@ -48,6 +48,7 @@ class CorrelationRemover(OfAttribute):
     name: ClassVar[str] = "correlation-remover"
     guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.NETWORK})
+    looks_at: ClassVar[str] = "the training examples, on which what it removes is regressed"
     reference: ClassVar[str] = "Weerts et al. (2023), https://arxiv.org/abs/2303.16626"
 
     alpha: float = 1.0

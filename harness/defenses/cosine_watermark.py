@@ -64,6 +64,7 @@ class CosineWatermark:
     name: ClassVar[str] = "cosine-watermark"
     guards: ClassVar[Risk] = Risk.EXTRACTION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS, Part.GRADIENTS, Part.EVIDENCE})
+    looks_at: ClassVar[str] = "the training examples, on which it trains with a loop of its own"
     reference: ClassVar[str] = "Charette et al. (2022), https://arxiv.org/abs/2203.02777"
 
     weight: float = 0.3

@@ -57,6 +57,7 @@ class DatasetInference:
     name: ClassVar[str] = "dataset-inference"
     guards: ClassVar[Risk] = Risk.EXTRACTION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.EVIDENCE})
+    looks_at: ClassVar[str] = "the training examples, which suspects are asked about"
     reference: ClassVar[str] = "Maini et al. (2021), https://arxiv.org/abs/2104.10706"
 
     distance: Literal["margin", "mingd"] = "margin"

@@ -60,6 +60,7 @@ class DFR(OfAttribute):
     name: ClassVar[str] = "dfr"
     guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA, Part.MODEL})
+    looks_at: ClassVar[str] = "the held-out examples, to which the last layer is fitted"
     reference: ClassVar[str] = "Kirichenko et al. (2023), https://arxiv.org/abs/2204.02937"
     holds_out: ClassVar[bool] = True
     edits_one_network: ClassVar[bool] = True

@@ -33,7 +33,7 @@ from harness.seeds import derive, generator, seeded
 from harness.stack import losses
 from harness.training import make_optimizer, set_lr
 from harness.tuning import multiples, whole_multiples
-from harness.types import NotApplicableError, Part, Risk, Split
+from harness.types import Covered, NotApplicableError, Part, Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
@@ -87,6 +87,7 @@ class DPSGD:
     name: ClassVar[str] = "dpsgd"
     guards: ClassVar[Risk] = Risk.MEMBERSHIP_INFERENCE
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.GRADIENTS})
+    looks_at: ClassVar[Covered] = Covered.ACCOUNTED
     reference: ClassVar[str] = "Abadi et al. (2016), https://arxiv.org/abs/1607.00133"
 
     noise_multiplier: float | None = None
@@ -222,6 +223,9 @@ class DPSGD:
     ) -> dict[str, Any]:
         """Train ``model`` in place; return the spent budget and how it was accounted.
 
+        The budget is that of these steps. Whether it may be claimed of the model depends on all
+        that touched the examples; see `harness.privacy`.
+
         Args:
             model: On the device of ``data``.
             data: The private examples.
@@ -230,7 +234,7 @@ class DPSGD:
             inputs: Another defense's change to the inputs of each step. It looks at one example at
                 a time, so the guarantee holds.
             loss: Another defense's loss of each example. The guarantee holds for those that look
-                at one example at a time; the evidence names one that does not.
+                at one example at a time; the others are left out of it by name.
         """
         from opacus.accountants import create_accountant
         from opacus.utils.uniform_sampler import UniformWithReplacementSampler

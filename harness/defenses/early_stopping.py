@@ -43,6 +43,7 @@ class EarlyStopping:
     name: ClassVar[str] = "early-stopping"
     guards: ClassVar[Risk] = Risk.MEMBERSHIP_INFERENCE
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.SCHEDULE})
+    looks_at: ClassVar[str] = "the held-out examples, which decide when the training ends"
     reference: ClassVar[str] = "Song and Mittal (2021), https://arxiv.org/abs/2003.10595"
 
     held_out: float = 0.1

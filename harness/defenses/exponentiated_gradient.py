@@ -58,6 +58,7 @@ class ExponentiatedGradient(OfAttribute):
     name: ClassVar[str] = "exponentiated-gradient"
     guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS, Part.GRADIENTS})
+    looks_at: ClassVar[str] = "the training examples, on which it trains with a loop of its own"
     reference: ClassVar[str] = "Agarwal et al. (2018), https://arxiv.org/abs/1803.02453"
     makes_mixture: ClassVar[bool] = True
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from harness.attacks import perturbation, rows
 from harness.datasets import Dataset
 from harness.features import evaluating
-from harness.types import Part, Risk, Split
+from harness.types import Covered, Part, Risk, Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class FastAdversarial:
     name: ClassVar[str] = "fast-adversarial-training"
     guards: ClassVar[Risk] = Risk.EVASION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.INPUTS})
+    looks_at: ClassVar[Covered] = Covered.PER_EXAMPLE
     reference: ClassVar[str] = "Wong et al. (2020), https://arxiv.org/abs/2001.03994"
 
     epsilon: float | None = None

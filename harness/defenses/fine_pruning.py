@@ -44,6 +44,7 @@ class FinePruning:
     name: ClassVar[str] = "fine-pruning"
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.MODEL})
+    looks_at: ClassVar[str] = "the checked examples, by which neurons are pruned"
     reference: ClassVar[str] = "Liu et al. (2018), https://arxiv.org/abs/1805.12185"
     edits_one_network: ClassVar[bool] = True
     fits_trusted: ClassVar[bool] = True

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from harness.attacks import rows
 from harness.datasets import Dataset
-from harness.types import Part, Risk, Split
+from harness.types import Covered, Part, Risk, Split
 from zoo.errors import ZooError
 
 
@@ -37,6 +37,7 @@ class GaussianNoise:
     name: ClassVar[str] = "gaussian-noise"
     guards: ClassVar[Risk] = Risk.EVASION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.INPUTS})
+    looks_at: ClassVar[Covered] = Covered.PER_EXAMPLE
     reference: ClassVar[str] = "Zantedeschi et al. (2017), https://arxiv.org/abs/1707.06728"
 
     sigma: float | None = None

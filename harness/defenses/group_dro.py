@@ -53,8 +53,8 @@ class GroupDRO(OfAttribute):
     name: ClassVar[str] = "group-dro"
     guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS})
+    looks_at: ClassVar[str] = "the losses of whole batches, by which groups are weighed"
     reference: ClassVar[str] = "Sagawa et al. (2020), https://arxiv.org/abs/1911.08731"
-    mixes_examples: ClassVar[bool] = True
 
     step_size: float = 0.01
     adjustment: float = 0.0

@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.defenses.answers import Rewritten, secret, uniform
-from harness.types import Part, Risk, Split
+from harness.types import Covered, Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
@@ -44,6 +44,7 @@ class HAMP:
     name: ClassVar[str] = "hamp"
     guards: ClassVar[Risk] = Risk.MEMBERSHIP_INFERENCE
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS, Part.OUTPUT})
+    looks_at: ClassVar[Covered] = Covered.PER_EXAMPLE
     reference: ClassVar[str] = "Chen and Pattabiraman (2024), https://arxiv.org/abs/2307.01610"
 
     gamma: float = 0.95

@@ -46,6 +46,7 @@ class KnowledgeDistillation:
     name: ClassVar[str] = "knowledge-distillation"
     guards: ClassVar[Risk] = Risk.MEMBERSHIP_INFERENCE
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS})
+    looks_at: ClassVar[str] = "the training examples, on which its teacher is trained"
     reference: ClassVar[str] = "Hinton et al. (2015), https://arxiv.org/abs/1503.02531"
 
     teacher: str | None = None

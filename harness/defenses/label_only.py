@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.defenses.answers import Rewritten
-from harness.types import Part, Risk
+from harness.types import Covered, Part, Risk
 from harness.workshop import Workshop
 
 
@@ -27,6 +27,7 @@ class LabelOnly:
     name: ClassVar[str] = "label-only"
     guards: ClassVar[Risk] = Risk.EXTRACTION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
+    looks_at: ClassVar[Covered] = Covered.POST_PROCESSING
     reference: ClassVar[str] = "Tramèr et al. (2016), https://arxiv.org/abs/1609.02943"
 
     def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.types import Part, Risk, Split
+from harness.types import Covered, Part, Risk, Split
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class LabelSmoothing:
     name: ClassVar[str] = "label-smoothing"
     guards: ClassVar[Risk] = Risk.MEMBERSHIP_INFERENCE
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS})
+    looks_at: ClassVar[Covered] = Covered.PER_EXAMPLE
     reference: ClassVar[str] = "Müller et al. (2019), https://arxiv.org/abs/1906.02629"
 
     alpha: float = 0.1
@@ -73,6 +74,7 @@ class NegativeLabelSmoothing:
     name: ClassVar[str] = "negative-label-smoothing"
     guards: ClassVar[Risk] = Risk.DATA_RECONSTRUCTION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS})
+    looks_at: ClassVar[Covered] = Covered.PER_EXAMPLE
     reference: ClassVar[str] = "Struppek et al. (2024), https://arxiv.org/abs/2310.06549"
 
     alpha: float = -0.05

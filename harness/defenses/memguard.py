@@ -68,8 +68,8 @@ class MemGuard:
     name: ClassVar[str] = "memguard"
     guards: ClassVar[Risk] = Risk.MEMBERSHIP_INFERENCE
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
+    looks_at: ClassVar[str] = "the training examples, from which its classifier of members is made"
     reference: ClassVar[str] = "Jia et al. (2019), https://arxiv.org/abs/1909.10594"
-    guards_by_data: ClassVar[bool] = True
 
     budget: float = 1.0
     steps: int = 300

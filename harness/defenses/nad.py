@@ -45,6 +45,7 @@ class NAD:
     name: ClassVar[str] = "nad"
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.MODEL})
+    looks_at: ClassVar[str] = "the checked examples, on which the model is trained further"
     reference: ClassVar[str] = "Li et al. (2021), https://arxiv.org/abs/2101.05930"
     edits_one_network: ClassVar[bool] = True
     fits_trusted: ClassVar[bool] = True

@@ -51,6 +51,7 @@ class NEO:
     name: ClassVar[str] = "neo"
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.INSPECTION})
+    looks_at: ClassVar[str] = "the checked examples, onto which regions are pasted"
     reference: ClassVar[str] = "Udeshi et al. (2019), https://arxiv.org/abs/1908.02203"
 
     regions: int = 200

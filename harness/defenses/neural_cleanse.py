@@ -60,6 +60,7 @@ class NeuralCleanse:
     name: ClassVar[str] = "neural-cleanse"
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.INSPECTION})
+    looks_at: ClassVar[str] = "the checked examples, on which triggers are sought"
     reference: ClassVar[str] = "Wang et al. (2019), https://doi.org/10.1109/SP.2019.00031"
 
     epochs: int = 50

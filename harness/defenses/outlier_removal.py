@@ -45,6 +45,7 @@ class OutlierRemoval:
     name: ClassVar[str] = "outlier-removal"
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA})
+    looks_at: ClassVar[str] = "the training examples, of which it removes some by all the others"
     reference: ClassVar[str] = "Jia et al. (2019), https://arxiv.org/abs/1908.08619"
 
     share: float = 0.1

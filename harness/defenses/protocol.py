@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 
-from harness.types import Part, Risk, Split
+from harness.types import Covered, Part, Risk, Split
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,6 +35,21 @@ class Defense(Protocol):
     guards: ClassVar[Risk]
     acts_on: ClassVar[frozenset[Part]]
     reference: ClassVar[str]
+
+
+@runtime_checkable
+class TellsWhatItLooksAt(Protocol):
+    """Says how it stands to private examples beside a differentially private training.
+
+    A defense that does not say so is taken to look at them.
+
+    Attributes:
+        looks_at: Why the guarantee of the training holds for this defense as well; or, in words,
+            the private data that it looks at and that the guarantee does not cover. One that acts
+            at several places says so of all of them together.
+    """
+
+    looks_at: ClassVar[Covered | str]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -168,17 +183,6 @@ class ChangesLoss(Protocol):
             (b,), to be weighted and averaged. It leaves the model's mode as it is.
         """
         ...
-
-
-@runtime_checkable
-class MixesExamples(ChangesLoss, Protocol):
-    """A loss by which what one example adds to a step depends on other examples too.
-
-    Attributes:
-        mixes_examples: True; clipping each example's gradient does not bound what one can change.
-    """
-
-    mixes_examples: ClassVar[bool]
 
 
 @runtime_checkable
@@ -321,17 +325,6 @@ class Guards(Protocol):
         `harness.defenses.answers.Redecides`.
         """
         ...
-
-
-@runtime_checkable
-class GuardsByData(Guards, Protocol):
-    """A guard that is made from the training examples, outside any training step.
-
-    Attributes:
-        guards_by_data: True; what it lets through is not covered by a privacy guarantee.
-    """
-
-    guards_by_data: ClassVar[bool]
 
 
 @runtime_checkable

@@ -61,6 +61,7 @@ class RadioactiveData:
     name: ClassVar[str] = "radioactive-data"
     guards: ClassVar[Risk] = Risk.EXTRACTION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA, Part.EVIDENCE})
+    looks_at: ClassVar[str] = "the checked examples, on which its marking network is trained"
     reference: ClassVar[str] = "Sablayrolles et al. (2020), https://arxiv.org/abs/2002.00937"
 
     rate: float = 0.5

@@ -25,7 +25,7 @@ from harness.datasets import Dataset
 from harness.defenses.answers import Redecides, differentiates, noise, to_logits
 from harness.defenses.gaussian_noise import check_sigma, customary_sigma
 from harness.seeds import generator
-from harness.types import Column, Part, Risk
+from harness.types import Column, Covered, Part, Risk
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
@@ -65,6 +65,7 @@ class RandomizedSmoothing:
     name: ClassVar[str] = "randomized-smoothing"
     guards: ClassVar[Risk] = Risk.EVASION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
+    looks_at: ClassVar[Covered] = Covered.POST_PROCESSING
     reference: ClassVar[str] = "Cohen et al. (2019), https://arxiv.org/abs/1902.02918"
 
     sigma: float | None = None

@@ -39,6 +39,7 @@ class RelaxLoss:
     name: ClassVar[str] = "relaxloss"
     guards: ClassVar[Risk] = Risk.MEMBERSHIP_INFERENCE
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS})
+    looks_at: ClassVar[str] = "the mean losses of batches, which decide their direction"
     reference: ClassVar[str] = "Chen et al. (2022), https://arxiv.org/abs/2207.05801"
 
     alpha: float = 1.0

@@ -37,6 +37,9 @@ class Reweighing(OfAttribute):
     name: ClassVar[str] = "reweighing"
     guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA})
+    looks_at: ClassVar[str] = (
+        "the groups and labels of the training examples, whose counts set the weights"
+    )
     reference: ClassVar[str] = (
         "Kamiran and Calders (2012), https://doi.org/10.1007/s10115-011-0463-8"
     )

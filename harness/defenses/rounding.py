@@ -12,7 +12,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from harness.defenses.answers import Rewritten
-from harness.types import Part, Risk
+from harness.types import Covered, Part, Risk
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
@@ -30,6 +30,7 @@ class Rounding:
     name: ClassVar[str] = "rounding"
     guards: ClassVar[Risk] = Risk.EXTRACTION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
+    looks_at: ClassVar[Covered] = Covered.POST_PROCESSING
     reference: ClassVar[str] = "Tramèr et al. (2016), https://arxiv.org/abs/1609.02943"
 
     decimals: int = 2

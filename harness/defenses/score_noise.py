@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from harness.defenses.answers import Rewritten, noise, secret
-from harness.types import Part, Risk
+from harness.types import Covered, Part, Risk
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
@@ -34,6 +34,7 @@ class ScoreNoise:
     name: ClassVar[str] = "score-noise"
     guards: ClassVar[Risk] = Risk.EXTRACTION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
+    looks_at: ClassVar[Covered] = Covered.POST_PROCESSING
     reference: ClassVar[str] = "Chandrasekaran et al. (2020), https://arxiv.org/abs/1811.02054"
 
     scale: float = 0.1

@@ -37,6 +37,7 @@ class SpectralSignatures:
     name: ClassVar[str] = "spectral-signatures"
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA})
+    looks_at: ClassVar[str] = "the training examples, of which it removes some by all the others"
     reference: ClassVar[str] = "Tran et al. (2018), https://arxiv.org/abs/1811.00636"
 
     contamination: float = 0.1

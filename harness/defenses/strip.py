@@ -40,6 +40,7 @@ class STRIP:
     name: ClassVar[str] = "strip"
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.INSPECTION})
+    looks_at: ClassVar[str] = "the checked examples, which are laid over inputs and set its limit"
     reference: ClassVar[str] = "Gao et al. (2019), https://arxiv.org/abs/1902.06531"
 
     overlays: int = 10

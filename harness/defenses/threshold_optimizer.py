@@ -64,8 +64,8 @@ class ThresholdOptimizer(OfAttribute):
     name: ClassVar[str] = "threshold-optimizer"
     guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
+    looks_at: ClassVar[str] = "the training examples, whose scores and labels set its thresholds"
     reference: ClassVar[str] = "Hardt et al. (2016), https://arxiv.org/abs/1610.02413"
-    guards_by_data: ClassVar[bool] = True
     decides: ClassVar[bool] = True
 
     constraint: Literal["demographic-parity", "equal-opportunity", "equalized-odds"] = (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.datasets import Dataset
 from harness.defenses.answers import Rewritten
-from harness.types import NotApplicableError, Part, Risk
+from harness.types import Covered, NotApplicableError, Part, Risk
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
@@ -33,6 +33,7 @@ class TopK:
     name: ClassVar[str] = "top-k"
     guards: ClassVar[Risk] = Risk.EXTRACTION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
+    looks_at: ClassVar[Covered] = Covered.POST_PROCESSING
     reference: ClassVar[str] = "Orekondy et al. (2019), https://arxiv.org/abs/1812.02766"
 
     k: int = 3

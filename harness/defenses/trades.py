@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from harness.attacks import perturbation, rows
 from harness.datasets import Dataset
 from harness.features import evaluating
-from harness.types import Part, Risk, Split
+from harness.types import Covered, Part, Risk, Split
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class TRADES:
     name: ClassVar[str] = "trades"
     guards: ClassVar[Risk] = Risk.EVASION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.INPUTS, Part.LOSS})
+    looks_at: ClassVar[Covered] = Covered.PER_EXAMPLE
     reference: ClassVar[str] = "Zhang et al. (2019), https://arxiv.org/abs/1901.08573"
 
     epsilon: float | None = None

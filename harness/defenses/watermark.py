@@ -26,7 +26,7 @@ from harness.metrics.classification import accuracy
 from harness.ownership import Owner, Verification
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Part, Risk, Split
+from harness.types import Covered, Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
@@ -51,6 +51,7 @@ class Watermark:
     name: ClassVar[str] = "watermark"
     guards: ClassVar[Risk] = Risk.EXTRACTION
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA, Part.EVIDENCE})
+    looks_at: ClassVar[Covered] = Covered.INDEPENDENT
     reference: ClassVar[str] = "Adi et al. (2018), https://arxiv.org/abs/1802.04633"
 
     triggers: int = 30

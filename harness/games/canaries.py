@@ -54,8 +54,7 @@ def play(attack: PlantsCanaries, table: Table) -> Outcome:
     values = np.asarray(scores.double().cpu())
     member = planted.included.cpu().numpy()
     counted, matched = _counted(attack, table, planted)
-    # What other defenses let through is not in the claim.
-    claimed = None if table.stack.looks_at_data else table.evidence.get("dp_epsilon")
+    claimed = table.evidence.get("dp_epsilon")  # only where it is a claim about the whole model
     delta = attack.dp_delta if claimed is None else table.evidence["dp_delta"]
     found = judged(values, member, counted, matched)
     return replace(

@@ -90,7 +90,7 @@ class Table:
         shop: The owner's means.
         poison_seed: What the attacker poisoned the training data with, if anybody did.
         regime: How the target came to its weights.
-        evidence: What the defenses said when the target was made.
+        evidence: What the defenses said when the target was made, as `harness.privacy` allows.
         source: The attacker's other model of the catalog; None if there is none.
         source_rows: (n,) int64, rows of the dataset that it was trained on.
         others: Models that the game asked for with ``needs``, by purpose; see `Game.needs`.

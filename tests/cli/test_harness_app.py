@@ -140,6 +140,7 @@ def test_eval_prints_a_table_of_what_was_asked_for(measured) -> None:
     assert lines[0].split()[:5] == ["model", "regime", "defense", "risk", "attack"]
     assert len(lines) == 3
     assert "nothing to do: all 4 cells are there already" in found.stderr
+    assert "dpsgd on digits-mlp(epochs=3): dp_epsilon " in found.stderr
 
 
 def test_compare_as_json_has_every_column(measured) -> None:
@@ -174,6 +175,7 @@ def test_compare_as_a_table_fits_its_columns(measured) -> None:
     found = call("compare", home=measured)
     assert "threat_model: " not in found.stdout  # it differs between the rows, so it is a column
     assert "regime: from-scratch" in found.stdout
+    assert "dpsgd on digits-mlp(epochs=3): dp_epsilon " in found.stderr
     header = next(line for line in found.stdout.splitlines() if line.startswith("threat_model"))
     assert header.split() == [
         "threat_model", "defense", "risk", "attack", "metric", "n_seeds", "baseline", "defended",

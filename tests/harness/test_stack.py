@@ -236,19 +236,6 @@ def test_only_output_defenses_leave_the_training_alone() -> None:
     assert Stack.of([Constant(), Double()]).makes_model == (Double(),)
 
 
-def test_a_privacy_budget_names_what_it_does_not_cover(digits, measure, job_for) -> None:
-    names = ("dpsgd", "memguard", "outlier-removal", "watermark", "rounding")
-    defenses = [registry.make("defense", name, {}) for name in names]
-    # Marks are added whatever the examples are; who is removed depends on all of them.
-    assert Stack.of(defenses).looks_at_data == ("memguard", "outlier-removal")
-    job = job_for(stack=(registry.describe(defenses[0]),))
-    trained = train_alone(job, digits.all.take(job.index), None)
-    for stack, uncovered in ((defenses[:1], None), (defenses[:2], ["memguard"])):
-        found, _ = measure(digits, trained, 0, "correctness", stack=stack)
-        assert found.evidence["dp_epsilon"] > 0
-        assert found.evidence.get("dp_epsilon_without") == uncovered
-
-
 def test_nobody_is_sent_the_steps_of_a_training_loop_that_is_its_own(shop) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     x, y = torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])

@@ -90,6 +90,18 @@ def test_a_private_stack_says_its_budget(interaction):
     assert [row.budget for row in found.rows] == [{"dp_epsilon": 3.25, "dp_delta": 1e-5}, {}]
 
 
+def test_a_budget_is_never_said_without_what_it_leaves_out(interaction):
+    left_out = ["strip (the checked examples)", "dfr (the held-out examples)"]
+    without = {"dp_epsilon": 3.25, "dp_epsilon_rdp": 3.25, "leaves_out": left_out}
+    found = matrix([interaction(evidence={"dp_epsilon_without": without, "dp_delta": 1e-5})])
+
+    assert found.rows[0].budget == {
+        "dp_epsilon": 3.25,
+        "dp_delta": 1e-5,
+        "without": "strip (the checked examples); dfr (the held-out examples)",
+    }
+
+
 def test_risks_that_nothing_was_measured_for_are_named(interaction, evaluation):
     found = matrix(
         [interaction(risk=Risk.EVASION)],

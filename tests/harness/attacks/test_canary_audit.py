@@ -183,7 +183,9 @@ def test_a_claim_is_not_for_what_other_defenses_let_through(digits, by_heart, me
     stack = [registry.make("defense", "fine-pruning", {})]
     found, _ = measure(digits, Trained(by_heart, claim), 0, CanaryAudit(), stack=stack)
     assert found.metrics["dp_epsilon"] is None
-    assert found.evidence["dp_epsilon_without"] == ["fine-pruning"]
+    without = found.evidence["dp_epsilon_without"]
+    assert without["dp_epsilon"] == 1.5
+    assert [one.partition(" ")[0] for one in without["leaves_out"]] == ["fine-pruning"]
 
 
 def test_training_is_on_fewer_examples_and_says_how_many_canaries_a_defense_found(

@@ -186,7 +186,9 @@ def test_its_weights_are_those_of_a_training_step(two_classes) -> None:
 
 def test_it_is_named_where_a_privacy_budget_does_not_cover_it() -> None:
     private = registry.make("defense", "dpsgd", {})
-    assert Stack.of([private, Reweighing(), Watermark()]).looks_at_data == ("reweighing",)
+    assert Stack.of([private, Reweighing(), Watermark()]).not_covered == (
+        f"reweighing ({Reweighing.looks_at})",
+    )
 
 
 def test_with_others_on_real_digits(job_for) -> None:

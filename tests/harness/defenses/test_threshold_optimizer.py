@@ -228,4 +228,6 @@ def test_what_is_hidden_stays_hidden_behind_it_and_nothing_else_decides() -> Non
         assert torch.equal(guarded(data.x).argmax(1), alone(data.x).argmax(1))
     with pytest.raises(NotApplicableError, match="randomized-smoothing and threshold-optimizer bo"):
         Stack.of([ThresholdOptimizer(), RandomizedSmoothing()])
-    assert Stack.of([ThresholdOptimizer()]).looks_at_data == ("threshold-optimizer",)
+    assert Stack.of([ThresholdOptimizer()]).not_covered == (
+        f"threshold-optimizer ({ThresholdOptimizer.looks_at})",
+    )
