@@ -19,6 +19,7 @@ from cli.printing import Format, new_app, progress, run, show
 if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.run import Context
+    from harness.store import Store
     from zoo.home import Home
 
 app = new_app(
@@ -183,6 +184,7 @@ def evaluate(
         header, rows = header[:-1], [row[:-1] for row in rows]
     show(header, rows, format)
     _say_budgets((e.cell.model, e.cell.defense, e.evidence) for e in found if e is not None)
+    _say_outdated(store)
     done = len(made.wanted) - len(made.missing)
     words = [f"{counts['measured']} cells measured", f"{counts['trained']} models trained"]
     if not made.missing:
@@ -313,10 +315,13 @@ def compare(
       harness compare --defense dpsgd --format json
     """
     from harness.compare import load
+    from harness.store import Store
     from zoo.errors import ZooError
     from zoo.home import Home
 
-    rows, _ = load(Home.open())
+    home = Home.open()
+    rows, _ = load(home)
+    _say_outdated(Store(home))
     if not rows:
         raise ZooError("Nothing to compare yet; run `harness eval --defense …` first.")
     wanted = {"model": model, "dataset": dataset, "regime": regime, "risk": risk}
@@ -476,6 +481,21 @@ def _say_budgets(measured: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None
     }
     for line in sorted(lines):
         typer.echo(line, err=True)
+
+
+def _say_outdated(store: Store) -> None:
+    """Say on stderr how many stored cells are not shown because their numbers are old."""
+    from leaderboard.command import commands
+
+    cells = store.outdated()
+    if cells:
+        first, *others = commands(cells)
+        typer.echo(
+            f"{len(cells)} stored cells are old and not shown: their numbers were made when they "
+            f"meant something else. To measure them again: {first}"
+            + (f" (and {len(others)} more, listed by `leaderboard build`)" if others else ""),
+            err=True,
+        )
 
 
 app.add_typer(detections_command.app)

@@ -14,12 +14,12 @@ from harness import foreign, presets, registry
 from harness.attackers import RECIPE, Attacker, attackers, route
 from harness.attacks.protocol import Plants, ReadsNetwork, Resolves
 from harness.datasets import Dataset, Quarters, quarters
-from harness.defenses.protocol import Checks, Defense
+from harness.defenses.protocol import Certifies, Checks, Defense
 from harness.evaluate import GAMES
 from harness.games.game import Setting, Wanted
 from harness.games.holdings import num_held
 from harness.request import Request
-from harness.results import Cell, Method
+from harness.results import Cell, Method, Value
 from harness.seeds import derive, seeded
 from harness.stack import Stack
 from harness.training import Job, check_data
@@ -266,6 +266,8 @@ def _for_model(
                     threat=threat,
                     seed=seed,
                     tuned=settled.settings if settled else (),
+                    ood_fingerprint=other.fingerprint if other is not None else None,
+                    constants=_constants(attack.risk, stack, dataset),
                 )
                 others = {}
                 if not unfit:
@@ -358,6 +360,15 @@ def _resolved(
     if source := getattr(attack, "source", None):
         changes["source"] = f"{source}@{bases[source][:12]}"
     return replace(attack, **changes), None
+
+
+def _constants(risk: Risk, stack: Stack, dataset: Dataset) -> tuple[tuple[str, Value], ...]:
+    """What the dataset says besides its contents that the metrics of these cells are made with.
+
+    The radii of attacks and defenses are among their settings.
+    """
+    certifies = any(isinstance(defense, Certifies) for defense in stack.defenses)
+    return (("epsilon.l2", dataset.epsilon["l2"]),) if risk is Risk.EVASION and certifies else ()
 
 
 def _network(entry: ModelEntry) -> nn.Module:

@@ -9,8 +9,11 @@ from typing import Any, Literal
 from harness.types import Access, Aux, Regime, Risk, ThreatModel
 from zoo.files import digest
 
-RESULT_FORMAT = 1
-"""Part of every cell's key: raise it when the meaning of a stored number changes."""
+RESULT_FORMAT = 2
+"""Part of every cell's key: raise it when the meaning of a stored number changes.
+
+Cells of an earlier format are kept and shown as old, and are measured again when asked for.
+"""
 
 Value = str | int | float | bool | None
 
@@ -52,6 +55,10 @@ class Cell:
         seed: Fixes split, initialisation, batch order and the attack's randomness.
         tuned: The settings that were chosen by tuning, sorted by name: ``dpsgd.lr``,
             ``recipe.epochs``; empty if nothing was tuned.
+        ood_fingerprint: Digest of the contents of the attacker's other dataset; None if there is
+            none.
+        constants: What the dataset says besides its contents and a metric is made with, sorted by
+            name.
     """
 
     model: str
@@ -65,6 +72,8 @@ class Cell:
     threat: ThreatModel
     seed: int
     tuned: tuple[tuple[str, Value], ...] = ()
+    ood_fingerprint: str | None = None
+    constants: tuple[tuple[str, Value], ...] = ()
 
     @property
     def defense(self) -> str:
@@ -90,11 +99,12 @@ class Cell:
         for method in (record["attack"], *record["stack"]):
             method["params"] = dict(method["params"])
         record["stack"] = list(record["stack"])
+        record["constants"] = dict(record["constants"])
         return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Cell:
-        """The cell that `to_dict` wrote."""
+        """The cell that `to_dict` wrote, now or before a field was added."""
 
         def method(spec: Mapping[str, Any]) -> Method:
             guards = Risk(spec["guards"]) if spec["guards"] else None
@@ -110,6 +120,7 @@ class Cell:
                 "risk": Risk(record["risk"]),
                 "attack": method(record["attack"]),
                 "tuned": tuple(sorted(record.get("tuned", {}).items())),
+                "constants": tuple(sorted(record.get("constants", {}).items())),
                 "threat": ThreatModel(
                     **{**threat, "access": Access(threat["access"]), "aux": Aux(threat["aux"])}
                 ),

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 ROWS = 200
 """Inserted by one statement: DuckDB takes as long for one row as for many."""
 
+SAME = ("model", "dataset", "regime", "defense", "risk", "attack", "threat_model", "seed")
+"""Columns of the index by which a cell is known again that was measured under another format."""
+
 SPEC, RESULT, SAMPLES = "spec.json", "result.json", "samples.parquet"
 
 
@@ -66,13 +69,19 @@ class Store:
         None if there is none, if its files are damaged, or if their numbers have another meaning
         than today's: such a cell is measured again.
         """
+        format, found = self._read(key) or (None, None)
+        return found if format == RESULT_FORMAT else None
+
+    def _read(self, key: str) -> tuple[int, Evaluation] | None:
+        """The format of a stored evaluation and what it says; None if there is none to be read."""
         folder = self.home.cells / key
         try:
             spec = json.loads((folder / SPEC).read_text())
-            if spec.pop("format") != RESULT_FORMAT:
+            format = int(spec.pop("format"))
+            if format > RESULT_FORMAT:  # of a later version of this program
                 return None
             result = json.loads((folder / RESULT).read_text())
-            return Evaluation.from_dict(Cell.from_dict(spec), result)
+            return format, Evaluation.from_dict(Cell.from_dict(spec), result)
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -137,9 +146,9 @@ class Store:
             )
             rows = []
             for key in changed:
-                evaluation = self.get(key)
-                if evaluation is not None:
-                    rows.append(_row(key, present[key], evaluation))
+                found = self._read(key)
+                if found is not None:
+                    rows.append(_row(key, present[key], *found))
             for start in range(0, len(rows), ROWS):
                 part = rows[start : start + ROWS]
                 marks = ", ".join(["(" + ", ".join("?" * len(part[0])) + ")"] * len(part))
@@ -158,28 +167,42 @@ class Store:
         return found
 
     def evaluations(self) -> list[Evaluation]:
-        """Every stored evaluation, ordered by cell."""
-        from zoo.database import connect
-
-        self.sync()
-        with connect(self.home.database) as database:
-            rows = database.execute("SELECT spec, result FROM evaluations ORDER BY key").fetchall()
+        """Every stored evaluation whose numbers have today's meaning, ordered by cell."""
+        rows = self._asked("SELECT spec, result FROM evaluations WHERE format = ? ORDER BY key")
         return [
             Evaluation.from_dict(Cell.from_dict(json.loads(spec)), json.loads(result))
             for spec, result in rows
         ]
+
+    def outdated(self) -> list[Cell]:
+        """The cells whose stored numbers have an earlier meaning and were not measured again."""
+        rows = self._asked(
+            f"SELECT spec FROM evaluations AS old WHERE format < ? AND status = 'ok' AND "
+            f"NOT EXISTS (SELECT 1 FROM evaluations AS new WHERE new.format > old.format AND "
+            f"{' AND '.join(f'new.{name} = old.{name}' for name in SAME)}) ORDER BY key"
+        )
+        return [Cell.from_dict(json.loads(spec)) for (spec,) in rows]
+
+    def _asked(self, query: str) -> list[tuple[Any, ...]]:
+        """The answer of the index, brought up to date, to a query about the format of today."""
+        from zoo.database import connect
+
+        self.sync()
+        with connect(self.home.database) as database:
+            return database.execute(query, [RESULT_FORMAT]).fetchall()
 
 
 def _indexed(database: DuckDBPyConnection) -> dict[str, int]:
     return dict(database.execute("SELECT key, mtime_ns FROM evaluations").fetchall())
 
 
-def _row(key: str, mtime_ns: int, evaluation: Evaluation) -> list[Any]:
+def _row(key: str, mtime_ns: int, format: int, evaluation: Evaluation) -> list[Any]:
     """A row of the table ``evaluations``, in the order of schema.sql."""
     cell = evaluation.cell
     return [
         key,
         mtime_ns,
+        format,
         cell.model,
         cell.dataset,
         str(cell.regime),

@@ -31,7 +31,7 @@ def build(home: Home, out: Path) -> list[Path]:
     models = {e.cell.model for e in evaluations} | {i.model for i in interactions}
     store = Store(home)
     pictures = {key: found for e in evaluations if (found := store.pictures(key := e.cell.key))}
-    site = tables(interactions, evaluations, _facts(home, models), pictures)
+    site = tables(interactions, evaluations, _facts(home, models), pictures, store.outdated())
     out = out.expanduser().resolve()
     with FileLock(home.locks / f"site-{digest(str(out))[:16]}.lock"):
         return publish(render(site), out)

@@ -1,10 +1,20 @@
 """The command line that measures something again."""
 
 import shlex
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from harness.results import Cell
 from harness.types import Regime
+
+
+def commands(cells: Iterable[Cell]) -> list[str]:
+    """``harness eval …`` for any cells, sorted; those that differ in their seeds share one."""
+    groups: dict[Cell, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[replace(cell, seed=0)].append(cell)
+    return sorted({command(group) for group in groups.values()})
 
 
 def command(cells: Sequence[Cell]) -> str:

@@ -1,10 +1,11 @@
 """Evaluations and interactions become the tables of the site. Pure: order of input is ignored."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.results import Evaluation, Interaction
+from harness.results import Cell, Evaluation, Interaction
 from harness.types import Risk
+from leaderboard.command import commands
 from leaderboard.findings import Finding, by_regime, findings, in_order
 from leaderboard.matrix import Block, block
 from leaderboard.model_page import ModelPage, model_page
@@ -20,12 +21,16 @@ class Site:
         pages: One for each model that has an evaluation or an interaction.
         findings: All of them, in the order shown.
         evaluations: Number of evaluations behind them.
+        outdated: Number of stored evaluations whose numbers have an earlier meaning, not shown.
+        renewing: The commands that measure those again.
     """
 
     blocks: tuple[Block, ...]
     pages: tuple[ModelPage, ...]
     findings: tuple[Finding, ...]
     evaluations: int
+    outdated: int
+    renewing: tuple[str, ...]
 
     @property
     def choices(self) -> dict[str, list[str]]:
@@ -46,6 +51,7 @@ def tables(
     evaluations: Iterable[Evaluation],
     facts: Mapping[str, Mapping[str, object]],
     pictures: Mapping[str, Mapping[str, bytes]] | None = None,
+    outdated: Sequence[Cell] = (),
 ) -> Site:
     """Everything that the site shows.
 
@@ -54,6 +60,7 @@ def tables(
         evaluations: Behind the interactions, and those that have no counterpart yet.
         facts: For each model what the catalog says, field by field.
         pictures: PNG files by key of the cell, then by name.
+        outdated: Cells whose stored numbers have an earlier meaning.
     """
     measured = in_order(evaluations)
     found = findings(interactions, measured)
@@ -72,4 +79,6 @@ def tables(
         ),
         findings=tuple(found),
         evaluations=len(measured),
+        outdated=len(outdated),
+        renewing=tuple(commands(outdated)),
     )

@@ -219,6 +219,7 @@ COMMENT ON TABLE words IS 'What models are searched by: words of their names, fa
 CREATE TABLE evaluations (
     key VARCHAR PRIMARY KEY,
     mtime_ns BIGINT,
+    format INTEGER,
     model VARCHAR,
     dataset VARCHAR,
     regime VARCHAR,
@@ -239,6 +240,7 @@ CREATE TABLE evaluations (
 );
 COMMENT ON TABLE evaluations IS 'Index of the measured cells, which lie as files under cells/';
 COMMENT ON COLUMN evaluations.mtime_ns IS 'When the file was written, so that a newer one is seen';
+COMMENT ON COLUMN evaluations.format IS 'What the numbers mean; only the largest there is is of today';
 COMMENT ON COLUMN evaluations.susceptibility IS '0 is chance, 1 is total; NULL if not measured';
 COMMENT ON COLUMN evaluations.utility IS 'Accuracy on data that the model was not trained on';
 COMMENT ON COLUMN evaluations.spec IS 'The whole cell';

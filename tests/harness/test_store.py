@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import warnings
+from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -46,6 +47,8 @@ CELLS = st.builds(
         adaptive=st.booleans(),
     ),
     seed=st.integers(0, 99),
+    ood_fingerprint=st.one_of(st.none(), NAMES),
+    constants=st.dictionaries(NAMES, VALUES, max_size=2).map(lambda d: tuple(sorted(d.items()))),
 )
 EVALUATIONS = st.builds(
     Evaluation,
@@ -85,6 +88,32 @@ def test_words_for_people_do_not_change_the_key() -> None:
     one = _cell()
     other = Cell.from_dict({**one.to_dict(), "attack": {**one.to_dict()["attack"], "label": "x"}})
     assert other.key == one.key
+
+
+def _as_of_format_1(store: Store, seed: int, **changes) -> str:
+    """Store a cell as the first version did, which knew fewer facts; its key."""
+    evaluation = replace(_evaluation(seed), **changes)
+    store.put(evaluation)
+    folder = store.home.cells / evaluation.cell.key
+    spec = json.loads((folder / "spec.json").read_text())
+    del spec["constants"], spec["ood_fingerprint"], spec["threat"]["adaptive"]
+    (folder / "spec.json").write_text(json.dumps({**spec, "format": 1}))
+    key = f"old-{seed}"
+    folder.rename(store.home.cells / key)
+    return key
+
+
+def test_old_cells_are_kept_counted_and_measured_again(store) -> None:
+    keys = [_as_of_format_1(store, seed) for seed in range(3)]
+    _as_of_format_1(store, 3, status="failed", metrics={})  # has no numbers to be old
+    assert store.evaluations() == []
+    assert [cell.seed for cell in store.outdated()] == [0, 1, 2]
+    assert not any(store.is_done(key) or store.is_done(_cell(k).key) for k, key in enumerate(keys))
+    store.put(_evaluation(1, value=0.25))
+    assert [e.susceptibility for e in store.evaluations()] == [0.25]
+    assert store.outdated() == [_cell(0), _cell(2)]
+    assert all((store.home.cells / key / "result.json").exists() for key in keys)
+    assert store.sync() == 0, "what is old is indexed once"
 
 
 def _cell(seed: int = 0) -> Cell:
