@@ -26,18 +26,18 @@ def _measuring() -> list[Path]:
 
 
 def _code(source: str) -> str:
-    """The text of a module without comments, docstrings, empty lines and indentation of lines."""
+    """The text of a module without comments, docstrings and empty lines."""
     lines = source.splitlines()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            if isinstance(node.value.value, str):
-                for row in range(node.lineno - 1, node.end_lineno or node.lineno):
-                    lines[row] = ""
+        said = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(said, ast.Constant) and isinstance(said.value, str):
+            for row in range(node.lineno - 1, node.end_lineno or node.lineno):
+                lines[row] = ""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    return "\n".join(line.strip() for line in lines if line.strip())
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def _digest() -> str:
