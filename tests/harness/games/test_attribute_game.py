@@ -234,7 +234,7 @@ def test_an_attacker_without_records_is_refused(table) -> None:
 
 def test_a_public_model_is_judged_on_data_it_has_not_seen(tinted, table) -> None:
     official = replace(tinted, n_train=1000)
-    split = quarters(official, 0, Regime.PUBLISHED)
+    split = quarters(official, 0, Regime.PUBLISHED, shadow=True)
     found = attribute.play(
         QUICK, replace(table, dataset=official, quarters=split, regime=Regime.PUBLISHED)
     )
