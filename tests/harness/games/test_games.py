@@ -40,7 +40,7 @@ def _spy(kind, monkeypatch) -> list:
 @pytest.mark.parametrize("regime", [Regime.FROM_SCRATCH, Regime.PUBLISHED, Regime.FINE_TUNED])
 @pytest.mark.parametrize("aux", [Aux.SHADOW, Aux.PARTIAL])
 def test_a_thief_never_holds_what_the_copy_is_judged_on(regime, aux, digits) -> None:
-    split = quarters(replace(digits, n_train=1000), 0, regime)
+    split = quarters(replace(digits, n_train=1000), 0, regime, shadow=aux is Aux.SHADOW)
     threat = ThreatModel(access=Access.SCORES, aux=aux)
     held = set(holdings.pool_index(split, threat).tolist())
     assert held
