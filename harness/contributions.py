@@ -50,8 +50,12 @@ def _poisoned(samples: Samples, evaluation: Evaluation) -> Values | None:
     if "clean_model_success" not in samples or not applies.any():
         return None
     hit, chance = (samples[name].astype(float) for name in ("success", "clean_model_success"))
-    for name, rate in (("rejected_triggered", hit), ("clean_model_rejected_triggered", chance)):
-        if name in samples:
+    # An input that the model's filter rejects counts for neither side: see `metrics.poisoning`.
+    for name, rates in (
+        ("rejected_triggered", (hit, chance)),
+        ("clean_model_rejected_triggered", (chance,)),
+    ):
+        for rate in rates if name in samples else ():
             rate *= ~samples[name].astype(bool)
     hit, chance = hit[applies], chance[applies]
     room = 1 - chance.mean()

@@ -142,7 +142,8 @@ class Evaluation:
             it was measured and is.
         metrics: Raw values by name; None where a metric is not defined for this cell.
         primary: The metric that susceptibility is made from.
-        susceptibility: In [0, 1] up to noise: 0 is chance, 1 is total; not clipped.
+        susceptibility: In [0, 1] up to noise: 0 is what the attacker has without the model, 1 is
+            total; not clipped.
         utility: Accuracy of the (defended) target on data it was not trained on.
         evidence: What the defense says for itself. A spent (dp_epsilon, dp_delta) is a claim about
             the whole model; where something is not covered, see `harness.privacy.claimed`.

@@ -241,7 +241,7 @@ CREATE TABLE evaluations (
 COMMENT ON TABLE evaluations IS 'Index of the measured cells, which lie as files under cells/';
 COMMENT ON COLUMN evaluations.mtime_ns IS 'When the file was written, so that a newer one is seen';
 COMMENT ON COLUMN evaluations.format IS 'What the numbers mean; only the largest there is is of today';
-COMMENT ON COLUMN evaluations.susceptibility IS '0 is chance, 1 is total; NULL if not measured';
+COMMENT ON COLUMN evaluations.susceptibility IS '0 is what the attacker has without the model, 1 is total; NULL if not measured';
 COMMENT ON COLUMN evaluations.utility IS 'Accuracy on data that the model was not trained on';
 COMMENT ON COLUMN evaluations.spec IS 'The whole cell';
 COMMENT ON COLUMN evaluations.result IS 'The whole evaluation, without its cell';

@@ -127,7 +127,7 @@ def measured(tmp_path_factory) -> Path:
         "distillation.epochs=3", *UNTUNED, home=home,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "8 cells measured, 4 models trained" in done.stderr
+    assert "8 cells measured, 6 models trained" in done.stderr
     return home
 
 

@@ -72,8 +72,9 @@ def test_poisoning(rng, filtered) -> None:
     flags = {name: torch.from_numpy(rng.random(N) < p) for name, p in (
         ("applies", 0.7), ("success", 0.8), ("clean_model_success", 0.2),
         ("rejected_clean", 0.1), ("rejected_triggered", 0.4),
+        ("clean_model_rejected_triggered", 0.1),
     )}  # fmt: skip
-    rejected = {k: flags.pop(k) for k in ("rejected_clean", "rejected_triggered")}
+    rejected = {k: flags.pop(k) for k in list(flags) if "rejected" in k}
     found = poisoning(clean=y, triggered=y, y=y, **flags, **(rejected if filtered else {}))
     samples = {"index": np.arange(N), **{k: v.numpy() for k, v in flags.items()}}
     if filtered:

@@ -154,9 +154,9 @@ FACED = (
 )  # fmt: skip
 
 
-def _people(name: str, *, stated: bool, n_train: int) -> Dataset:
+def _people(name: str, *, stated: bool, n_train: int, seed: int = 7) -> Dataset:
     """A table of incomes: numbers, categories, and two attributes, one of which it may state."""
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seed)
     sex, race = rng.integers(2, size=N), rng.choice(3, size=N, p=(0.5, 0.3, 0.2))
     age, hours = rng.random(N), 0.3 * sex + 0.7 * rng.random(N)
     gain = np.where(rng.random(N) < 0.8, 0.0, rng.random(N))
@@ -191,7 +191,7 @@ def _people(name: str, *, stated: bool, n_train: int) -> Dataset:
 TABLES = {
     "people": _people("people", stated=False, n_train=0),
     "people-stated": _people("people-stated", stated=True, n_train=400),
-    "others": _people("others", stated=False, n_train=0),
+    "others": _people("others", stated=False, n_train=0, seed=8),
 }
 
 

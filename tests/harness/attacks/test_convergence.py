@@ -63,7 +63,9 @@ def known(digits):
 def _handed(attack: object, known: Candidates) -> AttackerData:
     plain = {field.name: getattr(known, field.name) for field in fields(AttackerData)}
     if isinstance(attack, InfersAttribute):
-        return Records(**plain, aux_z=torch.arange(200) % 2, num_values=2)
+        assert known.points is not None
+        seen = attack.see(BlackBox(_random(0), Access.WEIGHTS), known.points.x)
+        return Records(**plain, seen=seen, aux_z=torch.arange(200) % 2, num_values=2)
     if isinstance(attack, DistributionAttack):
         assert known.points is not None
         boxes = tuple(BlackBox(_random(seed), Access.WEIGHTS) for seed in range(1, 6))
