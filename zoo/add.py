@@ -21,6 +21,7 @@ from zoo.files import sha256_file, write_json
 from zoo.home import Home
 from zoo.layout import found_in, options
 from zoo.loading import fit, read_state_dict
+from zoo.shards import whole
 from zoo.sources.blobs import convert, keep, locked, new_blob
 
 
@@ -46,7 +47,7 @@ def add(
 
     Args:
         home: The store.
-        path: A torch checkpoint or safetensors.
+        path: A torch checkpoint or safetensors, or the index of several, or one of its shards.
         name: What the catalog is to call it.
         dataset: What it was trained to classify; gives the number of classes.
         architecture: As of `zoo.nets.build`.
@@ -76,47 +77,48 @@ def add(
     if not path.is_file():
         raise ZooError(f"There is no file {path}.")
 
-    sha256 = sha256_file(path)
-    artifact = Artifact(
-        sha256=sha256,
-        size=path.stat().st_size,
-        mirror_path=None,
-        url=None,
-        state_dict=state_dict,
-        strip_prefix=strip_prefix,
-    )
-    entry = ModelEntry(
-        name=name,
-        source="local",
-        purpose=cast(Purpose, purpose),
-        dataset=dataset,
-        architecture=architecture,
-        input_shape=tuple(shape),
-        num_classes=facts["num_classes"],
-        mean=means,
-        std=stds,
-        licence=licence,
-        backdoored=False,
-        artifact=artifact,
-        recipe=None,
-    )
-    counts = count(architecture, entry.input_shape, entry.num_classes)
-    read = found_in(entry, path, artifact)
-    if read != artifact:
-        warnings.warn(
-            f"{path} is read with {options(read)}: nothing else in it fits.", stacklevel=2
+    with whole(path) as file:
+        sha256 = sha256_file(file)
+        artifact = Artifact(
+            sha256=sha256,
+            size=file.stat().st_size,
+            mirror_path=None,
+            url=None,
+            state_dict=state_dict,
+            strip_prefix=strip_prefix,
         )
-        entry, artifact = replace(entry, artifact=read), read
-    fit(entry, read_state_dict(path, artifact))
-    values = facts_of(entry) | asdict(artifact) | asdict(counts)
-    with entering(home, entry, values) as record:
-        with new_blob(home, name) as part:
-            shutil.copyfile(path, part)
-            if sha256_file(part) != sha256:
-                raise ZooError(f"{path} changed while it was read. Add it when it is finished.")
-            keep(home, part, sha256)
-        convert(entry, artifact, home)
-        write_json(record, {"values": values, "provenance": PROVENANCE})
+        entry = ModelEntry(
+            name=name,
+            source="local",
+            purpose=cast(Purpose, purpose),
+            dataset=dataset,
+            architecture=architecture,
+            input_shape=tuple(shape),
+            num_classes=facts["num_classes"],
+            mean=means,
+            std=stds,
+            licence=licence,
+            backdoored=False,
+            artifact=artifact,
+            recipe=None,
+        )
+        counts = count(architecture, entry.input_shape, entry.num_classes)
+        read = found_in(entry, file, artifact)
+        if read != artifact:
+            warnings.warn(
+                f"{path} is read with {options(read)}: nothing else in it fits.", stacklevel=2
+            )
+            entry, artifact = replace(entry, artifact=read), read
+        fit(entry, read_state_dict(file, artifact))
+        values = facts_of(entry) | asdict(artifact) | asdict(counts)
+        with entering(home, entry, values) as record:
+            with new_blob(home, name) as part:
+                shutil.copyfile(file, part)
+                if sha256_file(part) != sha256:
+                    raise ZooError(f"{path} changed while it was read. Add it when it is finished.")
+                keep(home, part, sha256)
+            convert(entry, artifact, home)
+            write_json(record, {"values": values, "provenance": PROVENANCE})
     return entry
 
 
