@@ -12,6 +12,7 @@ from typing import Any, cast
 from annotations.cells import read_cell
 from annotations.load import load_codebook
 from zoo.added import checked
+from zoo.beside import contradictions
 from zoo.build import refresh
 from zoo.catalog import PURPOSES, Catalog, Purpose, open_catalog
 from zoo.counting import count
@@ -41,6 +42,8 @@ def add(
     strip_prefix: str = "",
 ) -> ModelEntry:
     """Copy a checkpoint into the store and enter it into the catalog.
+
+    What a config.json or preprocessor_config.json beside it says otherwise is a warning.
 
     Nothing is recorded before the file has been read safely and fits its architecture, nor if the
     catalog cannot be built with it.
@@ -110,6 +113,8 @@ def add(
             )
             entry, artifact = replace(entry, artifact=read), read
         fit(entry, read_state_dict(file, artifact))
+        for sentence in contradictions(entry, path):
+            warnings.warn(sentence, stacklevel=2)
         values = facts_of(entry) | asdict(artifact) | asdict(counts)
         with entering(home, entry, values) as record:
             with new_blob(home, name) as part:
