@@ -154,7 +154,7 @@ def verify(
             failures.append(problem)
             continue
         rows.append(list(asdict(found).values()))
-        if found.verdict in ("differs", "altered"):
+        if found.verdict in ("differs", "was altered"):
             failures.append(ZooError(f"{entry.name}: {found.verdict}."))
     show(header, rows, format)
     report(failures, len(entries))
