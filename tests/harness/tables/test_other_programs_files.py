@@ -163,7 +163,8 @@ def test_whole_numbers_that_no_float_holds_stay_apart_as_labels(tmp_path: Path, 
     said = f'file = "{file}"\nlabel = "y"\nclasses = [{first}, {second}]\n'
     (tmp_path / "t.toml").write_text(said)
     datasets.load.cache_clear()
-    assert datasets.load("t", Source(data_dir=tmp_path)).y.tolist() == [0, 1, 1] * 8
+    labels = datasets.load("t", Source(data_dir=tmp_path)).y  # its rows are dealt in another order
+    assert labels.bincount().tolist() == [8, 16]
 
 
 def test_a_parquet_file_without_rows_is_refused_in_one_line(tmp_path: Path) -> None:
