@@ -154,7 +154,7 @@ def verify(
             failures.append(problem)
             continue
         rows.append(list(asdict(found).values()))
-        if found.verdict in ("differs", "altered"):
+        if found.verdict in ("differs", "was altered"):
             failures.append(ZooError(f"{entry.name}: {found.verdict}."))
     show(header, rows, format)
     report(failures, len(entries))
@@ -166,7 +166,10 @@ def add(
     dataset: Annotated[str, typer.Option(help="What it is trained to classify.")],
     architecture: Annotated[str, typer.Option(help="What it is an instance of.")],
     path: Annotated[
-        Path | None, typer.Argument(help="A torch checkpoint or safetensors; none with --train.")
+        Path | None,
+        typer.Argument(
+            help="A torch checkpoint or safetensors, or the index of several; none with --train."
+        ),
     ] = None,
     train: Annotated[
         bool, typer.Option("--train", help="There are no weights: fetching it trains it.")
@@ -190,16 +193,21 @@ def add(
     licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
     purpose: Annotated[str, typer.Option(help="benchmark, security or other.")] = "other",
     state_dict: Annotated[
-        str, typer.Option(help="Path inside the checkpoint to the tensors: state_dict.")
+        str,
+        typer.Option(
+            help="Path inside the checkpoint to the tensors: state_dict. Found, and told, if only "
+            "one reading of it fits."
+        ),
     ] = "",
     strip_prefix: Annotated[
-        str, typer.Option(help="Dropped from the tensors' names: module.")
+        str, typer.Option(help="Dropped from the tensors' names: module. Found likewise.")
     ] = "",
 ) -> None:
     """Enter your own model into the catalog: a checkpoint, or a recipe to train one by.
 
     A checkpoint is copied into the store. It is read without running anything in it, and has to
-    fit its architecture exactly.
+    fit its architecture exactly. Its config.json and preprocessor_config.json, if they lie beside
+    it, are held against what is said of it here.
 
     With --train the dataset may be a table of your own, which DATA_DIR/NAME.toml describes, or one
     of those that `harness list datasets` shows. Its input shape and number of classes are the

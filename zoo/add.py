@@ -12,6 +12,7 @@ from typing import Any, cast
 from annotations.cells import read_cell
 from annotations.load import load_codebook
 from zoo.added import checked
+from zoo.beside import contradictions
 from zoo.build import refresh
 from zoo.catalog import PURPOSES, Catalog, Purpose, open_catalog
 from zoo.counting import count
@@ -21,6 +22,7 @@ from zoo.files import sha256_file, write_json
 from zoo.home import Home
 from zoo.layout import found_in, options
 from zoo.loading import fit, read_state_dict
+from zoo.shards import whole
 from zoo.sources.blobs import convert, keep, locked, new_blob
 
 
@@ -41,12 +43,14 @@ def add(
 ) -> ModelEntry:
     """Copy a checkpoint into the store and enter it into the catalog.
 
+    What a config.json or preprocessor_config.json beside it says otherwise is a warning.
+
     Nothing is recorded before the file has been read safely and fits its architecture, nor if the
     catalog cannot be built with it.
 
     Args:
         home: The store.
-        path: A torch checkpoint or safetensors.
+        path: A torch checkpoint or safetensors, or the index of several, or one of its shards.
         name: What the catalog is to call it.
         dataset: What it was trained to classify; gives the number of classes.
         architecture: As of `zoo.nets.build`.
@@ -76,47 +80,50 @@ def add(
     if not path.is_file():
         raise ZooError(f"There is no file {path}.")
 
-    sha256 = sha256_file(path)
-    artifact = Artifact(
-        sha256=sha256,
-        size=path.stat().st_size,
-        mirror_path=None,
-        url=None,
-        state_dict=state_dict,
-        strip_prefix=strip_prefix,
-    )
-    entry = ModelEntry(
-        name=name,
-        source="local",
-        purpose=cast(Purpose, purpose),
-        dataset=dataset,
-        architecture=architecture,
-        input_shape=tuple(shape),
-        num_classes=facts["num_classes"],
-        mean=means,
-        std=stds,
-        licence=licence,
-        backdoored=False,
-        artifact=artifact,
-        recipe=None,
-    )
-    counts = count(architecture, entry.input_shape, entry.num_classes)
-    read = found_in(entry, path, artifact)
-    if read != artifact:
-        warnings.warn(
-            f"{path} is read with {options(read)}: nothing else in it fits.", stacklevel=2
+    with whole(path) as file:
+        sha256 = sha256_file(file)
+        artifact = Artifact(
+            sha256=sha256,
+            size=file.stat().st_size,
+            mirror_path=None,
+            url=None,
+            state_dict=state_dict,
+            strip_prefix=strip_prefix,
         )
-        entry, artifact = replace(entry, artifact=read), read
-    fit(entry, read_state_dict(path, artifact))
-    values = facts_of(entry) | asdict(artifact) | asdict(counts)
-    with entering(home, entry, values) as record:
-        with new_blob(home, name) as part:
-            shutil.copyfile(path, part)
-            if sha256_file(part) != sha256:
-                raise ZooError(f"{path} changed while it was read. Add it when it is finished.")
-            keep(home, part, sha256)
-        convert(entry, artifact, home)
-        write_json(record, {"values": values, "provenance": PROVENANCE})
+        entry = ModelEntry(
+            name=name,
+            source="local",
+            purpose=cast(Purpose, purpose),
+            dataset=dataset,
+            architecture=architecture,
+            input_shape=tuple(shape),
+            num_classes=facts["num_classes"],
+            mean=means,
+            std=stds,
+            licence=licence,
+            backdoored=False,
+            artifact=artifact,
+            recipe=None,
+        )
+        counts = count(architecture, entry.input_shape, entry.num_classes)
+        read = found_in(entry, file, artifact)
+        if read != artifact:
+            warnings.warn(
+                f"{path} is read with {options(read)}: nothing else in it fits.", stacklevel=2
+            )
+            entry, artifact = replace(entry, artifact=read), read
+        fit(entry, read_state_dict(file, artifact))
+        for sentence in contradictions(entry, path):
+            warnings.warn(sentence, stacklevel=2)
+        values = facts_of(entry) | asdict(artifact) | asdict(counts)
+        with entering(home, entry, values) as record:
+            with new_blob(home, name) as part:
+                shutil.copyfile(file, part)
+                if sha256_file(part) != sha256:
+                    raise ZooError(f"{path} changed while it was read. Add it when it is finished.")
+                keep(home, part, sha256)
+            convert(entry, artifact, home)
+            write_json(record, {"values": values, "provenance": PROVENANCE})
     return entry
 
 

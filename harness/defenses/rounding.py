@@ -16,6 +16,9 @@ from harness.types import Covered, Part, Risk
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
+MOST = 38
+"""Decimals; no larger power of ten is a finite float32, so that scores would become NaN."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rounding:
@@ -24,7 +27,7 @@ class Rounding:
     The rounded scores are scaled to sum to 1. Attackers with the weights are not hindered.
 
     Attributes:
-        decimals: How many are kept.
+        decimals: How many are kept, from 0 to `MOST`.
     """
 
     name: ClassVar[str] = "rounding"
@@ -36,8 +39,8 @@ class Rounding:
     decimals: int = 2
 
     def __post_init__(self) -> None:
-        if self.decimals < 0:
-            raise ZooError(f"rounding wants decimals of at least 0, found {self.decimals}.")
+        if not 0 <= self.decimals <= MOST:
+            raise ZooError(f"rounding wants decimals from 0 to {MOST}, found {self.decimals}.")
 
     def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         """``model`` with rounded scores."""

@@ -13,9 +13,13 @@ from harness.datasets import Dataset
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.group_picture import group_rates
 from harness.metrics.fairness import fairness
+from harness.metrics.group_tables import SHUFFLES
 from harness.seeds import seeded
 from harness.types import UNKNOWN, NotApplicableError
 from zoo.errors import ZooError
+
+LARGEST = 2**30
+"""Entries of the tables that a comparison holds at once: 8 GiB."""
 
 
 def check(attack: GroupAudit, setting: Setting) -> None:
@@ -26,11 +30,19 @@ def check(attack: GroupAudit, setting: Setting) -> None:
 
     Raises:
         NotApplicableError: The dataset has no attributes, all have the same value, fewer than two
-            groups are large enough, or the test examples have none of a group.
+            groups are large enough, the test examples have none of a group, or the tables of groups
+            and classes are too large.
         ZooError: The dataset does not have this attribute, or the budget is too small.
     """
     dataset = setting.dataset
     z = dataset.attribute(attack.attribute)
+    size = SHUFFLES * len(z.names) * dataset.num_classes**2
+    if size > LARGEST:
+        raise NotApplicableError(
+            f"Comparing {len(z.names)} groups in the {dataset.num_classes} classes of "
+            f"{dataset.name} takes tables of {8 * size / 2**30:,.0f} GiB. Choose a dataset with "
+            f"fewer classes, or an attribute with fewer values."
+        )
     overall, here = (
         torch.bincount(values[values != UNKNOWN], minlength=len(z.names))
         for values in (z.values, z.values[setting.quarters.target_test])

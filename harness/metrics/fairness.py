@@ -114,6 +114,8 @@ def fairness(
         ValueError: Labels, answers or groups are not what they have to be.
     """
     _check(predicted, y, group, names, num_classes, scores)
+    # Whole numbers in other dtypes, as data frames give them, are no indices.
+    predicted, y, group = (values.astype(np.int64) for values in (predicted, y, group))
     classes = [POSITIVE] if num_classes == 2 else list(range(num_classes))
     table = group_tables.counted(predicted, y, group, groups=len(names), num_classes=num_classes)
     resting = group_tables.resting_on(table, classes)

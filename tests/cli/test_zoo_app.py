@@ -383,3 +383,39 @@ def test_verify_measures_a_published_model_beside_its_claim(zoo: Zoo, mirror: Pa
     assert (found["annotated"], found["annotated_by"]) == (0.9173, "source")
     assert found["ci_low"] < found["measured"] < found["ci_high"]
     assert found["verdict"] == "agrees"
+
+
+def test_verifying_weights_that_became_nan_is_a_failure(
+    home_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import torch
+
+    from cli.zoo_app import main
+    from zoo.add import add
+    from zoo.fetch import fetch
+    from zoo.home import Home
+    from zoo.loading import to_safetensors
+    from zoo.nets import build
+
+    home = Home.open(home_dir)
+    state = build("mlp-128", (1, 8, 8), 10).state_dict()
+    torch.save(dict(state), tmp_path / "mine.pt")
+    entry = add(
+        home,
+        tmp_path / "mine.pt",
+        name="me/mlp",
+        dataset="digits",
+        architecture="mlp-128",
+    )
+    path = fetch(entry, home).path
+    to_safetensors(
+        {key: torch.full_like(value, float("nan")) for key, value in state.items()}, path
+    )
+    monkeypatch.setattr("sys.argv", ["zoo", "verify", "me/mlp"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.endswith("\nerror: me/mlp: was altered.\n")

@@ -34,7 +34,7 @@ SHOP = Workshop(
 
 
 GUARDS = [
-    Rounding(decimals=0), Rounding(decimals=1), Rounding(), TopK(k=1), TopK(k=3), LabelOnly(),
+    Rounding(decimals=0), Rounding(decimals=1), Rounding(), Rounding(decimals=38), TopK(k=1), TopK(k=3), LabelOnly(),
     ScoreNoise(), ScoreNoise(scale=1.0),
 ]  # fmt: skip
 
@@ -174,7 +174,9 @@ def test_scores_of_labels_only_teach_a_thief_what_labels_teach(model, digits) ->
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda d: Rounding(decimals=-1), "decimals of at least 0, found -1"),
+        (lambda d: Rounding(decimals=-1), "decimals from 0 to 38, found -1"),
+        (lambda d: Rounding(decimals=10**9), "decimals from 0 to 38, found 1000000000"),
+        (lambda d: TopK(k=10**9).resolve(d), "the 3 classes of tiny, found 1000000000"),
         (lambda d: TopK(k=0), "k of at least 1, found 0"),
         (lambda d: TopK(k=2).resolve(d), "k of at most 1 for the 3 classes of tiny, found 2"),
         (

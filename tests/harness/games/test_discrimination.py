@@ -299,3 +299,9 @@ def test_a_model_that_knows_all_has_the_labels_gap_only(measure) -> None:
     assert metrics["demographic_parity_difference"] == metrics["base_rate_difference"] > 0.1
     assert metrics["equalized_odds_difference"] == 0
     assert evaluation.susceptibility == 0
+
+
+def test_tables_that_no_memory_holds_are_refused_while_planning(people) -> None:
+    data = replace(people, num_classes=10_000)
+    with pytest.raises(NotApplicableError, match=r"in the 10000 classes of people takes tables of"):
+        _check(data, _resolved(data))

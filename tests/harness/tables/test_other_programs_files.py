@@ -149,3 +149,28 @@ def test_columns_of_parquet_may_differ_in_case(tmp_path) -> None:
     frame.to_parquet(tmp_path / "frame")
     found = _load(tmp_path, (tmp_path / "frame").read_bytes(), file="t.parquet")
     assert [(c.name, c.low, c.high) for c in found.columns[:2]] == [("A", 1, 3), ("a", 0, 5)]
+
+
+@pytest.mark.parametrize("file", ["t.csv", "t.parquet"])
+def test_whole_numbers_that_no_float_holds_stay_apart_as_labels(tmp_path: Path, file: str) -> None:
+    first, second = 2**53, 2**53 + 1
+    assert float(first) == float(second)
+    frame = pd.DataFrame({"size": range(24), "y": [first, second, second] * 8})
+    if file == "t.csv":
+        frame.to_csv(tmp_path / file, index=False)
+    else:
+        frame.to_parquet(tmp_path / file)
+    said = f'file = "{file}"\nlabel = "y"\nclasses = [{first}, {second}]\n'
+    (tmp_path / "t.toml").write_text(said)
+    datasets.load.cache_clear()
+    labels = datasets.load("t", Source(data_dir=tmp_path)).y  # its rows are dealt in another order
+    assert labels.bincount().tolist() == [8, 16]
+
+
+def test_a_parquet_file_without_rows_is_refused_in_one_line(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"size": pd.Series(dtype=float), "y": pd.Series(dtype=int)})
+    frame.to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "t.toml").write_text('file = "t.parquet"\nlabel = "y"\nclasses = [0, 1]\n')
+    datasets.load.cache_clear()
+    with pytest.raises(ZooError, match=r"t\.parquet has no rows\. Get the file again"):
+        datasets.load("t", Source(data_dir=tmp_path))
