@@ -25,13 +25,14 @@ def build(home: Home, out: Path) -> list[Path]:
     Raises:
         ZooError: Nothing was measured, or ``out`` holds something that is not a site.
     """
+    store = Store(home)
     interactions, evaluations = load(home)
-    if not evaluations:
+    outdated = store.outdated()
+    if not evaluations and not outdated:
         raise ZooError(f"no evaluations in {home.root}; run `harness eval …` first")
     models = {e.cell.model for e in evaluations} | {i.model for i in interactions}
-    store = Store(home)
     pictures = {key: found for e in evaluations if (found := store.pictures(key := e.cell.key))}
-    site = tables(interactions, evaluations, _facts(home, models), pictures, store.outdated())
+    site = tables(interactions, evaluations, _facts(home, models), pictures, outdated)
     out = out.expanduser().resolve()
     with FileLock(home.locks / f"site-{digest(str(out))[:16]}.lock"):
         return publish(render(site), out)

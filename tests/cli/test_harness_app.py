@@ -206,6 +206,19 @@ def test_other_measures_of_a_risk_have_a_line_under_its_row(tmp_path) -> None:
     ]  # fmt: skip
 
 
+def test_old_cells_are_counted_and_the_command_that_renews_them_is_said(tmp_path) -> None:
+    home = tmp_path / "home"
+    for seed in range(2):
+        Store(Home.open(home)).put(_audited((), seed, 0.5))
+    for path in (home / "cells").glob("*/spec.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
+    found = call("compare", home=home)
+    assert found.returncode == 2
+    assert found.stderr.startswith("2 stored cells are old and not shown")
+    assert "harness eval --model m --defense none --risk discriminatory-behavior" in found.stderr
+    assert "Nothing to compare yet" in found.stderr
+
+
 def _audited(stack, seed: int, parity: float) -> Evaluation:
     cell = Cell(
         model="m", model_key="k", dataset="d", fingerprint="f", regime=Regime.FROM_SCRATCH,

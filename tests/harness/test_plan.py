@@ -1,17 +1,20 @@
 """A request becomes exactly the cells it asks for, or one line that says why not."""
 
-from dataclasses import replace
+import ast
+from dataclasses import fields, replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from harness import datasets, registry, request
+from harness import datasets, games, registry, request
 from harness.datasets import quarters
 from harness.games.game import attack_seed
 from harness.plan import FINE_TUNING, plan
 from harness.request import Request
 from harness.training import check_data
-from harness.types import Access, Attribute, Aux, Regime, Risk
+from harness.types import Access, Attribute, Aux, Column, Regime, Risk
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import UnknownNameError, ZooError
 from zoo.recipe import Recipe
@@ -70,6 +73,57 @@ def test_the_standard_attacks_on_all_risks_for_every_seed(make) -> None:
     # models.
     shadows = registry.get("attack", "rmia")().shadows
     assert len(found.jobs) == 8 + 2 + 2 + 2 * shadows
+
+
+def test_everything_that_enters_a_metric_is_in_the_key(make, digits, tiny) -> None:
+    """The attacker's data by their contents, and what the dataset says besides its own."""
+
+    def keys(attack, stacks="none", *, other=tiny, data=digits, aux=Aux.OOD):
+        asked = Request(
+            models=(SCRATCH,), stacks=request.stacks([stacks]),
+            risks=(registry.get("attack", attack).risk,), attacks=(attack,), aux=aux, ood=None if aux is not Aux.OOD else datasets.OOD_DEFAULT,
+            seeds=1,
+            # Not left to follow from the radius, which would be in the key by that way already.
+            settings={"randomized-smoothing.sigma": "0.1"} if stacks != "none" else {},
+        )  # fmt: skip
+        named = {"digits": data, datasets.OOD_DEFAULT: other}
+        found = plan(asked, named, {}, is_done=lambda key: False, is_trained=lambda job: False)
+        return {item.cell.defense.partition("(")[0]: item.cell.key for item in found.wanted}
+
+    edited = replace(tiny, x=1 - tiny.x)
+    assert keys("knockoff") != keys("knockoff", other=edited)
+    wider = replace(digits, epsilon={**digits.epsilon, "l2": 9.0})
+    one, other = (
+        keys("fgsm", "randomized-smoothing", data=data, aux=Aux.NONE) for data in (digits, wider)
+    )
+    assert one["none"] == other["none"], "its radius is a setting, and is L∞"
+    assert one["randomized-smoothing"] != other["randomized-smoothing"]
+
+
+@pytest.mark.parametrize("changed", [f.name for f in fields(datasets.Dataset)])
+def test_nothing_of_a_dataset_is_outside_its_fingerprint_but_what_cells_name(changed, tiny) -> None:
+    tiny = replace(tiny, columns=(Column("a", 0, 16),), n_fitted=3)
+    other = {
+        "name": "other", "num_classes": 4, "x": 1 - tiny.x, "y": (tiny.y + 1) % 3,
+        "z": {"odd": Attribute(tiny.y % 2, ("no", "yes"))}, "columns": (Column("b", 0, 16),),
+        "n_train": 41, "n_fitted": 4, "epsilon": {"linf": 0.2, "l2": 0.6},
+        "places": {"row": np.arange(64)},
+    }  # fmt: skip
+    same = tiny.fingerprint == replace(tiny, **{changed: other[changed]}).fingerprint
+    # Places are words for people, which stand beside the numbers.
+    assert same == (changed in ("name", "epsilon", "places"))
+
+
+def test_games_make_metrics_with_no_constant_but_the_one_that_cells_name() -> None:
+    """Attacks and defenses take theirs into their settings, before the key is made."""
+    folder = Path(games.__file__).parent
+    used = [
+        (path.stem, ast.unparse(node))
+        for path in sorted(folder.glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("dataset.epsilon")
+    ]
+    assert used == [("evasion", "table.dataset.epsilon['l2']")]
 
 
 def test_all_is_every_attack_on_the_risk(make) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from harness.results import Method
 from harness.types import Access, Aux, ThreatModel
-from leaderboard.command import command
+from leaderboard.command import command, commands
 
 
 def test_a_row_is_reproduced_with_every_setting_and_all_its_seeds(evaluation):
@@ -17,6 +17,16 @@ def test_a_row_is_reproduced_with_every_setting_and_all_its_seeds(evaluation):
         "--set dpsgd.max_grad_norm=1.0 --set dpsgd.noise_multiplier=1.1 "
         "--set distillation.epochs=30 --set distillation.queries=400"
     )
+
+
+def test_cells_that_differ_in_more_than_their_seeds_have_commands_of_their_own(evaluation):
+    cells = [evaluation(seed=s, stack=k).cell for s in (0, 4) for k in ((), (Method("dpsgd"),))]
+
+    found = commands(cells)
+
+    assert [line.count("--seeds 5") for line in found] == [1, 1]
+    assert found == sorted(found)
+    assert {line.split()[5] for line in found} == {"none", "dpsgd"}
 
 
 def test_the_undefended_model_is_the_stack_none(evaluation):

@@ -1,5 +1,6 @@
 """The ``leaderboard`` command, on a store as the harness writes it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -71,6 +72,22 @@ def test_the_same_store_gives_the_same_site(home, tmp_path, evaluation):
         sites.append([(path.relative_to(tmp_path / name), path.read_bytes()) for path in files])
 
     assert sites[0] == sites[1]
+
+
+def test_old_evaluations_are_counted_with_the_command_that_renews_them(home, tmp_path, evaluation):
+    measure(home, evaluation)
+    for path in (home / "cells").glob("*/spec.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
+        path.parent.rename(path.parent.with_name(f"old-{path.parent.name}"))
+    assert [cell.seed for cell in Store(Home.open(home)).outdated()].count(1) == 2
+
+    for renewed in (False, True):
+        if renewed:
+            measure(home, evaluation)
+        assert leaderboard(home, "build", "--out", tmp_path / "site").returncode == 0
+        index = (tmp_path / "site" / "index.html").read_text()
+        assert ("4 evaluations of an earlier version" in index) != renewed
+        assert ("harness eval --model digits-cnn --defense dpsgd" in index) != renewed
 
 
 def test_an_empty_store_is_said_in_one_line(home, tmp_path):
