@@ -226,6 +226,8 @@ def unsettled(row: Interaction) -> str:
 def _what_would_resolve(row: Interaction) -> str:
     if row.seeds_needed is None:
         return "more seeds cannot resolve an effect of this size, more test examples can"
+    if row.seeds_needed <= row.n_seeds:
+        return "resolved by itself, but not among so many comparisons"
     return f"about {row.seeds_needed} seeds would resolve an effect of this size"
 
 

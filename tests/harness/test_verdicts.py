@@ -116,6 +116,19 @@ def test_what_no_verdict_can_be_given_on_stays_unresolved_whatever_the_defense_d
     assert words in rows[MI, "a"].verdict_note
 
 
+@pytest.mark.parametrize(
+    ("needed", "words"),
+    [
+        (30, "about 30 seeds would resolve an effect of this size"),
+        (None, "more seeds cannot resolve an effect of this size, more test examples can"),
+        (9, "resolved by itself, but not among so many comparisons"),
+    ],
+)
+def test_what_is_unresolved_says_what_would_resolve_it(needed, words) -> None:
+    (found,) = judged([_row(MI, 0.2, 0.23, half=0.05, guards=(), seeds_needed=needed)])
+    assert (found.verdict, found.verdict_note) == ("unresolved", words)
+
+
 def test_where_the_poison_is_none_a_detector_has_only_false_alarms() -> None:
     risk = Risk.POISONING
     rows = _judged(
