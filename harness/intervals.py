@@ -30,6 +30,9 @@ from scipy import stats
 Basis = Literal["seeds and examples", "examples", "seeds"]
 """What an interval is over, and so what it generalises to."""
 
+ROUNDING = 1e-12
+"""What rounding may leave of a number that is 0."""
+
 MOST_SEEDS = 1_000
 """Up to this many seeds are tried to say how many would resolve an effect."""
 
@@ -204,8 +207,9 @@ def components(values: Sequence[Values]) -> Spread:
 
 def _estimate(effect: float, spread: Spread, alpha: float, margin: float, basis: Basis) -> Estimate:
     seeds = spread.seeds
+    effect = 0.0 if abs(effect) < ROUNDING else effect
     error = spread.variance(seeds) ** 0.5
-    if error <= 1e-9 * max(1.0, abs(effect)):
+    if error < ROUNDING:
         # Nothing varies: the effect is what it is, and as sure as signs of so many seeds can be.
         sure = 1.0 if effect == 0 else 2.0 ** (1 - seeds)
         outside = 0.0 if abs(effect) < margin else 1.0

@@ -122,6 +122,9 @@ def test_what_never_varies_is_certain_only_as_far_as_there_are_seeds() -> None:
     moved = [Values(one.index, one.value + 0.1) for one in same]
     found = _estimate(moved)
     assert (found.p, found.p_equivalence) == (2 / 2**4, 1)
+    # What rounding leaves of nothing is nothing.
+    found = _estimate([Values(one.index, one.value - 1e-17) for one in same])
+    assert (found.effect, found.low, found.high, found.p) == (0, 0, 0, 1)
 
 
 def test_a_difference_of_sides_with_other_examples_is_that_of_their_means() -> None:
