@@ -96,6 +96,10 @@ class MemGuard:
             model, partial(self._rewrite, _classifier(self, shop), secret(self.name, shop))
         )
 
+    def second(self, n: int, seed: int) -> Tensor:
+        """Half of the training data, at random."""
+        return torch.randperm(n, generator=generator(self.name, seed)).tensor_split(2)[0]
+
     def _rewrite(self, member: Classifier, key: str, x: Tensor, scores: Tensor) -> Tensor:
         exact = scores.double()
         noisy = representative(member, exact, steps=self.steps)
@@ -105,15 +109,18 @@ class MemGuard:
         return torch.where((helps & drawn)[:, None], noisy, exact).to(scores.dtype)
 
 
-# Making the classifier trains a model, and several cells ask about the same owner.
+# A cell guards with the same means more than once.
 @lru_cache(maxsize=2)
 def _classifier(defense: MemGuard, shop: Workshop) -> Classifier:
     """The owner's attack: from scores (b, k) float64 to the log-odds of membership (b,)."""
-    order = torch.randperm(len(shop.data), generator=generator(defense.name, shop.seed))
+    planned = shop.seconds.get(defense.name)
+    rows = planned.rows if planned else defense.second(len(shop.data), shop.seed)
+    others = torch.ones(len(shop.data), dtype=torch.bool)
+    others[rows] = False
     inside, outside = (
-        shop.data.take(rows.to(shop.data.x.device)) for rows in order.tensor_split(2)
+        shop.data.take(half.to(shop.data.x.device)) for half in (rows, others.nonzero().flatten())
     )
-    second = shop.train(inside)
+    second = planned.model if planned else shop.train(inside)
     with torch.no_grad():
         scores = torch.cat(
             [second(x).softmax(1) for half in (inside, outside) for x in half.x.split(1024)]
