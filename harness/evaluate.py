@@ -122,7 +122,7 @@ def evaluate(
     poisoned = collected(loaded.job, held)
     held = poisoned.data if poisoned is not None else held
     shop = workshop(loaded.job, held.to(device), trusted.to(device), loaded.base)
-    seconds = stack.seconds(loaded.target_seconds, len(held), shop.seed)
+    seconds = stack.seconds(loaded.target_seconds, shop.seed)
     shop = replace(shop, seconds=seconds)
     test = dataset.all.take(split.target_test)
     models = {"target": [trained.model], "source": [loaded.source] if loaded.source else []}

@@ -327,16 +327,15 @@ class Stack:
                 model = defense.guard(model, shop)
         return model
 
-    def seconds(self, models: Mapping[str, nn.Module], n: int, seed: int) -> dict[str, Second]:
-        """The second models of the guards with what each was trained on, by guard.
+    def seconds(self, models: Mapping[str, nn.Module], seed: int) -> dict[str, Second]:
+        """The second models of the guards and the seed of each, by guard.
 
         Args:
             models: By guard; empty where none were planned.
-            n: Training examples of the owner.
             seed: Of the owner's defenses.
         """
         return {
-            guard.name: Second(guard.second(n, seed), models[guard.name])
+            guard.name: Second(seed, models[guard.name])
             for guard in self.learning
             if guard.name in models
         }

@@ -27,11 +27,11 @@ class Second:
     """A second model of the owner's, trained without defenses on part of the data.
 
     Attributes:
-        rows: (k,) int64, which of the training data it was trained on.
+        seed: Of the owner's defenses, which decided on the part.
         model: In eval mode.
     """
 
-    rows: Tensor
+    seed: int
     model: nn.Module
 
 

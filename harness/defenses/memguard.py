@@ -98,7 +98,12 @@ class MemGuard:
 
     def second(self, n: int, seed: int) -> Tensor:
         """Half of the training data, at random."""
-        return torch.randperm(n, generator=generator(self.name, seed)).tensor_split(2)[0]
+        return self.halves(n, seed)[0]
+
+    def halves(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Which of ``n`` training examples the second model sees, and which it does not."""
+        first, other = torch.randperm(n, generator=generator(self.name, seed)).tensor_split(2)
+        return first, other
 
     def _rewrite(self, member: Classifier, key: str, x: Tensor, scores: Tensor) -> Tensor:
         exact = scores.double()
@@ -114,12 +119,8 @@ class MemGuard:
 def _classifier(defense: MemGuard, shop: Workshop) -> Classifier:
     """The owner's attack: from scores (b, k) float64 to the log-odds of membership (b,)."""
     planned = shop.seconds.get(defense.name)
-    rows = planned.rows if planned else defense.second(len(shop.data), shop.seed)
-    others = torch.ones(len(shop.data), dtype=torch.bool)
-    others[rows] = False
-    inside, outside = (
-        shop.data.take(half.to(shop.data.x.device)) for half in (rows, others.nonzero().flatten())
-    )
+    halves = defense.halves(len(shop.data), planned.seed if planned else shop.seed)
+    inside, outside = (shop.data.take(rows.to(shop.data.x.device)) for rows in halves)
     second = planned.model if planned else shop.train(inside)
     with torch.no_grad():
         scores = torch.cat(

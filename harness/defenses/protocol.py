@@ -331,7 +331,7 @@ class Guards(Protocol):
 class GuardsBySecond(Guards, Protocol):
     """A guard that learns from a second model of the owner's, trained without defenses.
 
-    It finds that model and its rows in `harness.workshop.Workshop.seconds`, where it was planned.
+    It finds that model and its seed in `harness.workshop.Workshop.seconds`, where it was planned.
     """
 
     name: ClassVar[str]

@@ -202,7 +202,7 @@ class Table:
         held = self.dataset.collected.take(wanted.index).to(self.device)
         trusted = held.take(trusted_index(len(held), wanted.seed).to(self.device))
         seed = derive("train", wanted.seed)
-        seconds = self.stack.seconds(self.seconds.get(wanted.key, {}), len(held), seed)
+        seconds = self.stack.seconds(self.seconds.get(wanted.key, {}), seed)
         return replace(self.shop, data=held, trusted=trusted, seed=seed, seconds=seconds)
 
     def guarded(self, model: nn.Module, wanted: Wanted) -> nn.Module:

@@ -20,15 +20,21 @@ from harness.store import Store
 from harness.training import collected, train_alone, workshop
 from harness.types import Access, Risk
 from harness.workshop import trusted_index
-from zoo.catalog import open_catalog
+from zoo.entry import ModelEntry
 from zoo.home import Home
+from zoo.recipe import Recipe
 
+ENTRY = ModelEntry(
+    name="own", source="selftrained", purpose="benchmark", dataset="digits",
+    architecture="mlp-128", input_shape=(1, 8, 8), num_classes=10, mean=(0.0,), std=(1.0,),
+    licence=None, backdoored=False, artifact=None, recipe=Recipe(epochs=1),
+)  # fmt: skip
 QUICK = {"recipe.epochs": "1", "memguard.steps": "2", "memguard.epochs": "1"}
 
 
 def _planned(home: Home, *attacks: str, settings=QUICK, risk=Risk.MEMBERSHIP_INFERENCE, **wanted):
     request = Request(
-        models=(open_catalog(home).entry("digits-mlp"),),
+        models=(ENTRY,),
         stacks=wanted.pop("stacks", (("memguard",),)),
         risks=(risk,),
         attacks=attacks,
@@ -55,7 +61,7 @@ def test_the_planned_model_is_the_one_that_the_guard_would_train(job_for, digits
     second = replace(job, second=registry.describe(defense))
     assert not may_share(second)
     model = train_alone(second, data, None).model
-    ready = Stack((defense,)).seconds({"memguard": model}, len(shop.data), shop.seed)
+    ready = Stack((defense,)).seconds({"memguard": model}, shop.seed)
 
     def refuse(data):
         raise AssertionError("trained inside the guard")
