@@ -87,7 +87,7 @@ def may_share(job: Job) -> bool:
     Any defense may make its data, steps or network differ from the others'. Batch norm makes
     training chaotic: the rounding of a shared step, 1e-7, is another model after ten epochs.
     """
-    if job.stack or job.poison or job.recipe is None:
+    if job.stack or job.poison or job.second or job.recipe is None:
         return False
     return not _has_batch_norm(job.architecture, job.input_shape, job.num_classes)
 

@@ -68,6 +68,8 @@ class Loaded:
         source_rows: (n,) int64, rows of the dataset that it was trained on.
         others: See `harness.games.game.Table`.
         others_left_out: Likewise.
+        seconds: Likewise.
+        target_seconds: The second models of the target's guards, by guard.
     """
 
     target: Trained
@@ -77,6 +79,8 @@ class Loaded:
     source_rows: Tensor | None = None
     others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
     others_left_out: Mapping[str, Sequence[Tensor | None]] = field(default_factory=dict)
+    seconds: Mapping[str, Mapping[str, nn.Module]] = field(default_factory=dict)
+    target_seconds: Mapping[str, nn.Module] = field(default_factory=dict)
 
 
 def evaluate(
@@ -118,6 +122,8 @@ def evaluate(
     poisoned = collected(loaded.job, held)
     held = poisoned.data if poisoned is not None else held
     shop = workshop(loaded.job, held.to(device), trusted.to(device), loaded.base)
+    seconds = stack.seconds(loaded.target_seconds, shop.seed)
+    shop = replace(shop, seconds=seconds)
     test = dataset.all.take(split.target_test)
     models = {"target": [trained.model], "source": [loaded.source] if loaded.source else []}
     for role, given in {**models, **loaded.others}.items():
@@ -149,6 +155,7 @@ def evaluate(
         left_out=trained.left_out,
         others_left_out=loaded.others_left_out,
         would_leave_out=partial(would_leave_out, loaded.job, loaded.base),
+        seconds=loaded.seconds,
     )
     outcome = GAMES[cell.risk].play(registry.attack(cell.attack), table)
     utility, truth = outcome.metrics.get("clean_accuracy"), outcome.samples.get("label")

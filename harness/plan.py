@@ -53,6 +53,8 @@ class Planned:
         refused: Why it cannot be; the reason is stored as its result.
         others: Trainings of the other models that the game needs, by purpose.
         settled: How the model is trained; None for a published model as downloaded.
+        target_seconds: Trainings of the second models of the target's guards, by guard.
+        seconds: The same of the other models that are guarded, by `Wanted.key`.
     """
 
     cell: Cell
@@ -61,6 +63,8 @@ class Planned:
     refused: str | None = None
     others: Mapping[str, tuple[Job, ...]] = field(default_factory=dict)
     settled: Settled | None = None
+    target_seconds: Mapping[str, Job] = field(default_factory=dict)
+    seconds: Mapping[str, Mapping[str, Job]] = field(default_factory=dict)
 
     @property
     def jobs(self) -> Iterator[Job]:
@@ -69,6 +73,8 @@ class Planned:
             yield self.job
         for jobs in self.others.values():
             yield from jobs
+        for jobs in (self.target_seconds, *self.seconds.values()):
+            yield from jobs.values()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -269,10 +275,21 @@ def _for_model(
                     ood_fingerprint=other.fingerprint if other is not None else None,
                     constants=_constants(attack.risk, stack, dataset),
                 )
-                others = {}
+                others, target_seconds, seconds = {}, {}, {}
                 if not unfit:
+                    needed = game.needs(attack, setting)
+                    if trained and job is not None and stack.learning:
+                        target_seconds = _seconds(job, stack)
+                        seconds = {
+                            model.key: _seconds(
+                                make(model.index, stack=makes, seed=model.seed), stack
+                            )
+                            for models in needed.values()
+                            for model in models
+                            if model.guarded
+                        }
                     others = _others(
-                        game.needs(attack, setting),
+                        needed,
                         make if trained else None,
                         makes,
                         partial(Job.stolen, dataset),
@@ -286,9 +303,24 @@ def _for_model(
                         refused=unfit,
                         others=others,
                         settled=settled,
+                        target_seconds=target_seconds,
+                        seconds=seconds,
                     )
                 )
     return found
+
+
+def _seconds(job: Job, stack: Stack) -> dict[str, Job]:
+    """The trainings of the second models of an owner's guards, by guard.
+
+    Args:
+        job: Of the owner's model.
+        stack: Its defenses.
+    """
+    return {
+        guard.name: replace(job, stack=(), second=registry.describe(guard))
+        for guard in stack.learning
+    }
 
 
 def _job(

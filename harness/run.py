@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -254,6 +254,10 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         purpose: [_trained(other, dataset, context) for other in jobs]
         for purpose, jobs in item.others.items()
     }
+
+    def seconds(jobs: Mapping[str, Job]) -> dict[str, nn.Module]:
+        return {name: _trained(one, dataset, context).model for name, one in jobs.items()}
+
     loaded = Loaded(
         target=target,
         job=job,
@@ -264,6 +268,8 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         others_left_out={
             name: [made.left_out for made in models] for name, models in others.items()
         },
+        seconds={key: seconds(jobs) for key, jobs in item.seconds.items()},
+        target_seconds=seconds(item.target_seconds),
     )
     ood = None
     if cell.threat.ood:

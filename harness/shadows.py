@@ -25,7 +25,7 @@ from harness.datasets import Dataset
 from harness.games.game import Setting, Table, Wanted, remaining
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.types import Access, NotApplicableError, Regime
+from harness.types import Access, NotApplicableError, Regime, ThreatModel
 
 PURPOSE = "shadows"
 """What these models are called in `harness.games.game.Table.others`."""
@@ -68,9 +68,15 @@ def wanted(count: int, setting: Setting) -> tuple[Wanted, ...]:
             index=index(setting.dataset, setting.regime, k),
             defended=setting.threat.adaptive,
             seed=derive("shadow", k),
+            guarded=_guarded(setting.threat),
         )
         for k in range(count)
     )
+
+
+def _guarded(threat: ThreatModel) -> bool:
+    """Whether the shadows answer as the target does; whoever has weights leaves its guards out."""
+    return threat.adaptive and threat.access is not Access.WEIGHTS
 
 
 def of(table: Table, *, points: Tensor, aux: Tensor) -> tuple[Shadow, ...]:
@@ -87,7 +93,7 @@ def of(table: Table, *, points: Tensor, aux: Tensor) -> tuple[Shadow, ...]:
     decided = table.others_left_out.get(PURPOSE, [None] * len(models))
     made_as = wanted(len(models), table.setting)
     for model, made, left_out in zip(models, made_as, decided, strict=True):
-        if table.threat.adaptive and table.threat.access is not Access.WEIGHTS:
+        if made.guarded:
             model = table.guarded(model, made)
         held = content[remaining(made.index, left_out)]
         found.append(

@@ -23,6 +23,7 @@ from harness.defenses.protocol import (
     Fits,
     FitsTrusted,
     Guards,
+    GuardsBySecond,
     HoldsOut,
     MakesMixture,
     Prepares,
@@ -32,6 +33,7 @@ from harness.defenses.protocol import (
 )
 from harness.seeds import generator, seeded
 from harness.types import Covered, NotApplicableError, Part, Risk, Split
+from harness.workshop import Second
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -324,6 +326,24 @@ class Stack:
             if isinstance(defense, Guards):
                 model = defense.guard(model, shop)
         return model
+
+    def seconds(self, models: Mapping[str, nn.Module], seed: int) -> dict[str, Second]:
+        """The second models of the guards and the seed of each, by guard.
+
+        Args:
+            models: By guard; empty where none were planned.
+            seed: Of the owner's defenses.
+        """
+        return {
+            guard.name: Second(seed, models[guard.name])
+            for guard in self.learning
+            if guard.name in models
+        }
+
+    @property
+    def learning(self) -> tuple[GuardsBySecond, ...]:
+        """The guards that learn from a second model."""
+        return tuple(d for d in self.defenses if isinstance(d, GuardsBySecond))
 
     def only_inspects(self, risk: Risk) -> str | None:
         """Why this stack cannot matter to ``risk``: it only inspects for another one."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from harness import registry
 from harness.attacks.protocol import AttackerData
 from harness.datasets import Dataset
-from harness.defenses.protocol import LEFT_OUT, Spares
+from harness.defenses.protocol import LEFT_OUT, GuardsBySecond, Spares
 from harness.finite import LARGEST_LOGIT, DivergedError, check_model, check_training
 from harness.results import Method
 from harness.seeds import derive, generator, seeded
@@ -80,6 +80,8 @@ class Job:
         poison: The attack that changes the training data; None if nobody does.
         thief: The attack whose surrogate this is, trained on the labels of its own examples by its
             own recipe; None for a model of the owner's kind.
+        second: The guard, of `harness.defenses.protocol.GuardsBySecond`, whose second model this
+            is, trained on part of the examples; None for a model that is trained on all.
     """
 
     dataset: str
@@ -96,6 +98,7 @@ class Job:
     base: str | None = None
     poison: Method | None = None
     thief: Method | None = None
+    second: Method | None = None
 
     @classmethod
     def of(
@@ -162,9 +165,9 @@ class Job:
     @property
     def spec(self) -> dict[str, Any]:
         """The job as JSON values; the examples are named by the digest of their indices."""
-        poison, thief = (
+        poison, thief, second = (
             [method.name, dict(method.params)] if method else None
-            for method in (self.poison, self.thief)
+            for method in (self.poison, self.thief, self.second)
         )
         return {
             "format": ARTIFACT_FORMAT,
@@ -183,6 +186,7 @@ class Job:
             "base": self.base,
             **({"poison": poison} if poison else {}),
             **({"thief": thief} if thief else {}),
+            **({"second": second} if second else {}),
         }
 
     @property
@@ -386,6 +390,8 @@ def train_alone(
         if found.left_out is not None:
             trusted = trusted - found.left_out.cpu().cumsum(0)[trusted]
     shop = workshop(job, data, checked, base)
+    if job.second is not None:
+        return Trained(_second(job.second, data, shop), {})
     ready = stack.clean(data, shop, poisoned, trusted)
     data, spared = ready.data, None
     model, evidence = network(job, base)
@@ -456,6 +462,16 @@ def would_leave_out(
     except NotApplicableError:
         return None
     return ready.left_out(spared)
+
+
+def _second(method: Method, data: Split, shop: Workshop) -> nn.Module:
+    """The second model of a guard, as its owner trains it on part of the collected ``data``."""
+    (guard,) = registry.defenses((method,))
+    assert isinstance(guard, GuardsBySecond)
+    part = data.take(guard.second(len(data), shop.seed).to(data.x.device))
+    model = shop.train(part)
+    check_training(model, part.x)
+    return model
 
 
 def _surrogate(job: Job, held: Split) -> nn.Module:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,19 @@ def trusted_index(n: int, seed: int) -> Tensor:
     return order[: max(1, round(TRUSTED * n))].sort().values
 
 
+@dataclass(frozen=True, eq=False)
+class Second:
+    """A second model of the owner's, trained without defenses on part of the data.
+
+    Attributes:
+        seed: Of the owner's defenses, which decided on the part.
+        model: In eval mode.
+    """
+
+    seed: int
+    model: nn.Module
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Workshop:
     """The owner's means. Test data are not among them.
@@ -34,6 +47,7 @@ class Workshop:
             as the recipe says, in eval mode. Only where models are trained at all.
         recipe: How the model is trained; None for a published model as downloaded.
         seed: Of the defenses' randomness.
+        seconds: By guard, the second models that were planned for it.
     """
 
     data: Split
@@ -42,3 +56,4 @@ class Workshop:
     train: Callable[[Split], nn.Module]
     recipe: Recipe | None
     seed: int
+    seconds: Mapping[str, Second] = field(default_factory=dict)

@@ -96,6 +96,15 @@ class MemGuard:
             model, partial(self._rewrite, _classifier(self, shop), secret(self.name, shop))
         )
 
+    def second(self, n: int, seed: int) -> Tensor:
+        """Half of the training data, at random."""
+        return self.halves(n, seed)[0]
+
+    def halves(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Which of ``n`` training examples the second model sees, and which it does not."""
+        first, other = torch.randperm(n, generator=generator(self.name, seed)).tensor_split(2)
+        return first, other
+
     def _rewrite(self, member: Classifier, key: str, x: Tensor, scores: Tensor) -> Tensor:
         exact = scores.double()
         noisy = representative(member, exact, steps=self.steps)
@@ -105,15 +114,14 @@ class MemGuard:
         return torch.where((helps & drawn)[:, None], noisy, exact).to(scores.dtype)
 
 
-# Making the classifier trains a model, and several cells ask about the same owner.
+# A cell guards with the same means more than once.
 @lru_cache(maxsize=2)
 def _classifier(defense: MemGuard, shop: Workshop) -> Classifier:
     """The owner's attack: from scores (b, k) float64 to the log-odds of membership (b,)."""
-    order = torch.randperm(len(shop.data), generator=generator(defense.name, shop.seed))
-    inside, outside = (
-        shop.data.take(rows.to(shop.data.x.device)) for rows in order.tensor_split(2)
-    )
-    second = shop.train(inside)
+    planned = shop.seconds.get(defense.name)
+    halves = defense.halves(len(shop.data), planned.seed if planned else shop.seed)
+    inside, outside = (shop.data.take(rows.to(shop.data.x.device)) for rows in halves)
+    second = planned.model if planned else shop.train(inside)
     with torch.no_grad():
         scores = torch.cat(
             [second(x).softmax(1) for half in (inside, outside) for x in half.x.split(1024)]

@@ -328,6 +328,25 @@ class Guards(Protocol):
 
 
 @runtime_checkable
+class GuardsBySecond(Guards, Protocol):
+    """A guard that learns from a second model of the owner's, trained without defenses.
+
+    It finds that model and its seed in `harness.workshop.Workshop.seconds`, where it was planned.
+    """
+
+    name: ClassVar[str]
+
+    def second(self, n: int, seed: int) -> Tensor:
+        """Which (k,) int64 of ``n`` training examples the second model is trained on.
+
+        Args:
+            n: Examples, as they were collected.
+            seed: Of the owner's defenses.
+        """
+        ...
+
+
+@runtime_checkable
 class Decides(Guards, Protocol):
     """A guard that may answer with another decision than the model's.
 

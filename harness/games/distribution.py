@@ -129,6 +129,7 @@ def needs(attack: Any, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
                 ),
                 defended=defended,
                 seed=derive("distribution training", purpose, setting.seed, world, k),
+                guarded=defended and setting.threat.access is not Access.WEIGHTS,
             )
             for world in range(WORLDS)
             for k in range(count)
@@ -141,8 +142,8 @@ def play(attack: Any, table: Table) -> Outcome:
     """Let the attacker judge the victims of both worlds, and the target besides."""
     setting = table.setting
     populations = _populations(attack, setting)
-    victims = tuple(_boxes(VICTIMS, attack, table, guarded=True, budget=table.threat.queries))
-    own = tuple(_boxes(OWN, attack, table, guarded=table.threat.adaptive, budget=None))
+    victims = tuple(_boxes(VICTIMS, attack, table, budget=table.threat.queries))
+    own = tuple(_boxes(OWN, attack, table, budget=None))
     half = len(own) // WORLDS
     data = Suspects(
         **vars(table.attacker()),
@@ -173,13 +174,11 @@ def play(attack: Any, table: Table) -> Outcome:
     )
 
 
-def _boxes(
-    purpose: str, attack: Any, table: Table, *, guarded: bool, budget: int | None
-) -> Iterator[BlackBox]:
+def _boxes(purpose: str, attack: Any, table: Table, *, budget: int | None) -> Iterator[BlackBox]:
     """The models of one purpose as this threat model shows them; world 0 first."""
     models = table.others.get(purpose, ())
     for model, made in zip(models, needs(attack, table.setting)[purpose], strict=True):
-        if guarded and table.threat.access is not Access.WEIGHTS:
+        if made.guarded:
             model = table.guarded(model, made)
         yield BlackBox(model, table.threat.access, budget=budget)
 

@@ -19,6 +19,7 @@ from harness.stack import Stack
 from harness.target import BlackBox
 from harness.types import Access, Aux, Regime, Split, ThreatModel
 from harness.workshop import Workshop, trusted_index
+from zoo.files import digest
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,12 +55,19 @@ class Wanted:
         seed: Of the training.
         thief: The attack, of `harness.attacks.protocol.LearnsLabels`, whose surrogate it is, with
             the architecture and the recipe of that; None for a model like the target.
+        guarded: Whether it answers through output defenses of its own; see `Table.guarded`.
     """
 
     index: Tensor
     defended: bool
     seed: int
     thief: LearnsLabels | None = None
+    guarded: bool = False
+
+    @property
+    def key(self) -> str:
+        """Digest of what it is trained on and by which seed."""
+        return digest([self.index.tolist(), self.seed])
 
 
 def attack_seed(attack: str, replicate: int) -> int:
@@ -100,6 +108,8 @@ class Table:
         would_leave_out: See `harness.training.would_leave_out`: from examples, as the owner would
             have collected them, and which of them are checked, to those the target's defenses
             would have left out, had they been its data; None where they cannot say.
+        seconds: Of each model that is guarded, by `Wanted.key`, the second models of its guards, by
+            guard.
         doubts: Where the attack writes which of its own trainings came to nothing.
     """
 
@@ -125,6 +135,7 @@ class Table:
     left_out: Tensor | None = None
     others_left_out: Mapping[str, Sequence[Tensor | None]] = field(default_factory=dict)
     would_leave_out: Callable[[Split, Tensor | None], Tensor | None] = lambda data, trusted: None
+    seconds: Mapping[str, Mapping[str, nn.Module]] = field(default_factory=dict)
 
     @property
     def trained_on(self) -> Tensor:
@@ -190,7 +201,9 @@ class Table:
         """
         held = self.dataset.collected.take(wanted.index).to(self.device)
         trusted = held.take(trusted_index(len(held), wanted.seed).to(self.device))
-        return replace(self.shop, data=held, trusted=trusted, seed=derive("train", wanted.seed))
+        seed = derive("train", wanted.seed)
+        seconds = self.stack.seconds(self.seconds.get(wanted.key, {}), seed)
+        return replace(self.shop, data=held, trusted=trusted, seed=seed, seconds=seconds)
 
     def guarded(self, model: nn.Module, wanted: Wanted) -> nn.Module:
         """A model that was made like the target, with output defenses that are its own."""

@@ -39,7 +39,9 @@ def needs(attack: Poison, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
 
 
 def _like_the_target(setting: Setting) -> Wanted:
-    return Wanted(index=setting.quarters.target_train, defended=True, seed=setting.seed)
+    return Wanted(
+        index=setting.quarters.target_train, defended=True, seed=setting.seed, guarded=True
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
