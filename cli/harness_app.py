@@ -323,7 +323,12 @@ def compare(
     rows, _ = load(home)
     _say_outdated(Store(home))
     if not rows:
-        raise ZooError("Nothing to compare yet; run `harness eval --defense …` first.")
+        old = len(Store(home).outdated())
+        raise ZooError(
+            f"Nothing to compare: all {old} stored cells are of an earlier version."
+            if old
+            else "Nothing to compare yet; run `harness eval --defense …` first."
+        )
     wanted = {"model": model, "dataset": dataset, "regime": regime, "risk": risk}
     kept = [
         row

@@ -45,6 +45,8 @@ def notes_of(row: Interaction) -> Iterable[str]:
     """What has to be known beside the numbers: why there is no verdict, and reasons for doubt."""
     if row.verdict_note:
         yield row.verdict_note
+    if row.interval == "seeds" and row.n_seeds > 1:
+        yield "the interval is over seeds alone and leaves out what other test examples would give"
     yield from row.flags
 
 

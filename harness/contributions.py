@@ -195,7 +195,7 @@ def _gap(name: str, *, above_chance: bool = False) -> Measure:
         if above_chance:
             chance = evaluation.metrics.get("equalized_odds_chance") or 0.0
             pseudo = (pseudo - chance) / (1 - chance)
-        return Values(np.arange(BLOCKS), pseudo)
+        return Values(np.arange(BLOCKS), pseudo, blocks=True)
 
     return values
 

@@ -44,10 +44,12 @@ class Values:
     Attributes:
         index: (n,) int64, which examples, each once.
         value: (n,), the mean of which is what was measured at this seed.
+        blocks: Whether they are not examples but blocks of many.
     """
 
     index: np.ndarray
     value: np.ndarray
+    blocks: bool = False
 
     def minus(self, other: Values) -> Values:
         """The difference of both means, example by example.
@@ -62,7 +64,7 @@ class Values:
             value[np.searchsorted(index, one.index)] += (
                 sign * share * (one.value - one.value.mean())
             )
-        return Values(index, value)
+        return Values(index, value, self.blocks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,9 @@ class Spread:
         seeds: How many.
         per_seed: Examples of one seed, the harmonic mean.
         shared: Examples that two seeds have in common, on average.
-        examples: Distinct examples; 0 if nothing is known of them.
+        examples: Distinct examples, or blocks of them; 0 if nothing is known of them.
+        unseen: Whether these are examples: of a kind that none of them is, there may be a share of
+            up to 1 - .05^(1 / examples) in the population.
     """
 
     seed: float
@@ -86,6 +90,7 @@ class Spread:
     per_seed: float
     shared: float
     examples: int
+    unseen: bool = False
 
     def variance(self, seeds: int) -> float:
         """Of the mean over ``seeds`` seeds that are dealt like these."""
@@ -202,6 +207,7 @@ def components(values: Sequence[Values]) -> Spread:
         per_seed=float(stats.hmean(n)),
         shared=example_pairs / (len(n) * (len(n) - 1)) if len(n) > 1 else 0.0,
         examples=len(count),
+        unseen=not values[0].blocks,
     )
 
 
@@ -209,21 +215,29 @@ def _estimate(effect: float, spread: Spread, alpha: float, margin: float, basis:
     seeds = spread.seeds
     effect = 0.0 if abs(effect) < ROUNDING else effect
     error = spread.variance(seeds) ** 0.5
+    # Of few examples none may be of the kind that moves: an exact bound for what was never seen.
+    few = spread.examples if spread.unseen else 0
+    floor = 1 - alpha ** (1 / few) if few else 0.0
+    missed = (1 - max(0.0, margin - abs(effect))) ** few if few else 2.0 ** (1 - seeds)
     if error < ROUNDING:
-        # Nothing varies: the effect is what it is, and as sure as signs of so many seeds can be.
-        sure = 1.0 if effect == 0 else 2.0 ** (1 - seeds)
-        outside = 0.0 if abs(effect) < margin else 1.0
+        # Nothing varies: the effect is as sure as signs of so many seeds, or so many examples, are.
         return Estimate(
-            effect=effect, low=effect, high=effect, p=sure, p_equivalence=outside, basis=basis
+            effect=effect,
+            low=effect - floor,
+            high=effect + floor,
+            p=1.0 if effect == 0 else 2.0 ** (1 - seeds),
+            p_equivalence=missed if abs(effect) < margin else 1.0,
+            basis=basis,
         )
     law = stats.t(spread.freedom(seeds))
-    reach = float(law.ppf(1 - alpha / 2)) * error
+    reach = max(floor, float(law.ppf(1 - alpha / 2)) * error)
+    within = float(law.sf((margin - abs(effect)) / error))
     return Estimate(
         effect=effect,
         low=effect - reach,
         high=effect + reach,
         p=float(2 * law.sf(abs(effect) / error)),
-        p_equivalence=float(law.sf((margin - abs(effect)) / error)),
+        p_equivalence=max(within, missed) if few else within,
         basis=basis,
         seeds_needed=_seeds_needed(effect, spread, alpha, margin),
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.results import RESULT_FORMAT, Cell, Evaluation
+from harness.types import Regime
 from zoo.files import canonical_json, new_folder, write_json
 from zoo.home import Home
 
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 
 ROWS = 200
 """Inserted by one statement: DuckDB takes as long for one row as for many."""
-
-SAME = ("model", "dataset", "regime", "defense", "risk", "attack", "threat_model", "seed")
-"""Columns of the index by which a cell is known again that was measured under another format."""
 
 SPEC, RESULT, SAMPLES = "spec.json", "result.json", "samples.parquet"
 
@@ -175,13 +174,28 @@ class Store:
         ]
 
     def outdated(self) -> list[Cell]:
-        """The cells whose stored numbers have an earlier meaning and were not measured again."""
-        rows = self._asked(
-            f"SELECT spec FROM evaluations AS old WHERE format < ? AND status = 'ok' AND "
-            f"NOT EXISTS (SELECT 1 FROM evaluations AS new WHERE new.format > old.format AND "
-            f"{' AND '.join(f'new.{name} = old.{name}' for name in SAME)}) ORDER BY key"
+        """The cells whose stored numbers have an earlier meaning and were not measured again.
+
+        A cell of today stands for an old one of the same request, whatever tuning chose for it. Of
+        a published model one seed stands for all: it is judged on all its test data at once.
+        """
+        old, new = (
+            [Cell.from_dict(json.loads(spec)) for (spec,) in self._asked(query)]
+            for query in (
+                "SELECT spec FROM evaluations WHERE format < ? AND status = 'ok' ORDER BY key",
+                "SELECT spec FROM evaluations WHERE format = ?",
+            )
         )
-        return [Cell.from_dict(json.loads(spec)) for (spec,) in rows]
+        renewed: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
+        for cell in new if old else ():
+            renewed[_request(cell)].append(cell)
+        return [
+            cell
+            for cell in old
+            if not any(
+                _settings(cell, one) == _settings(one, one) for one in renewed[_request(cell)]
+            )
+        ]
 
     def _asked(self, query: str) -> list[tuple[Any, ...]]:
         """The answer of the index, brought up to date, to a query about the format of today."""
@@ -190,6 +204,31 @@ class Store:
         self.sync()
         with connect(self.home.database) as database:
             return database.execute(query, [RESULT_FORMAT]).fetchall()
+
+
+def _request(cell: Cell) -> tuple[Any, ...]:
+    """What was asked for, the settings of the defenses aside; no words for people but a recipe."""
+    name, _, changes = cell.model.partition("(")
+    recipe = [c for c in changes.removesuffix(")").split(", ") if c and not c.startswith("tuned")]
+    seed = 0 if cell.regime is Regime.PUBLISHED else cell.seed
+    stack = tuple(method.name for method in cell.stack)
+    attack = (cell.attack.name, cell.attack.params)
+    where = (name, *recipe, cell.dataset, cell.regime)
+    return *where, stack, cell.risk, attack, cell.threat, seed
+
+
+def _is_renewed(cell: Cell, news: Sequence[Cell]) -> bool:
+    """Whether one of ``news``, of the same request, has the settings of an old cell's defenses."""
+    return any(_settings(cell, one) == _settings(one, one) for one in news)
+
+
+def _settings(cell: Cell, tuned: Cell) -> list[dict[str, Any]]:
+    """The settings of a cell's defenses but those that tuning chose for ``tuned``."""
+    chosen = {name for name, _ in tuned.tuned}
+    return [
+        {name: value for name, value in method.params if f"{method.name}.{name}" not in chosen}
+        for method in cell.stack
+    ]
 
 
 def _indexed(database: DuckDBPyConnection) -> dict[str, int]:

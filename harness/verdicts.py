@@ -8,6 +8,7 @@ another one goes through.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,9 +37,13 @@ Definitions of fairness exclude each other, and a defense is made for one of the
 FOUND = (
     ("own_claimed", "false_claims", "claims the owner's own model", "independent models"),
     ("flagged", "clean_model_flagged", "flags the poisoned model", "its clean twin"),
-    ("filter_tpr", "filter_fpr", "rejects triggered inputs", "clean ones"),
 )
-"""What a defense finds, what it says falsely in the same cell, and both in words."""
+"""What a defense finds, what it says falsely in the same cell, and both in words.
+
+What filters reject is no success of the attack: the effect itself says what they are good for."""
+
+CLOSE = 0.05
+"""Attacks further apart than this are not equally strong, however wide an interval is."""
 
 
 def aims_met(risk: Risk, also: Sequence[OtherMeasure]) -> tuple[str, ...]:
@@ -64,7 +69,7 @@ def proofs(defended: Sequence[Evaluation]) -> tuple[str, ...]:
     difference each cell is as likely to favour the one as the other, which an exact binomial test
     of the cells that favour either counts (McNemar's exact test, where both are yes or no). A
     verification that claims more than `ALPHA` of the independent models proves nothing by claiming
-    the owner's.
+    the owner's. Corrected by Bonferroni over `FOUND`.
 
     Args:
         defended: Measured, one for each seed.
@@ -78,7 +83,7 @@ def proofs(defended: Sequence[Evaluation]) -> tuple[str, ...]:
             continue
         p = stats.binomtest(more, more + fewer, 0.5, alternative="greater").pvalue
         alarms = sum(alarm for _, alarm in pairs) / len(pairs)
-        if p <= ALPHA and not (name == "own_claimed" and alarms > ALPHA):
+        if p * len(FOUND) <= ALPHA and not (name == "own_claimed" and alarms > ALPHA):
             hits = sum(hit for hit, _ in pairs) / len(pairs)
             share = f"{hits:.0%} of the time over {len(pairs)} seeds, {others} {alarms:.1%}"
             found.append(f"{words} {share}")
@@ -129,9 +134,16 @@ def flags(sides: Sequence[Sequence[Evaluation]]) -> tuple[str, ...]:
     """
     found = []
     for name, side in zip(("baseline", "defended"), sides, strict=True):
-        counts = Counter(text for e in side for text in dict.fromkeys(e.evidence.get("flags", ())))
-        found += [f"{name}: {text} ({n} of {len(side)} seeds)" for text, n in counts.items()]
+        texts = [text for e in side for text in dict.fromkeys(e.evidence.get("flags", ()))]
+        counts = Counter(map(_kind, texts))
+        first = {_kind(text): text for text in reversed(texts)}
+        found += [f"{name}: {first[kind]} ({n} of {len(side)} seeds)" for kind, n in counts.items()]
     return tuple(found)
+
+
+def _kind(text: str) -> str:
+    """A reason for doubt without its numbers, which differ from seed to seed."""
+    return re.sub(r"\d+(\.\d+)?", "#", text)
 
 
 def without_numbers(
@@ -168,8 +180,12 @@ def judged(rows: Sequence[Interaction]) -> list[Interaction]:
     for row in rows:
         if row.intended and row.effect is not None and not row.nothing_to_lower:
             own[*_stack(row), row.risk].append(row)
+    for row in rows:
+        if row.intended and row.effect is None and row.verdict == "failed":
+            words = f"{row.attack} failed, so it is not known whether the stack lowers {row.risk}"
+            guards[_stack(row)][row.risk] = _Guard(False, words)
     for (*stack, risk), measured in own.items():
-        guards[tuple(stack)][Risk(str(risk))] = _guard(measured)
+        guards[tuple(stack)].setdefault(Risk(str(risk)), _guard(measured))
     return [_with_guards(row, guards[_stack(row)]) for row in rows]
 
 
@@ -265,10 +281,9 @@ def _sign(low: float | None, high: float | None) -> int | None:
 def _guard(measured: Sequence[Interaction]) -> _Guard:
     """Whether the rows about one risk show that the stack does what it is meant for."""
     risk = measured[0].risk
-    for row in measured:
-        if done := (*row.aims_met, *row.proofs):
-            return _Guard(True, f"the stack {' and '.join(done)}")
     strongest = strongest_attack(measured)
+    if done := (*strongest.aims_met, *strongest.proofs):
+        return _Guard(True, f"the stack {' and '.join(done)}")
     if strongest.verdict == "decreases":
         return _Guard(True, f"the stack lowers {risk} ({strongest.attack})")
     words = f"the stack was not shown to lower {risk} ({strongest.attack}: {strongest.verdict})"
@@ -280,9 +295,9 @@ def strongest_attack(measured: Sequence[Interaction]) -> Interaction:
 
     A wider attacker can do what a narrower one does, so all of them are in the running. Attacks
     that the measurement cannot tell from the strongest (within the margin, or half the width of
-    its interval) count as equally strong: of those, an attacker that knows the defense comes before
-    one that does not, then the one that gets most without the defense, then the one with more
-    access. What is left is broken by name.
+    its interval up to `CLOSE`) count as equally strong: of those, an attacker that knows the
+    defense comes before one that does not, then the one that gets most without the defense, then
+    the one with more access. What is left is broken by name.
     """
 
     def level(row: Interaction) -> float:
@@ -292,7 +307,8 @@ def strongest_attack(measured: Sequence[Interaction]) -> Interaction:
     width = 0.0
     if best.ci_low is not None and best.ci_high is not None:
         width = (best.ci_high - best.ci_low) / 2
-    near = [row for row in measured if level(row) >= level(best) - max(MARGIN, width)]
+    tied = min(max(MARGIN, width), CLOSE)
+    near = [row for row in measured if level(row) >= level(best) - tied]
     return min(
         near,
         key=lambda row: (

@@ -278,8 +278,8 @@ def test_the_order_of_the_evaluations_does_not_matter() -> None:
         (("flagged", 12), ("clean_model_flagged", 12), "defense not effective"),
         (("flagged", 3), ("clean_model_flagged", 0), "defense not effective"),
         (("flagged", 12), (None, 0), "defense not effective"),
-        (("filter_tpr", 12), ("filter_fpr", 0), "increases"),
-        (("filter_tpr", 12), ("filter_fpr", 12), "defense not effective"),
+        # What a filter rejects is no success of the attack, which is what it is judged by.
+        (("filter_tpr", 12), ("filter_fpr", 0), "defense not effective"),
     ],
 )
 def test_a_proof_or_a_detection_is_judged_against_its_own_false_alarms(

@@ -115,16 +115,39 @@ def test_one_training_tells_nothing_of_others() -> None:
     assert _estimate(values).low is None
 
 
-def test_what_never_varies_is_certain_only_as_far_as_there_are_seeds() -> None:
+def test_what_never_varies_is_as_certain_as_seeds_and_examples_are() -> None:
+    """Of 13 examples none moves: with up to a share of 1 - .05^(1/13) that may be luck."""
     same = [Values(np.arange(10) + s, np.zeros(10)) for s in range(4)]
     found = _estimate(same)
-    assert (found.effect, found.low, found.high, found.p, found.p_equivalence) == (0, 0, 0, 1, 0)
+    assert (found.effect, found.p) == (0, 1)
+    assert (found.low, found.high) == pytest.approx((-0.2058, 0.2058), abs=1e-4)
+    assert found.p_equivalence == pytest.approx(0.98**13)
     moved = [Values(one.index, one.value + 0.1) for one in same]
     found = _estimate(moved)
     assert (found.p, found.p_equivalence) == (2 / 2**4, 1)
     # What rounding leaves of nothing is nothing.
     found = _estimate([Values(one.index, one.value - 1e-17) for one in same])
-    assert (found.effect, found.low, found.high, found.p) == (0, 0, 0, 1)
+    assert (found.effect, found.p) == (0, 1)
+    many = [Values(np.arange(449), np.zeros(449)) for _ in range(12)]
+    assert _estimate(many).p_equivalence < 0.001
+    found = over_seeds([0.0] * 5, **LEVELS)
+    assert (found.low, found.high, found.p_equivalence) == (0, 0, 1 / 2**4)
+
+
+@pytest.mark.parametrize(("rows", "seeds"), [(20, 1), (50, 1), (120, 2), (240, 12)])
+def test_of_few_examples_a_rare_effect_is_not_called_none(rows, seeds) -> None:
+    """Four in a hundred answers get worse: of 20 examples often none."""
+    rng = np.random.default_rng([rows, seeds])
+    accepted = missed = 0
+    for _ in range(400):
+        moved = -(rng.random(rows) < 0.04).astype(float)
+        part = rows if seeds == 1 else rows // 4
+        values = [Values(i := rng.permutation(rows)[:part], moved[i]) for _ in range(seeds)]
+        found = _estimate(values, trained=False)
+        accepted += found.p_equivalence < 0.05
+        missed += not found.low <= -0.04 <= found.high
+    assert accepted / 400 < 0.05 + 4 * (0.05 * 0.95 / 400) ** 0.5
+    assert missed / 400 < 0.05 + 4 * (0.05 * 0.95 / 400) ** 0.5
 
 
 def test_a_difference_of_sides_with_other_examples_is_that_of_their_means() -> None:

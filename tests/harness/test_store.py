@@ -116,6 +116,39 @@ def test_old_cells_are_kept_counted_and_measured_again(store) -> None:
     assert store.sync() == 0, "what is old is indexed once"
 
 
+@pytest.mark.parametrize(
+    ("changes", "renewed"),
+    [
+        ({"model": "m(tuned)", "model_key": "other", "tuned": (("dpsgd.lr", 0.01),)}, True),
+        ({"stack": (Method("dpsgd", (("lr", 0.1), ("noise", 1.0)), "dpsgd(lr=0.1)"),)}, False),
+        ({"stack": (Method("dpsgd", (("lr", None), ("noise", 2.0)), "dpsgd(noise=2)"),)}, False),
+        ({"attack": Method("a", (("epsilon", 0.1),), "a(epsilon=0.1)")}, True),
+        ({"attack": Method("a", (("epsilon", 0.2),), "a")}, False),
+        ({"model": "m(epochs=3)"}, False),
+        ({"seed": 1}, False),
+    ],
+)
+def test_a_cell_is_old_until_the_same_was_asked_for_again(store, changes, renewed) -> None:
+    """Whatever people call it, and whatever tuning chose."""
+    dpsgd = Method("dpsgd", (("lr", None), ("noise", 1.0)), "dpsgd")
+    attack = Method("a", (("epsilon", 0.1),), "a")
+    cell = replace(_cell(), stack=(dpsgd,), attack=attack)
+    _as_of_format_1(store, 0, cell=cell)
+    if "tuned" in changes:
+        changes = {**changes, "stack": (replace(dpsgd, params=(("lr", 0.01), ("noise", 1.0))),)}
+    store.put(replace(_evaluation(0), cell=replace(cell, **changes)))
+    assert store.outdated() == ([] if renewed else [cell])
+
+
+def test_one_seed_of_a_published_model_stands_for_all_old_ones(store) -> None:
+    cells = [replace(_cell(seed), regime=Regime.PUBLISHED) for seed in range(3)]
+    for seed, cell in enumerate(cells):
+        _as_of_format_1(store, seed, cell=cell)
+    assert len(store.outdated()) == 3
+    store.put(replace(_evaluation(0), cell=cells[0]))
+    assert store.outdated() == []
+
+
 def _cell(seed: int = 0) -> Cell:
     return Cell(
         model="m", model_key="k", dataset="d", fingerprint="f", regime=Regime.FROM_SCRATCH,

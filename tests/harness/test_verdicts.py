@@ -62,6 +62,36 @@ def test_a_weak_attack_whose_noise_is_on_top_does_not_decide() -> None:
     assert rows[MI, "rmia"].guards_held == (EVASION,)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"before": 0.90, "after": 0.88, "half": 0.5},  # so wide that nothing is known of it
+        {"before": 1.0, "after": 1.0},
+    ],
+)
+def test_neither_noise_nor_a_proof_elsewhere_lets_an_attack_through(other) -> None:
+    rows = _judged(
+        _row(EVASION, 0.97, 0.45, attack="pgd", proofs=("proves something",)),
+        _row(EVASION, attack="square", **other),
+        _row(MI, 0.2, 0.4, attack="rmia"),
+    )
+    assert rows[MI, "rmia"].verdict == "defense not effective"
+    assert "square" in rows[MI, "rmia"].verdict_note
+
+
+def test_an_attack_that_failed_leaves_it_open_whether_the_defense_holds() -> None:
+    broken = replace(
+        _row(EVASION, 0.9, 0.9, attack="square"), effect=None, ci_low=None, ci_high=None,
+        verdict="failed", verdict_note="diverged",
+    )  # fmt: skip
+    rows = _judged(
+        _row(EVASION, 0.97, 0.3, attack="pgd"), broken, _row(MI, 0.2, 0.4, attack="rmia")
+    )
+    assert rows[EVASION, "square"].verdict == "failed"
+    assert rows[MI, "rmia"].verdict == "defense not effective"
+    assert "square failed, so it is not known" in rows[MI, "rmia"].verdict_note
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_an_attacker_that_knows_the_defense_decides_before_one_that_does_not(order) -> None:
     rows = [
