@@ -216,7 +216,7 @@ def test_old_cells_are_counted_and_the_command_that_renews_them_is_said(tmp_path
     assert found.returncode == 2
     assert found.stderr.startswith("2 stored cells are old and not shown")
     assert "harness eval --model m --defense none --risk discriminatory-behavior" in found.stderr
-    assert "Nothing to compare yet" in found.stderr
+    assert "all 2 stored cells are of an earlier version" in found.stderr
 
 
 def _audited(stack, seed: int, parity: float) -> Evaluation:
