@@ -23,6 +23,7 @@ import numpy as np
 from harness.intervals import Values
 from harness.metrics import group_tables
 from harness.metrics.fairness import POSITIVE
+from harness.metrics.filtered import answered
 from harness.results import Evaluation
 from harness.types import Risk
 
@@ -49,15 +50,14 @@ def _poisoned(samples: Samples, evaluation: Evaluation) -> Values | None:
     applies = samples["applies"].astype(bool)
     if "clean_model_success" not in samples or not applies.any():
         return None
-    hit, chance = (samples[name].astype(float) for name in ("success", "clean_model_success"))
-    # An input that the model's filter rejects counts for neither side: see `metrics.poisoning`.
-    for name, rates in (
-        ("rejected_triggered", (hit, chance)),
-        ("clean_model_rejected_triggered", (chance,)),
-    ):
-        for rate in rates if name in samples else ():
-            rate *= ~samples[name].astype(bool)
-    hit, chance = hit[applies], chance[applies]
+    names = (
+        "success",
+        "clean_model_success",
+        "rejected_triggered",
+        "clean_model_rejected_triggered",
+    )
+    flags = (samples[name].astype(bool) if name in samples else None for name in names)
+    hit, chance = (side[applies].astype(float) for side in answered(*flags))
     room = 1 - chance.mean()
     if not room:
         return None

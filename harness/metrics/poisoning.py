@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from harness.metrics.classification import accuracy
+from harness.metrics.filtered import answered
 
 
 def poisoning(
@@ -40,25 +41,22 @@ def poisoning(
 
     Returns:
         ``attack_success_rate`` where the attack applies; a rejected input is no success.
-        ``clean_model_success_rate``: what chance gives. An input that either filter rejects is no
-        success here: what the poisoned model never answers is not its answer, so it is not held
-        against the other model's, and a filter that rejects everything leaves 0 on both sides.
-        ``clean_accuracy``. ``robust_accuracy``:
-        share of triggered inputs that are still classified right, where the attack applies. With a
-        filter also ``filter_tpr``, ``filter_fpr`` and ``success_rate_without_filter``, and a
-        rejected input is no right answer. A rate over no examples is None.
+        ``clean_model_success_rate``: what chance gives, of what is `answered`. ``clean_accuracy``.
+        ``robust_accuracy``: share of triggered inputs that are still classified right, where the
+        attack applies. With a filter also ``filter_tpr``, ``filter_fpr`` and
+        ``success_rate_without_filter``, and a rejected input is no right answer. A rate over no
+        examples is None.
     """
-    passed, before = success, clean_model_success
+    passed, before = answered(
+        success, clean_model_success, rejected_triggered, clean_model_rejected_triggered
+    )
     right, still = clean == y, triggered == y
     found: dict[str, float | None] = {}
     if rejected_clean is not None and rejected_triggered is not None:
-        passed, right = success & ~rejected_triggered, right & ~rejected_clean
-        before, still = before & ~rejected_triggered, still & ~rejected_triggered
+        right, still = right & ~rejected_clean, still & ~rejected_triggered
         found["filter_tpr"] = _rate(rejected_triggered[applies])
         found["filter_fpr"] = _rate(rejected_clean)
         found["success_rate_without_filter"] = _rate(success[applies])
-    if clean_model_rejected_triggered is not None:
-        before = before & ~clean_model_rejected_triggered
     return {
         "attack_success_rate": _rate(passed[applies]),
         "clean_model_success_rate": _rate(before[applies]),

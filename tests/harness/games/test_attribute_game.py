@@ -291,7 +291,6 @@ def test_a_model_of_other_data_remembers_nobody(tinted, table_for) -> None:
         table = table_for(data, model, seed, threat=PART)
         found.append(attribute.play(AttributeScores(epochs=10), table).metrics)
     values = [metrics["memorised_advantage"] for metrics in found]
-    print("memorised by strangers", values)
     assert np.mean(values) == pytest.approx(0, abs=0.08)
     assert np.mean([metrics["member_auc"] for metrics in found]) > 0.6
 
