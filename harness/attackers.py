@@ -83,9 +83,10 @@ def route(request: Request) -> dict[str, dict[str, str]]:
             raise unknown("method in this request with settings", method, methods)
         # The recipe is never meant by a bare field: it would change the undefended model too.
         owners = [method] if dot else [m for m in methods if m != RECIPE and name in methods[m]]
-        if not owners or name not in methods[owners[0]]:
-            fields = {f"{m}.{f}" for m in methods for f in methods[m]}
-            raise unknown("setting", key, fields)
+        if dot and name not in methods[method]:
+            raise unknown(f"setting of {method}", name, methods[method])
+        if not owners:
+            raise unknown("setting", key, {f"{m}.{f}" for m in methods for f in methods[m]})
         families = {m for m in owners if m in registry.known("attack")} or set(owners)
         if set(owners) != families and name not in SHARED:
             raise ZooError(

@@ -16,6 +16,10 @@ FEW = 3
 """Of so many names one is only called near if it is spelt almost alike; they are soon all told."""
 
 
+MANY = 30
+"""More names than that are too many for a message; of all settings of a method it has room."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """An `UnknownNameError` for ``name`` that shows the nearest known names, else all.
 
@@ -29,5 +33,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     near += [k for k in known if name.lower() in k.lower() and k not in near][:5]
     if near:
         return UnknownNameError(f"No {kind} {name!r}. Nearest: {', '.join(near)}.")
-    shown = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    told = len(known) if len(known) <= MANY else 12
+    shown = ", ".join(known[:told]) + (f" and {len(known) - told} more" if known[told:] else "")
     return UnknownNameError(f"No {kind} {name!r}. Known: {shown or 'none'}.")
