@@ -21,7 +21,7 @@ from harness.attacks.knowledge import Candidates
 from harness.datasets import Dataset
 from harness.images import moved
 from harness.target import BlackBox
-from harness.types import Access, Aux, Risk
+from harness.types import Access, Aux, NotApplicableError, Risk
 from zoo.errors import ZooError
 
 SMALLEST_SCORE = 1e-45
@@ -164,21 +164,39 @@ def score(
     Args:
         observed: (n,) float64, the target's confidences.
         expected: (shadows, n) float64, the shadow models'.
-        members: (shadows, n) bool, whether the shadow model was trained on the example. Each has
-            some that were not.
+        members: (shadows, n) bool, whether the shadow model was trained on the example.
         online: Whether to use the models that were.
         variance: See `LiRA`.
+
+    Raises:
+        NotApplicableError: Too few of them were, or were not, to tell what training does.
     """
+    inside, outside = members.any(0), ~members.all(0)
+    if (online or not outside.all()) and not (inside & outside).any():
+        raise NotApplicableError(
+            f"lira compares shadow models that were trained on a candidate with others that were "
+            f"not, but of {len(members)} shadows no candidate has both kinds. Raise lira.shadows."
+        )
+    pairs = (members.sum(0) - 1).clamp_min(0).sum(), ((~members).sum(0) - 1).clamp_min(0).sum()
+    if not max(pairs):
+        raise NotApplicableError(
+            f"lira wants two shadow models that were trained on a candidate, or two that were not, "
+            f"but of {len(members)} shadows no candidate has two of a kind. Raise lira.shadows."
+        )
     center, deviation = _normal(expected, ~members, variance)
+    center_in, deviation_in = _normal(expected, members, variance)
+    # Where one side has no example with two models, models differ there as on the other side.
+    deviation = deviation if pairs[1] else deviation_in
+    deviation_in = deviation_in if pairs[0] else deviation
+    # Splitting into four may leave a few examples over, which no shadow model was trained on, and
+    # one that the data have many times may be in all of them: to these training does what it does
+    # to the others on average.
+    effect = (center_in - center)[inside & outside].mean()
+    center = torch.where(outside, center, center_in - effect)
+    center_in = torch.where(inside, center_in, center + effect)
     distance = (observed - center) / deviation
     if not online:
         return -torch.special.log_ndtr(-distance)
-    center_in, deviation_in = _normal(expected, members, variance)
-    # Splitting into four may leave a few examples over, which no shadow model was trained on: to
-    # them training does what it does to the others on average.
-    known = members.any(0)
-    effect = (center_in - center)[known].mean()
-    center_in = torch.where(known, center_in, center + effect)
     distance_in = (observed - center_in) / deviation_in
     return (distance**2 - distance_in**2) / 2 + (deviation / deviation_in).log()
 

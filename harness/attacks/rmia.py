@@ -123,6 +123,8 @@ class RMIA:
             held: (shadows, n) bool, whether they were trained on the example.
         """
         outside = _mean(answers, ~held)
+        # What the data have many times may be in all of them; then these say the most there is.
+        outside = torch.where(held.all(0), _mean(answers, held), outside)
         inside = self.a * outside + 1 - self.a
         if self.online:
             inside = torch.where(held.any(0), _mean(answers, held), inside)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+from harness import shadows
+from harness.attacks import lira
 from harness.attacks.knowledge import Candidates, Shadow
 from harness.attacks.lira import LiRA, confidence, views
 from harness.target import AccessDeniedError, BlackBox, BudgetError
-from harness.types import Access, Split
+from harness.types import Access, NotApplicableError, Regime, Split
 from zoo.errors import ZooError
 
 N, CLASSES, SHADOWS = 12, 3, 16
@@ -289,3 +292,57 @@ def test_rows_of_a_table_are_not_shifted(tiny) -> None:
     assert LiRA().resolve(table) == LiRA()
     with pytest.raises(ZooError, match=r"tiny is tabular. Set lira\.queries=1"):
         LiRA(queries=2).resolve(table)
+
+
+@pytest.mark.parametrize("variance", ["global", "per-sample"])
+def test_an_example_that_every_shadow_model_was_trained_on_is_judged_like_the_others(
+    variance,
+) -> None:
+    """LeakPro 441: no OUT shadow. Training adds 2 to a confidence, with a deviation of 1."""
+    stream = torch.Generator().manual_seed(0)
+    members = _quarters(64, 200)
+    members[:, :20] = True
+    hard = torch.randn(200, generator=stream, dtype=torch.float64)
+    noise = torch.randn(65, 200, generator=stream, dtype=torch.float64)
+    expected = hard + 2 * members + noise[:64]
+    for online in (True, False):
+        at = [
+            lira.score(hard + shift, expected, members, online=online, variance=variance)
+            for shift in (0.0, 2.0)
+        ]
+        for low, high in zip(*at, strict=True):
+            assert low.isfinite()
+            assert high.isfinite()
+        assert abs(at[0][:20].mean() - at[0][20:].mean()) < 0.5
+        assert abs(at[1][:20].mean() - at[1][20:].mean()) < 0.5
+        assert (at[1] - at[0])[:20].mean() > 1
+
+
+@pytest.mark.parametrize("online", [True, False])
+@pytest.mark.parametrize("variance", ["global", "per-sample"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_scores_are_finite_or_it_is_said_what_is_lacking(online, variance, share, count) -> None:
+    """LeakPro 441, 345: whatever share of the data the shadow models were trained on."""
+    stream = torch.Generator().manual_seed(count)
+    members = torch.rand(count, 40, generator=stream) < share
+    expected = torch.randn(count, 40, generator=stream, dtype=torch.float64)
+    observed = torch.randn(40, generator=stream, dtype=torch.float64)
+    both = (members.any(0) & ~members.all(0)).any()
+    enough = (both or (not online and not members.any())) and count > 1
+    if enough:
+        found = lira.score(observed, expected, members, online=online, variance=variance)
+        assert found.isfinite().all()
+        assert len(found.unique()) == 40
+    else:
+        with pytest.raises(NotApplicableError, match=rf"of {count} shadows .* lira\.shadows"):
+            lira.score(observed, expected, members, online=online, variance=variance)
+
+
+def test_the_game_can_deal_an_example_that_every_shadow_model_was_trained_on(tiny) -> None:
+    """One that the data have often enough is in every quarter of them."""
+    x, y = tiny.x.clone(), tiny.y.clone()
+    x[: len(x) // 2], y[: len(x) // 2] = x[0], y[0]
+    data = replace(tiny, x=x, y=y)
+    held = [data.content[shadows.index(data, Regime.FROM_SCRATCH, k)] for k in range(8)]
+    assert all(torch.isin(data.content[0], one) for one in held)
