@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.metrics.two_sides import check_two
+
 # scikit-learn is imported where it is used: it takes longer to start than all else here.
 
 TOP = 100
@@ -20,8 +22,13 @@ def auc(scores: np.ndarray, truth: np.ndarray) -> float:
     Args:
         scores: (n, values), larger means more likely.
         truth: (n,) int, of at least two values.
+
+    Raises:
+        NotApplicableError: All have one value.
     """
     from sklearn.metrics import roc_auc_score
+
+    check_two(truth, "an AUC", "records of two values")
 
     found = [roc_auc_score(truth == value, scores[:, value]) for value in np.unique(truth)]
     return float(np.mean(found))
@@ -35,8 +42,12 @@ def balanced_accuracy(scores: np.ndarray, truth: np.ndarray) -> float:
 
     Args:
         scores: (n, values), each row sums to 1.
-        truth: (n,) int.
+        truth: (n,) int, of at least two values.
+
+    Raises:
+        NotApplicableError: All have one value.
     """
+    check_two(truth, "a balanced accuracy", "records of two values")
     called = (scores / np.maximum(scores.mean(0), np.finfo(scores.dtype).tiny)).argmax(1)
     return float(np.mean([(called[truth == value] == value).mean() for value in np.unique(truth)]))
 
@@ -73,6 +84,9 @@ def attribute(
         the share that have it; ``rarest_share`` is chance. All three again of the imputation with
         the prefix ``imputation_``. ``features_imputation_auc``. ``advantage``: twice the AUC above
         that of the imputation.
+
+    Raises:
+        NotApplicableError: All records have one value.
     """
     for given in (scores, imputed, from_features):
         if not np.isfinite(given).all():

@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from harness.metrics.two_sides import check_two
+
 CONFIDENCE = 0.95
 """Of the one-sided lower bound on the accuracy that ``n_leaked_low`` is made from."""
 
@@ -22,7 +24,11 @@ def distinguishing_accuracy(scores: np.ndarray, world: np.ndarray) -> float:
     Args:
         scores: (n,), positive says world 1.
         world: (n,) 0 or 1, each at least once.
+
+    Raises:
+        NotApplicableError: All are of one world.
     """
+    check_two(world, "a distinguishing accuracy", "models of both worlds")
     right = (1 + np.sign(scores) * np.where(world == 1, 1, -1)) / 2
     return float((right[world == 0].mean() + right[world == 1].mean()) / 2)
 
@@ -80,6 +86,9 @@ def distribution(
     Returns:
         ``distinguishing_accuracy``, ``auc``, ``n_leaked`` and ``n_leaked_low``, which is what the
         lower end of the accuracy's one-sided 95 % interval amounts to.
+
+    Raises:
+        NotApplicableError: All are of one world.
     """
     from sklearn.metrics import roc_auc_score
 

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.metrics.two_sides import check_two
+from harness.types import NotApplicableError
+
 # scikit-learn and scipy are imported where they are used: they take long to start.
 
 LEVELS = {"1pct": 0.01, "0.1pct": 0.001, "0.01pct": 0.0001}
@@ -20,6 +23,9 @@ LEVELS = {"1pct": 0.01, "0.1pct": 0.001, "0.01pct": 0.0001}
 
 CONFIDENCE = 0.95
 """Of the bounds of a true-positive rate."""
+
+SIDES = "members and non-members"
+"""Whom scores are to tell apart."""
 
 
 def threshold(scores: np.ndarray, member: np.ndarray, fpr: float) -> float:
@@ -31,7 +37,12 @@ def threshold(scores: np.ndarray, member: np.ndarray, fpr: float) -> float:
         scores: (n,), larger means more likely a member.
         member: (n,) bool, with at least one non-member.
         fpr: In [0, 1]. Below 1 / (number of non-members) it means: no false positive at all.
+
+    Raises:
+        NotApplicableError: There is no non-member.
     """
+    if member.all():
+        raise NotApplicableError("a threshold wants non-members, found none: it is not defined.")
     others = np.sort(scores[~member])[::-1]
     rates = np.arange(len(others) + 1) / len(others)
     accused = int(np.searchsorted(rates, fpr, side="right")) - 1
@@ -42,7 +53,11 @@ def tpr_at_fpr(scores: np.ndarray, member: np.ndarray, fpr: float) -> float:
     """Largest true-positive rate of any threshold whose false-positive rate is at most ``fpr``.
 
     The arguments are those of `threshold`.
+
+    Raises:
+        NotApplicableError: There are only members, or none.
     """
+    check_two(member, "a true-positive rate at a false-positive rate", SIDES)
     return float((scores[member] > threshold(scores, member, fpr)).mean())
 
 
@@ -61,7 +76,7 @@ def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float:
+def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float | None:
     """Mean of both classes' recall, at a threshold chosen without looking at the judged example.
 
     The candidates are dealt alternately, class by class, into two halves; each half is judged at
@@ -71,9 +86,14 @@ def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float:
     Args:
         scores: (n,), larger means more likely a member.
         member: (n,) bool.
+
+    Returns:
+        None with fewer than two of a kind: one in each half.
     """
     from sklearn.metrics import roc_curve
 
+    if min(member.sum(), (~member).sum()) < 2:
+        return None
     half = np.empty(len(scores), dtype=bool)
     for value in (True, False):
         index = np.flatnonzero(member == value)
@@ -91,8 +111,13 @@ def auc(scores: np.ndarray, member: np.ndarray) -> float:
     Args:
         scores: (n,), larger means more likely a member.
         member: (n,) bool, of either kind at least one.
+
+    Raises:
+        NotApplicableError: There is only one kind.
     """
     from sklearn.metrics import roc_auc_score
+
+    check_two(member, "an AUC", SIDES)
 
     return float(roc_auc_score(member, scores))
 
@@ -124,6 +149,9 @@ def membership(scores: np.ndarray, member: np.ndarray) -> dict[str, float | None
         share of members is that exceeds this threshold; that the threshold too would be another
         with other non-members, they leave out. All three are None at a level that so few
         non-members cannot reach; `unattainable` says why.
+
+    Raises:
+        NotApplicableError: There are only members, or only non-members.
     """
     if not np.isfinite(scores).all():
         raise ValueError("membership scores have to be finite")
