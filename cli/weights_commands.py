@@ -1,6 +1,7 @@
 """The commands of ``zoo`` about weights: getting, checking and adding them."""
 
 import shlex
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -207,7 +208,9 @@ def add(
 
     A checkpoint is copied into the store. It is read without running anything in it, and has to
     fit its architecture exactly. Its config.json and preprocessor_config.json, if they lie beside
-    it, are held against what is said of it here.
+    it, are held against what is said of it here, and its answers against the dataset's labels where
+    the dataset is in DATA_DIR or MIRROR or built in: a model whose classes seem to be in another
+    order is a warning.
 
     With --train the dataset may be a table of your own, which DATA_DIR/NAME.toml describes, or one
     of those that `harness list datasets` shows. Its input shape and number of classes are the
@@ -261,8 +264,11 @@ def add(
             f"--set {settings[0]} is of a recipe, and {path} has been trained. Give --train and no "
             "file, or leave it out."
         )
+    from harness.datasets import Source
+    from harness.verify import order_doubt
     from zoo.add import add as add_model
 
+    source = Source.resolve(data_dir, mirror)
     entry = add_model(
         open_home(),
         path,
@@ -277,6 +283,8 @@ def add(
         state_dict=state_dict,
         strip_prefix=strip_prefix,
     )
+    if renumbered := order_doubt(entry, path, source):
+        warnings.warn(f"{entry.name}: {renumbered}.", stacklevel=2)
     print(f"Added {entry.name}. Check it with: zoo verify {entry.name}")
 
 

@@ -29,6 +29,7 @@ from harness.games import (
     reconstruction,
 )
 from harness.games.game import Game, Outcome, Table, attack_seed
+from harness.label_order import CHANCE_LEVEL, doubt, p_majority
 from harness.metrics.classification import accuracy
 from harness.privacy import claimed, left_out
 from harness.results import Cell, Evaluation
@@ -40,9 +41,6 @@ from harness.training import Job, Trained, collected, workshop, would_leave_out
 from harness.types import Access, Aux, Risk, Split
 from harness.workshop import trusted_index
 from zoo.files import digest
-
-CHANCE_LEVEL = 0.05
-"""Level of the one-sided exact test that a model is better than always the most frequent class."""
 
 GAMES: dict[Risk, Game] = {
     Risk.EVASION: evasion,
@@ -162,11 +160,16 @@ def evaluate(
     if utility is None or truth is None:
         utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
         truth = test.y.numpy()
+    lost = _at_chance(utility, truth)
+    if lost:
+        answers = BlackBox(table.model, Access.LABELS).labels(test.x)
+        order = doubt(answers.cpu().numpy(), test.y.cpu().numpy(), dataset.num_classes)
+        lost += [order] if order else []
     flags = [
         *trained.evidence.get("flags", ()),
         *outcome.notes.get("flags", ()),
         *dict.fromkeys(table.doubts),
-        *_at_chance(utility, truth),
+        *lost,
     ]
     evidence = {**evidence, **outcome.notes, **({"flags": flags} if flags else {})}
     metrics, primary = outcome.metrics, PRIMARY[cell.risk]
@@ -213,11 +216,8 @@ def _at_chance(utility: float, truth: np.ndarray) -> list[str]:
         utility: Its accuracy.
         truth: (n,) labels that it was measured on.
     """
-    from scipy.stats import binomtest
-
     n, majority = len(truth), int(np.bincount(truth).max())
-    right = round(utility * n)
-    p = binomtest(right, n, majority / n, alternative="greater").pvalue
+    p = p_majority(round(utility * n), truth)
     if p <= CHANCE_LEVEL:
         return []
     return [

@@ -10,6 +10,7 @@ official test rows are fewer, the training rows are put in such an order too.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ import torch
 
 from harness.seeds import derive
 from harness.tables.cells import Cells
-from harness.tables.description import Description, Sensitive
+from harness.tables.description import LONGEST, Description, Sensitive, shown
 from harness.types import UNKNOWN, Attribute, Column
 from zoo.errors import ZooError
 
@@ -37,6 +38,9 @@ MOST_WORDS = 50
 
 MOST_CATEGORIES = 1000
 """A column with more values than this says who somebody is, not what kind."""
+
+LARGEST = 2**53
+"""Up to here, and down to its negative, every whole number is one of its own as a float64."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -145,15 +149,41 @@ def _numbers(cells: Cells, name: str, description: Description) -> np.ndarray:
     if None in known.values():
         row = next(row for row, value in enumerate(values) if known[value] is None)
         raise _no_number(cells.place(row, name), values[row], description)
+    _check_apart(cells, name, known, description)
     return np.array([known[value] for value in values], dtype=np.float64)
+
+
+def _check_apart(
+    cells: Cells, name: str, known: dict[str | None, float | None], description: Description
+) -> None:
+    """Warn of whole numbers that are one and the same to a float, as long identifiers are."""
+    seen: dict[float, int] = {}
+    for text, number in known.items():
+        if text is None or number is None or abs(number) < LARGEST or not _WHOLE.fullmatch(text):
+            continue
+        if seen.setdefault(number, int(text)) != int(text):
+            row = next(row for row, value in enumerate(cells.column(name)) if value == text)
+            warnings.warn(
+                f"{cells.place(row, name)}: {shown(text)} is the same as {seen[number]} to a "
+                f"float, which tells whole numbers apart up to 2^53. If they are names, list the "
+                f"column under ignored or categorical in {description.path}.",
+                stacklevel=2,
+            )
+            return
+
+
+_WHOLE = re.compile(r"[+-]?\d{1,400}", re.ASCII)
 
 
 def _no_number(place: str, value: str, description: Description) -> ZooError:
     """What is wrong with a cell of a column of numbers, and what to do."""
     what = "is no number"
-    advice = f"list {value!r} under missing or make the column categorical in {description.path}"
+    it = shown(value) if len(value) <= LONGEST else "it"
+    advice = f"list {it} under missing or make the column categorical in {description.path}"
     if re.fullmatch(r"[+-]?(inf|infinity)", value, re.IGNORECASE):
         what = "is no finite number"
+    elif re.fullmatch(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?", value, re.IGNORECASE | re.ASCII):
+        what = "is too large a number for a float"
     elif re.fullmatch(r"[+-]?\d*,\d+", value):
         advice = f'if its comma begins the decimals, say decimal = "," in {description.path}'
     elif re.match(r"\d{4}-\d\d?-\d\d?|\d\d?[./]\d\d?[./]\d{2,4}", value):
@@ -161,7 +191,7 @@ def _no_number(place: str, value: str, description: Description) -> ZooError:
             f"write times as numbers, say of days, or list the column under ignored in "
             f"{description.path}"
         )
-    return ZooError(f"{place}: {value!r} {what}. Correct the cell, or {advice}.")
+    return ZooError(f"{place}: {shown(value)} {what}. Correct the cell, or {advice}.")
 
 
 def _number(value: str | None) -> float | None:
@@ -177,7 +207,7 @@ def _number(value: str | None) -> float | None:
 
 
 def _shown(value: str | None) -> str:
-    return "missing" if value is None else repr(value)
+    return "missing" if value is None else shown(value)
 
 
 def _attribute(cells: Cells, sensitive: Sensitive, description: Description) -> Attribute:
@@ -187,6 +217,13 @@ def _attribute(cells: Cells, sensitive: Sensitive, description: Description) -> 
     values = cells.column(sensitive.column)
     if sensitive.groups:
         return _grouped(cells, values, sensitive, description)
+    for row, value in enumerate(values):
+        if value is not None and value.lower().lstrip("+-") == "nan":
+            raise ZooError(
+                f"{cells.place(row, sensitive.column)}: {value!r} is what programs write for a "
+                f"missing value. List it under missing in {description.path}, and who has it is in "
+                f"no group; or name its group in sensitive.{sensitive.name}.groups."
+            )
     known = sorted({value for value in values if value is not None})
     if len(known) > MOST_GROUPS and all(_number(value) is not None for value in known):
         raise ZooError(
@@ -197,8 +234,9 @@ def _attribute(cells: Cells, sensitive: Sensitive, description: Description) -> 
     if len(known) > MOST_WORDS:
         raise ZooError(
             f"{cells.source}: sensitive column {sensitive.column!r} has {len(known)} different "
-            f"values, such as {known[0]!r}, and at most {MOST_WORDS} can be groups. Join them in "
-            f"sensitive.{sensitive.name}.groups in {description.path}, or leave the attribute out."
+            f"values, such as {shown(known[0])}, and at most {MOST_WORDS} can be groups. Join them "
+            f"in sensitive.{sensitive.name}.groups in {description.path}, or leave the attribute "
+            f"out."
         )
     return _coded(list(values), known)
 
@@ -233,7 +271,7 @@ def _grouped(
     for row, value in enumerate(values):
         if value is not None and value not in group_of:
             raise ZooError(
-                f"{cells.place(row, sensitive.column)}: {value!r} is in none of the groups of "
+                f"{cells.place(row, sensitive.column)}: {shown(value)} is in none of the groups of "
                 f"sensitive.{sensitive.name} in {description.path}. Add it to one."
             )
         groups.append(nothing if value is None else group_of[value])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +10,25 @@ from typing import Any
 
 import torch
 from scipy import stats
+from torch import Tensor
 
 from harness import datasets
 from harness.datasets import Dataset, Source, quarters
+from harness.label_order import doubt
 from harness.selftrained import SEED
 from harness.target import BlackBox
 from harness.types import Access, Regime, Split
 from zoo.entry import ModelEntry
+from zoo.errors import ZooError
 from zoo.fetch import fetch
 from zoo.home import Home
 from zoo.loading import load_model
 from zoo.sources.blobs import stored_intact
 
 CONFIDENCE = 0.95
+
+LOOKED_AT = 1_000
+"""Examples at most that a model's label order is judged on when it is added."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +100,8 @@ def verify(
 ) -> Verified:
     """Fetch (or find) a model, load it strictly, and measure it.
 
+    A model that seems to number its classes otherwise than the dataset is a warning.
+
     Args:
         entry: The model.
         home: The store.
@@ -112,13 +121,16 @@ def verify(
     if limit is not None:
         test = Split(test.x[:limit], test.y[:limit])
     test = test.to(device)
-    box, right, done = BlackBox(model, Access.LABELS), 0, 0
-    for index in torch.arange(len(test), device=test.x.device).split(256):
-        part = test.take(index)
-        right += int((box.labels(part.x) == part.y).sum())
+    box, answers, done = BlackBox(model, Access.LABELS), [], 0
+    for part in test.x.split(256):
+        answers.append(box.labels(part))
         done += len(part)
         if progress:
             progress(done, len(test))
+    predicted = torch.cat(answers)
+    right = int((predicted == test.y).sum())
+    if renumbered := _order(predicted, test, dataset):
+        warnings.warn(f"{entry.name}: {renumbered}.", stacklevel=2)
     low, high = interval(right, len(test))
     known = sorted(
         (a for a in accuracies if split != "all" and a["split"].startswith("test")),
@@ -149,6 +161,34 @@ def verify(
         annotated_n=annotated_n,
         verdict=verdict,
     )
+
+
+def order_doubt(entry: ModelEntry, path: Path, source: Source) -> str | None:
+    """Whether a checkpoint seems to number its classes otherwise than its dataset, in words.
+
+    Args:
+        entry: The model.
+        path: Its weights.
+        source: Where dataset files are.
+
+    Returns:
+        None if it does not, or if the dataset is not here in the shape that the model takes.
+    """
+    if len(entry.input_shape) < 3 and entry.dataset not in datasets.own_tables(source):
+        return None  # nothing is downloaded for this
+    try:
+        dataset = datasets.load(entry.dataset, source)
+    except ZooError:
+        return None
+    if tuple(dataset.input_shape) != tuple(entry.input_shape):
+        return None
+    _, test = _test_part(entry, dataset)
+    some = test.take(torch.arange(0, len(test), -(-len(test) // LOOKED_AT)))
+    return _order(BlackBox(load_model(entry, path), Access.LABELS).labels(some.x), some, dataset)
+
+
+def _order(predicted: Tensor, test: Split, dataset: Dataset) -> str | None:
+    return doubt(predicted.cpu().numpy(), test.y.cpu().numpy(), dataset.num_classes)
 
 
 def _test_part(entry: ModelEntry, dataset: Dataset) -> tuple[str, Split]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.tables import delimited, parquet, row_numbers
-from harness.tables.description import Description, canonical
+from harness.tables.description import Description, canonical, shown
 from zoo.errors import ZooError
 
 ROW, LINE = "row", "line"
@@ -191,8 +191,8 @@ def _pointed(part: Part, name: str, description: Description) -> None:
     for row, value in enumerate(values):
         if value is not None and "." in value:
             raise ZooError(
-                f"{part.source}, {part.unit} {part.numbers[row]}, column {name!r}: {value!r} has a "
-                f"point, but {description.path} says that decimals begin with "
+                f"{part.source}, {part.unit} {part.numbers[row]}, column {name!r}: {shown(value)} "
+                f"has a point, but {description.path} says that decimals begin with "
                 f"{description.decimal!r}. Correct the cell, or decimal."
             )
     values[:] = [value and value.replace(description.decimal, ".") for value in values]

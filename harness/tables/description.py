@@ -335,6 +335,17 @@ def canonical(text: str) -> str:
     return text.lower() if text.lower() in ("true", "false") else text
 
 
+LONGEST = 40
+"""Characters of a cell that a message shows whole."""
+
+
+def shown(cell: str) -> str:
+    """A cell as a message has it: of a long one, its beginning and its length."""
+    if len(cell) <= LONGEST:
+        return repr(cell)
+    return f"{cell[: LONGEST - 10] + '…'!r} ({len(cell)} characters)"
+
+
 _WHOLE = re.compile(r"[+-]?\d+\.0+", re.ASCII)
 
 

@@ -3,25 +3,28 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from opacus.accountants import RDPAccountant
 from sklearn.metrics import roc_curve
 from torch import nn
 
-from harness import registry
+from harness import datasets, registry
 from harness.attacks.autoattack import AutoAttack
 from harness.attacks.correctness import Correctness
 from harness.attacks.knowledge import Candidates, Shadow
 from harness.attacks.lira import LiRA
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
+from harness.datasets import Source
 from harness.defenses.dpsgd import DPSGD
+from harness.finite import NotFiniteError
 from harness.games.counted import judged
 from harness.metrics.fairness import fairness
 from harness.metrics.membership import membership, tpr_at_fpr
 from harness.target import BlackBox
-from harness.types import Access, NotApplicableError, Split
+from harness.types import Access, NotApplicableError, Regime, Split
 from zoo import nets
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError
@@ -204,6 +207,51 @@ def test_labels_of_any_kind_give_one_report() -> None:
     ]
     assert all(one == found[0] for one in found)
     assert found[0]["equalized_odds_difference"] is not None
+
+
+def test_labels_of_any_kind_give_one_report_of_a_users_table(tmp_path, measure) -> None:
+    """FairPipe 38: whole numbers, decimals, words and truth values, from either kind of file."""
+    rng = np.random.default_rng(0)
+    size, y, sex = rng.random(200).round(3), rng.integers(0, 2, 200), rng.integers(0, 2, 200)
+    reports = {}
+    for kind in ("int64", "int8", "Int64", "float64", "str", "object", "category", "bool"):
+        frame = pd.DataFrame({"size": size, "sex": np.array(["f", "m"])[sex]})
+        frame["y"] = pd.Series(y).astype(kind)
+        for file in ("t.csv", "t.parquet"):
+            if file == "t.csv":
+                frame.to_csv(tmp_path / file, index=False)
+            else:
+                frame.to_parquet(tmp_path / file, index=False)
+            classes = "[false, true]" if kind == "bool" else "[0, 1]"
+            (tmp_path / "t.toml").write_text(
+                f'file = "{file}"\nlabel = "y"\nclasses = {classes}\n[sensitive.sex]\n'
+            )
+            datasets.load.cache_clear()
+            data = datasets.load("t", Source(data_dir=tmp_path))
+            torch.manual_seed(0)
+            model = nets.build("mlp-32", data.input_shape, 2).eval()
+            found, _ = measure(data, model, 0, "group-audit")
+            reports[kind, file] = found.metrics
+    first = reports["int64", "t.csv"]
+    assert all(one == first for one in reports.values())
+    assert first["n[f]"] + first["n[m]"] == 50
+    assert first["equalized_odds_difference"] is not None
+
+
+def test_an_answer_that_is_none_is_no_prediction(measure) -> None:
+    """FairPipe 25: of a model whose weights are fine, and which is NaN on a few inputs."""
+    data = datasets.load("digits-tinted", Source())
+    test = datasets.quarters(data, 0, Regime.FROM_SCRATCH).target_test
+
+    class Gap(nn.Module):
+        def forward(self, x):
+            logits = x.flatten(1)[:, :10]
+            return torch.where(
+                (x == data.x[test[-1]]).flatten(1).all(1)[:, None], torch.nan, logits
+            )
+
+    with pytest.raises(NotFiniteError, match="the target is not finite"):
+        measure(data, Gap(), 0, "group-audit")
 
 
 def test_a_class_that_a_split_lacks_is_left_out() -> None:

@@ -191,3 +191,12 @@ def test_labels_are_not_enough(toy) -> None:
 def test_refuses_what_cannot_be(settings, message) -> None:
     with pytest.raises(ZooError, match=message):
         RMIA(**settings)
+
+
+def test_an_example_that_all_reference_models_were_trained_on_is_as_likely_as_they_say() -> None:
+    """LeakPro 441: without a model that lacks it, it looked half as likely, and so like a member."""
+    answers = torch.tensor([[0.8, 0.8], [0.6, 0.6]], dtype=torch.float64)
+    held = torch.tensor([[True, True], [True, False]])
+    assert RMIA(online=True, shadows=2).general(answers, held).tolist() == pytest.approx([0.7, 0.7])
+    offline = RMIA(online=False, shadows=2, a=0.3).general(answers, held).tolist()
+    assert offline == pytest.approx([(0.7 + 0.91) / 2, (0.6 + 0.88) / 2])
