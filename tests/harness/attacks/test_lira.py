@@ -346,3 +346,26 @@ def test_the_game_can_deal_an_example_that_every_shadow_model_was_trained_on(tin
     data = replace(tiny, x=x, y=y)
     held = [data.content[shadows.index(data, Regime.FROM_SCRATCH, k)] for k in range(8)]
     assert all(torch.isin(data.content[0], one) for one in held)
+
+
+@pytest.mark.parametrize("variance", ["global", "per-sample"])
+@pytest.mark.parametrize("inside", [1, 2])
+def test_where_one_side_has_no_two_models_they_differ_as_on_the_other(inside, variance) -> None:
+    """LeakPro 441: three shadow models, of which one or two were trained on everything.
+
+    The pair 1 and 3 has mean 2 and a variance of 2 (unbiased); the third says 6.
+    """
+    members = torch.tensor([inside == 2, inside == 2, inside == 1])[:, None].expand(3, 5)
+    expected = torch.tensor([1.0, 3.0, 6.0], dtype=torch.float64)[:, None].expand(3, 5)
+    observed = torch.arange(5.0, dtype=torch.float64)
+    found = lira.score(observed, expected, members, online=True, variance=variance)
+    toward = (observed - 2) ** 2 / 4 - (observed - 6) ** 2 / 4
+    assert found.tolist() == pytest.approx((toward if inside == 1 else -toward).tolist())
+
+
+def test_one_shadow_of_each_kind_is_refused() -> None:
+    """LeakPro 441: how much two models differ, one and one cannot say."""
+    members = torch.tensor([[True, False, True], [False, True, False]])
+    expected = torch.randn(2, 3, dtype=torch.float64)
+    with pytest.raises(NotApplicableError, match=r"of 2 shadows no candidate has two of a kind"):
+        lira.score(expected[0], expected, members, online=True, variance="global")
