@@ -268,9 +268,9 @@ def add(
     from harness.verify import order_doubt
     from zoo.add import add as add_model
 
-    source = Source.resolve(data_dir, mirror)
+    home, source = open_home(), Source.resolve(data_dir, mirror)
     entry = add_model(
-        open_home(),
+        home,
         path,
         name=name,
         dataset=dataset,
@@ -283,7 +283,7 @@ def add(
         state_dict=state_dict,
         strip_prefix=strip_prefix,
     )
-    if renumbered := order_doubt(entry, path, source):
+    if renumbered := order_doubt(entry, home, source):
         warnings.warn(f"{entry.name}: {renumbered}.", stacklevel=2)
     print(f"Added {entry.name}. Check it with: zoo verify {entry.name}")
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from harness import datasets
 from harness.datasets import Dataset, Source, quarters
+from harness.finite import NotFiniteError
 from harness.label_order import doubt
 from harness.selftrained import SEED
 from harness.target import BlackBox
@@ -163,28 +164,31 @@ def verify(
     )
 
 
-def order_doubt(entry: ModelEntry, path: Path, source: Source) -> str | None:
+def order_doubt(entry: ModelEntry, home: Home, source: Source) -> str | None:
     """Whether a checkpoint seems to number its classes otherwise than its dataset, in words.
 
     Args:
-        entry: The model.
-        path: Its weights.
+        entry: The model, whose weights are in the store.
+        home: The store.
         source: Where dataset files are.
 
     Returns:
-        None if it does not, or if the dataset is not here in the shape that the model takes.
+        None if it does not, or if nothing can be said: the dataset is not here in the shape that
+        the model takes, or the model gives no answers, of which `verify` says why.
     """
     if len(entry.input_shape) < 3 and entry.dataset not in datasets.own_tables(source):
         return None  # nothing is downloaded for this
     try:
         dataset = datasets.load(entry.dataset, source)
-    except ZooError:
+        if tuple(dataset.input_shape) != tuple(entry.input_shape):
+            return None
+        _, test = _test_part(entry, dataset)
+        some = test.take(torch.arange(0, len(test), -(-len(test) // LOOKED_AT)))
+        box = BlackBox(load_model(entry, fetch(entry, home).path), Access.LABELS)
+        predicted = box.labels(some.x)
+    except (ZooError, NotFiniteError):
         return None
-    if tuple(dataset.input_shape) != tuple(entry.input_shape):
-        return None
-    _, test = _test_part(entry, dataset)
-    some = test.take(torch.arange(0, len(test), -(-len(test) // LOOKED_AT)))
-    return _order(BlackBox(load_model(entry, path), Access.LABELS).labels(some.x), some, dataset)
+    return _order(predicted, some, dataset)
 
 
 def _order(predicted: Tensor, test: Split, dataset: Dataset) -> str | None:

@@ -318,7 +318,8 @@ def test_a_good_model_and_one_that_knows_nothing_are_added_without_a_word(
     torch.manual_seed(1)
     blank = nets.build("mlp-128", (1, 8, 8), 10).state_dict()
     for name, state in (("me/good", taught), ("me/blank", blank)):
-        found = call("zoo", "add", _stored(state, tmp_path), "--name", name, *DIGITS)
+        torch.save(dict(state), tmp_path / "mine.pt")
+        found = call("zoo", "add", str(tmp_path / "mine.pt"), "--name", name, *DIGITS)
         assert found == (0, f"Added {name}. Check it with: zoo verify {name}\n", "")
 
 
