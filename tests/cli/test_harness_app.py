@@ -247,7 +247,7 @@ def test_plan_says_what_is_there_and_what_is_missing(measured) -> None:
 
 
 def test_plan_names_what_its_seconds_leave_out(measured) -> None:
-    """Fgsm on this model was measured here, pgd and the model of another recipe were not."""
+    """Fgsm on this model was measured here before, pgd was not."""
     plan = ["plan", "--model", "digits-mlp", "--risk", "evasion", *UNTUNED, "--seeds", "3"]
     found = call(*plan, "--attack", "fgsm,pgd", "--set", "recipe.epochs=3", home=measured)
     assert "6 cells, 4 missing; 1 trainings needed; about" in found.stderr
