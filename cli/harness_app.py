@@ -179,7 +179,7 @@ def evaluate(
         store.sync()
     found = [store.get(item.cell.key) for item in made.wanted]
     header, rows = summary.rows(found)
-    reasons = Counter(row[-1] for row in rows if row[-1])
+    reasons = Counter(reason for row in rows for reason in row[-1] or ())
     if format is Format.TABLE:  # whole sentences stand below it
         header, rows = header[:-1], [row[:-1] for row in rows]
     show(header, rows, format)
@@ -278,7 +278,7 @@ def plan(
         else f"about {guess.seconds:.0f} s on {processes} workers"
     )  # fmt: skip
     if guess.seconds is not None and guess.unknown:
-        time_text += f", without {guess.unknown} steps that were never run here"
+        time_text += f", not counting {guess.unseen}: nothing like them was run in this store yet"
     before = ""
     if made.tunings:
         before = (

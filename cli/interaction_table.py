@@ -9,6 +9,7 @@ import typer
 
 from cli.printing import table
 from harness.results import Interaction, OtherMeasure
+from harness.verdicts import what_would_resolve
 
 COLUMNS = ["defense", "risk", "attack", "metric", "n_seeds", "baseline", "defended", "effect",
            "ci_low", "ci_high", "q", "verdict", "utility_delta"]  # fmt: skip
@@ -45,6 +46,8 @@ def notes_of(row: Interaction) -> Iterable[str]:
     """What has to be known beside the numbers: why there is no verdict, and reasons for doubt."""
     if row.verdict_note:
         yield row.verdict_note
+    if words := what_would_resolve(row):
+        yield words
     if row.interval == "seeds" and row.n_seeds > 1:
         yield "the interval is over seeds alone and leaves out what other test examples would give"
     yield from row.flags

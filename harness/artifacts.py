@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harness.cohort import train
 from harness.training import Job, Trained, network
-from harness.types import Split
+from harness.types import MachineError, Split
 from zoo.errors import ZooError
 from zoo.files import new_folder, sha256_file, write_json
 from zoo.home import Home
@@ -24,7 +24,7 @@ from zoo.home import Home
 WEIGHTS, SPEC = "weights.safetensors", "spec.json"
 
 
-class AlteredError(ZooError):
+class AlteredError(MachineError):
     """A stored model is not what its record says."""
 
 
@@ -149,7 +149,7 @@ class Artifacts:
         for sha in {job.base for job in jobs if job.base}:
             path = self.home.blobs / sha
             if sha256_file(path) != sha:
-                raise ZooError(
+                raise MachineError(
                     f"The weights {path} were altered; run `zoo fetch` for their model again."
                 )
             found[sha] = safetensors.torch.load_file(path)

@@ -25,10 +25,14 @@ from harness.results import Cell, Evaluation, Interaction, OtherMeasure
 from harness.store import Store
 from harness.types import Regime, Risk
 from harness.verdicts import ALPHA, MARGIN
+from zoo.errors import ZooError
 from zoo.home import Home
 
 SamplesOf = Callable[[str], Samples | None]
 """From a cell's key to its per-example columns; None where there are none."""
+
+AGREEMENT = 1e-9
+"""So far may a metric be from the mean of its per-example values, by rounding."""
 
 Pair = tuple[Evaluation, Evaluation]
 """Without the stack and with it, of one seed."""
@@ -47,6 +51,9 @@ def estimate(pairs: Sequence[Pair], name: str | None, samples: SamplesOf) -> Est
 
     Returns:
         None where no pair has the metric.
+
+    Raises:
+        ZooError: Per-example values of a cell are not what its metric was made from.
     """
     known = [
         (pair, (before, after))
@@ -77,19 +84,49 @@ def _value(evaluation: Evaluation, name: str | None) -> float | None:
 def _values(
     pair: Pair, levels: tuple[float, float], measure: Measure, samples: SamplesOf
 ) -> Values | None:
-    """Per-example differences of a pair; None if they are not what its metric was made from."""
+    """Per-example differences of a pair; None where a side has no per-example values."""
     sides = []
     for evaluation, level in zip(pair, levels, strict=True):
         columns = samples(evaluation.cell.key)
-        try:
-            side = measure(columns, evaluation) if columns else None
-        except KeyError:  # a plugin's attack may keep other columns
-            side = None
-        if side is None or abs(side.value.mean() - level) > 1e-6:
+        if not columns:
             return None
+        _check_rows(columns, evaluation)
+        try:
+            side = measure(columns, evaluation)
+        except KeyError:  # a plugin's attack may keep other columns
+            return None
+        if side is None:
+            return None
+        _check_values(side, level, evaluation)
         sides.append(side)
     before, after = sides
     return after.minus(before)
+
+
+def _check_rows(columns: Samples, evaluation: Evaluation) -> None:
+    """Refuse columns that are not as many rows as were measured, where that is known."""
+    found = sorted({len(column) for column in columns.values()})
+    written = evaluation.provenance.get("samples", found[0])
+    if found != [written]:
+        raise _disagree(evaluation, f"{' and '.join(map(str, found))} rows, {written} were stored")
+
+
+def _check_values(side: Values, level: float, evaluation: Evaluation) -> None:
+    """Refuse values whose mean is not what was measured, or that count an example twice."""
+    if len(side.index) != len(side.value) or len(np.unique(side.index)) < len(side.index):
+        raise _disagree(evaluation, "an example is there more than once")
+    mean = float(side.value.mean())
+    if not abs(mean - level) <= AGREEMENT:  # NaN is not
+        raise _disagree(evaluation, f"their mean is {mean:.6g}, the result says {level:.6g}")
+
+
+def _disagree(evaluation: Evaluation, what: str) -> ZooError:
+    cell = evaluation.cell
+    return ZooError(
+        f"The per-example values of {cell.attack} on {cell.model} with {cell.defense}, seed "
+        f"{cell.seed}, are not those of its result: {what}. A file in the store's folder "
+        f"cells/{cell.key} was changed: delete the folder and measure the cell again."
+    )
 
 
 def _no_samples(key: str) -> None:
@@ -211,6 +248,7 @@ def _interaction(
         adaptive=cell.threat.adaptive,
         n_not_applicable=_seeds_that(("not applicable",), baseline, defended),
         n_undefined=len((measured[0] & measured[1]) - set(seeds)),
+        n_lost_to_data=len({e.cell.seed for e in (*baseline, *defended) if e.is_lost_to_data}),
         flags=verdicts.flags(sides),
         proofs=verdicts.proofs(sides[1]) if cell.risk in meant else (),
         nothing_to_lower=cell.risk in meant and verdicts.nothing_planted((sides[1] or defended)[0]),

@@ -25,9 +25,9 @@ from harness.tables.description import Description
 from harness.types import (
     Attribute,
     Column,
-    NotApplicableError,
     Regime,
     Split,
+    UnfitError,
     attribute_of,
     canonical,
 )
@@ -205,7 +205,7 @@ def quarters(dataset: Dataset, seed: int, regime: Regime, *, shadow: bool = Fals
     of_seed = (seed,) if regime is not Regime.PUBLISHED else ()
     rng = np.random.default_rng(derive("split", dataset.fingerprint, regime, *of_seed))
     if regime is Regime.FINE_TUNED and not 0 < dataset.n_train < len(dataset):
-        raise NotApplicableError(
+        raise UnfitError(
             f"Fine-tuning a published model needs examples that it has not seen, but "
             f"{dataset.name} has no official split to tell which those are."
         )

@@ -23,11 +23,24 @@ class Estimate:
 
     Attributes:
         seconds: None if nothing could be judged.
-        unknown: How many trainings and cells are of a kind that was never run here.
+        trainings: How many trainings are of a kind that was never run here.
+        cells: How many cells are.
     """
 
     seconds: float | None
-    unknown: int
+    trainings: int
+    cells: int
+
+    @property
+    def unknown(self) -> int:
+        """How many trainings and cells the seconds leave out."""
+        return self.trainings + self.cells
+
+    @property
+    def unseen(self) -> str:
+        """Those in words: ``3 trainings and 1 measurement``."""
+        parts = ((self.trainings, "training"), (self.cells, "measurement"))
+        return " and ".join(f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in parts if n)
 
 
 def estimate(plan: Plan, home: Home, *, workers: int) -> Estimate:
@@ -37,15 +50,13 @@ def estimate(plan: Plan, home: Home, *, workers: int) -> Estimate:
     cells if they agree in model, stack and attack.
     """
     trainings, cells = _trainings(home), _cells(home)
-    known, unknown = 0.0, 0
-    for job in (*plan.tuning_jobs, *plan.jobs):
-        seconds = trainings.get(_training_kind(job.spec))
-        known, unknown = (known, unknown + 1) if seconds is None else (known + seconds, unknown)
-    for item in plan.missing:
-        cell = item.cell
-        seconds = cells.get((cell.model, cell.defense, str(cell.attack)))
-        known, unknown = (known, unknown + 1) if seconds is None else (known + seconds, unknown)
-    return Estimate(known / workers if known else None, unknown)
+    jobs = [trainings.get(_training_kind(job.spec)) for job in (*plan.tuning_jobs, *plan.jobs)]
+    measurements = [
+        cells.get((item.cell.model, item.cell.defense, str(item.cell.attack)))
+        for item in plan.missing
+    ]
+    known = sum(seconds for seconds in (*jobs, *measurements) if seconds is not None)
+    return Estimate(known / workers if known else None, jobs.count(None), measurements.count(None))
 
 
 def _training_kind(spec: dict[str, object]) -> str:

@@ -188,6 +188,7 @@ def evaluate(
             **environment(device),
             "split": _split(table.quarters),
             "attributes_in_features": list(dataset.stated),
+            "samples": len(next(iter(outcome.samples.values()), ())),
             **provenance,
         },
         seconds=time.perf_counter() - begin,

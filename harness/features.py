@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.finite import check_tensor
 from harness.mixture import need_one_network
-from harness.types import NotApplicableError
+from harness.types import UnfitError
 
 
 @torch.no_grad()
@@ -73,7 +73,7 @@ def head(model: nn.Module, x: Tensor) -> nn.Linear:
     for layer in reversed(ran):
         if layer.out_features == logits.shape[1]:
             return layer
-    raise NotApplicableError(
+    raise UnfitError(
         f"The last layer of {type(model).__name__} is not linear, so the model has no features "
         f"before it."
     )

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from harness.datasets import Dataset
-from harness.types import NotApplicableError, Split
+from harness.types import Split, UnfitError
 
 SHARED = 0.1
 """Share of another dataset's inputs that may be the target's too, as rows of tables are by chance.
@@ -33,20 +33,20 @@ def check(other: Dataset, dataset: Dataset) -> None:
     images = len(dataset.input_shape) == 3
     if images != (len(other.input_shape) == 3):
         kind = "images" if images else "rows of a table"
-        raise NotApplicableError(
+        raise UnfitError(
             f"The attacker's other data are to be {kind} like those of {dataset.name} "
             f"({_shape(dataset)}), but {other.name} has inputs of {_shape(other)}. Choose other "
             f"data with --aux shadow or --aux ood:DATASET."
         )
     if not images and _blocks(other) != _blocks(dataset):
-        raise NotApplicableError(
+        raise UnfitError(
             f"Rows of {other.name} ({_shape(other)} features) are none of {dataset.name} "
             f"({_shape(dataset)} features): their columns are not in the same places. Choose other "
             f"data with --aux shadow or --aux ood:DATASET."
         )
     share = _share(other, dataset)
     if share > SHARED:
-        raise NotApplicableError(
+        raise UnfitError(
             f"{share:.0%} of the inputs of {other.name} are among those of {dataset.name}, so they "
             f"are no other data. Choose --aux shadow, or --aux ood:DATASET with another one."
         )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.defenses.answers import to_logits
-from harness.types import NotApplicableError
+from harness.types import UnfitError
 
 
 class Mixture(nn.Module):
@@ -50,7 +50,7 @@ def need_one_network(model: nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(module, Mixture):
-            raise NotApplicableError(
+            raise UnfitError(
                 f"The model is a mixture of {int((module.shares > 0).sum())} networks, which have "
                 f"no layer in common that could be looked at. Leave out what looks into the "
                 f"network, or exponentiated-gradient."

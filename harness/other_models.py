@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.datasets import Dataset, quarters
 from harness.selftrained import SEED, job_of
 from harness.training import Job
-from harness.types import NotApplicableError, Regime
+from harness.types import Regime, UnfitError
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 
@@ -49,7 +49,7 @@ def check_other(
     if entry.recipe is not None:
         same = same or job_of(entry, dataset).key == job.key
     if same:
-        raise NotApplicableError(
+        raise UnfitError(
             f"The attacker's {entry.name} is the target itself, which an attacker without the "
             f"weights does not have. Choose another model with transfer.source, or pgd for an "
             f"attacker with the weights."
@@ -68,7 +68,7 @@ def trained_on(entry: ModelEntry, dataset: Dataset) -> Tensor:
     if entry.recipe is not None:
         return quarters(dataset, SEED, Regime.FROM_SCRATCH).target_train
     if not dataset.n_train:
-        raise NotApplicableError(
+        raise UnfitError(
             f"Nobody knows what examples of {dataset.name} the attacker's {entry.name} was trained "
             f"on, so they cannot be told from those under attack. Choose a model with a recipe."
         )

@@ -24,7 +24,7 @@ from harness.seeds import derive, seeded
 from harness.stack import Stack
 from harness.training import Job, check_data
 from harness.tuning_plan import Settled, Tuner, Tuning, label
-from harness.types import Aux, NotApplicableError, Regime, Risk, ThreatModel
+from harness.types import Aux, NotApplicableError, Regime, Risk, ThreatModel, UnfitError
 from harness.workshop import trusted_index
 from zoo import nets
 from zoo.entry import ModelEntry
@@ -50,7 +50,7 @@ class Planned:
         cell: What to measure.
         entry: The catalog's record of the model.
         job: The training it needs; None for a published model as downloaded.
-        refused: Why it cannot be; the reason is stored as its result.
+        refusal: Why it cannot be; this is stored as its result.
         others: Trainings of the other models that the game needs, by purpose.
         settled: How the model is trained; None for a published model as downloaded.
         target_seconds: Trainings of the second models of the target's guards, by guard.
@@ -60,11 +60,16 @@ class Planned:
     cell: Cell
     entry: ModelEntry
     job: Job | None
-    refused: str | None = None
+    refusal: NotApplicableError | None = None
     others: Mapping[str, tuple[Job, ...]] = field(default_factory=dict)
     settled: Settled | None = None
     target_seconds: Mapping[str, Job] = field(default_factory=dict)
     seconds: Mapping[str, Mapping[str, Job]] = field(default_factory=dict)
+
+    @property
+    def refused(self) -> str | None:
+        """`refusal` in words."""
+        return None if self.refusal is None else str(self.refusal)
 
     @property
     def jobs(self) -> Iterator[Job]:
@@ -180,21 +185,22 @@ def _for_model(
     found = []
     tried: set[tuple[Regime, Method, int]] = set()
     for regime, given in _with_baselines(entry, stacks):
-        defenses, refused = given, None
+        defenses = given
+        refused: NotApplicableError | None = None
         # Labels show what the user changed, not what the dataset filled in.
         labels = {d.name: registry.describe(d).label for d in given}
         try:
             defenses = tuple(d.resolve(dataset) if isinstance(d, Resolves) else d for d in given)
             Stack.of(defenses)
         except NotApplicableError as error:
-            refused = str(error)
+            refused = error
         trained = regime is not Regime.PUBLISHED
         plain = settled = Settled(recipe=recipe, defenses=()) if trained else None
         if tuner and trained:
             try:
                 plain = settled = tuner.settle(regime, ())
             except NotApplicableError as error:
-                refused = str(error)
+                refused = error
         if tuner and trained and not refused:
             settled = tuner.settle(regime, defenses)
             defenses = settled.defenses
@@ -208,7 +214,7 @@ def _for_model(
                     for shadow in (False, True)
                 }
             except NotApplicableError as error:
-                splits, refused = dict.fromkeys((False, True), NOBODY), str(error)
+                splits, refused = dict.fromkeys((False, True), NOBODY), error
             base = None if regime is Regime.FROM_SCRATCH else bases[entry.name]
             make = partial(_job, entry, dataset, plain, settled, base=base)
             # Defenses that only guard, inspect or prove do not change the training, so such models
@@ -235,7 +241,9 @@ def _for_model(
                     regime=regime,
                     seed=seed,
                 )
-                unfit = refused or unfit or stack.only_inspects(attack.risk)
+                if idle := stack.only_inspects(attack.risk):
+                    unfit = unfit or UnfitError(idle)
+                unfit = refused or unfit
                 try:
                     if not unfit:
                         if other is not None:
@@ -244,7 +252,7 @@ def _for_model(
                             attack.check_network(_network(entry))
                         game.check(attack, setting)
                 except NotApplicableError as error:
-                    unfit = str(error)
+                    unfit = error
                 poison = None
                 if not unfit and isinstance(attack, Plants) and attack.rate > 0:
                     poison = registry.describe(attack)
@@ -300,7 +308,7 @@ def _for_model(
                         cell=cell,
                         entry=entry,
                         job=job,
-                        refused=unfit,
+                        refusal=unfit,
                         others=others,
                         settled=settled,
                         target_seconds=target_seconds,
@@ -379,14 +387,14 @@ def _tuned(name: str, budget: int) -> str:
 
 def _resolved(
     attack: Any, dataset: Dataset, bases: Mapping[str, str], regime: Regime
-) -> tuple[Any, str | None]:
+) -> tuple[Any, NotApplicableError | None]:
     """The attack as it is carried out on this dataset and in this regime, or why it is not."""
     changes: dict[str, Any] = {}
     if isinstance(attack, Resolves):
         try:
             attack = attack.resolve(dataset)
         except NotApplicableError as error:
-            return attack, str(error)
+            return attack, error
     if attack.risk is Risk.POISONING and regime is Regime.PUBLISHED:
         changes["rate"] = 0.0
     if source := getattr(attack, "source", None):

@@ -12,7 +12,7 @@ from harness.features import evaluating
 from harness.images import moved
 from harness.mixture import need_one_network
 from harness.training import fit
-from harness.types import NotApplicableError, Split
+from harness.types import Split, UnfitError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def need_convolutions(name: str, model: nn.Module, why: str) -> list[nn.Conv2d]:
     need_one_network(model)
     found = convolutions(model)
     if not found:
-        raise NotApplicableError(f"{name} {why}, but the network has no convolution.")
+        raise UnfitError(f"{name} {why}, but the network has no convolution.")
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from harness.types import Access, Aux, Regime, Risk, ThreatModel
+from harness.types import Access, Aux, Cause, Regime, Risk, ThreatModel
 from zoo.files import digest
 
 RESULT_FORMAT = 2
@@ -140,6 +140,8 @@ class Evaluation:
         status: ``failed`` is tried again by the next run; ``not applicable`` is final.
         reason: Why it failed or does not apply, or why its susceptibility is not defined; None if
             it was measured and is.
+        cause: What it was lost to; None if it was measured, or if nobody said, which is taken for
+            `Cause.DATA`.
         metrics: Raw values by name; None where a metric is not defined for this cell.
         primary: The metric that susceptibility is made from.
         susceptibility: In [0, 1] up to noise: 0 is what the attacker has without the model, 1 is
@@ -155,6 +157,7 @@ class Evaluation:
     cell: Cell
     status: Status
     reason: str | None = None
+    cause: Cause | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     primary: str | None = None
     susceptibility: float | None = None
@@ -164,6 +167,11 @@ class Evaluation:
     seconds: float = 0.0
     peak_memory_mb: float | None = None
 
+    @property
+    def is_lost_to_data(self) -> bool:
+        """Whether it was not measured, and other examples might have made it measurable."""
+        return self.status != "ok" and self.cause in (None, Cause.DATA)
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, without the cell, which is stored beside it."""
         record = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "cell"}
@@ -171,8 +179,9 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, cell: Cell, record: Mapping[str, Any]) -> Evaluation:
-        """The evaluation that `to_dict` wrote."""
-        return cls(cell=cell, **record)
+        """The evaluation that `to_dict` wrote, now or before a field was added."""
+        cause = record.get("cause")
+        return cls(cell=cell, **{**record, "cause": None if cause is None else Cause(cause)})
 
 
 Verdict = Literal[
@@ -269,6 +278,8 @@ class Interaction:
         adaptive: Whether the attacker's own models have the stack too, if it trains any.
         n_not_applicable: Seeds on which a side turned out not to apply.
         n_undefined: Seeds that were measured and have no susceptibility on a side.
+        n_lost_to_data: Of the seeds that failed or did not apply, those that other examples might
+            have kept: the seeds that are left are no random choice.
         flags: Reasons to doubt the measurements, and at how many seeds of which side.
         proofs: What the stack finds more often than it is wrong, in words.
         nothing_to_lower: Whether the stack is to guard against poisoning and nobody poisoned.
@@ -323,6 +334,7 @@ class Interaction:
     adaptive: bool = True
     n_not_applicable: int = 0
     n_undefined: int = 0
+    n_lost_to_data: int = 0
     flags: tuple[str, ...] = ()
     proofs: tuple[str, ...] = ()
     nothing_to_lower: bool = False

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from filelock import Timeout
 from torch import nn
 
@@ -24,10 +25,10 @@ from harness.finite import NotFiniteError
 from harness.foreign import fitted
 from harness.games.game import Outcome
 from harness.plan import Plan, Planned
-from harness.results import Evaluation, Status
+from harness.results import Cell, Evaluation, Status
 from harness.store import Store
 from harness.training import Job, Trained
-from harness.types import NotApplicableError
+from harness.types import Cause, MachineError, NotApplicableError
 from zoo.catalog import open_catalog
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
@@ -36,6 +37,9 @@ from zoo.home import Home
 
 LARGEST_COHORT = 16
 """Models trained in one task: what a kill may lose, and a step of the progress bar."""
+
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""How torch says that memory is short on a CPU, for which it has no kind of error of its own."""
 
 Pool = Callable[[int], AbstractContextManager[Callable[..., Iterator[Any]]]]
 
@@ -75,6 +79,37 @@ class Event:
     text: str = ""
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Why a training or a cell came to nothing.
+
+    Attributes:
+        status: Of the cells that it leaves unmeasured.
+        reason: For people.
+        cause: What it is a matter of.
+    """
+
+    status: Status
+    reason: str
+    cause: Cause
+
+    @classmethod
+    def of(cls, error: Exception, where: str = "") -> Problem:
+        """What ``error`` says; one that nobody knows is taken for a matter of the data.
+
+        Args:
+            error: What was raised.
+            where: Goes before the reason of a failure.
+        """
+        if isinstance(error, NotApplicableError):
+            return cls("not applicable", str(error), error.cause)
+        return cls("failed", _reason(error, where), _cause(error))
+
+    def at(self, cell: Cell) -> Evaluation:
+        """The result of a cell that it leaves unmeasured."""
+        return Evaluation(cell=cell, status=self.status, reason=self.reason, cause=self.cause)
+
+
 def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[Event]:
     """Do what the plan says is missing and report each step.
 
@@ -86,11 +121,12 @@ def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[E
     """
     store = Store(context.home)
     for item in plan.missing:
-        if item.refused:
-            _put(store, Evaluation(cell=item.cell, status="not applicable", reason=item.refused))
-            yield Event("not applicable", 1, item.refused)
+        if item.refusal:
+            problem = Problem.of(item.refusal)
+            _put(store, problem.at(item.cell))
+            yield Event(problem.status, 1, problem.reason)
     with pool(min(workers, max(len(plan.jobs), len(plan.missing)))) as map_unordered:
-        problems: dict[str, tuple[Status, str]] = {}
+        problems: dict[str, Problem] = {}
         train = partial(_train, context=context)
         for done in map_unordered(train, _chunks(plan.jobs, workers)):
             problems |= done.problems
@@ -99,9 +135,11 @@ def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[E
         for item in plan.missing:
             broken = [problems[job.key] for job in item.jobs if job.key in problems]
             if broken and not item.refused:
-                status, reason = broken[0]
-                _put(store, Evaluation(cell=item.cell, status=status, reason=reason))
-                yield Event(status, 1, f"{item.cell.defense} on {item.cell.model}: {reason}")
+                # One matter of the data is enough: without the others the cell were lost as well.
+                problem = next((one for one in broken if one.cause is Cause.DATA), broken[0])
+                _put(store, problem.at(item.cell))
+                where = f"{item.cell.defense} on {item.cell.model}"
+                yield Event(problem.status, 1, f"{where}: {problem.reason}")
             elif not item.refused:
                 cells.append(item)
         while cells:
@@ -120,7 +158,7 @@ def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[E
 
 def train(
     jobs: Sequence[Job], context: Context, pool: Pool, *, workers: int
-) -> Iterator[tuple[int, dict[str, tuple[Status, str]]]]:
+) -> Iterator[tuple[int, dict[str, Problem]]]:
     """Train what is missing of some jobs.
 
     Yields:
@@ -139,7 +177,7 @@ def _put(store: Store, evaluation: Evaluation) -> None:
 @dataclass(frozen=True)
 class _TrainedChunk:
     count: int
-    problems: dict[str, tuple[Status, str]]
+    problems: dict[str, Problem]
 
 
 def _chunks(jobs: Iterable[Job], workers: int) -> list[list[Job]]:
@@ -161,15 +199,13 @@ def _chunks(jobs: Iterable[Job], workers: int) -> list[list[Job]]:
 def _train(jobs: list[Job], *, context: Context) -> _TrainedChunk:
     dataset = datasets.load(jobs[0].dataset, context.source)
     artifacts = Artifacts(context.home)
-    problem: tuple[Status, str] | None = None
+    problem: Problem | None = None
     try:
         artifacts.obtain(jobs, dataset.collected.to(context.device))
-    except NotApplicableError as error:
-        problem = ("not applicable", str(error))
-    except (OSError, MemoryError):
+    except OSError:
         raise
     except Exception as error:  # one model's failure is its cells' result, not the end of the run
-        problem = ("failed", _reason(error, "training: "))
+        problem = Problem.of(error, "training: ")
     missing = [job for job in jobs if not artifacts.has(job)] if problem else []
     if not problem or len(jobs) == 1:
         return _TrainedChunk(len(jobs) - len(missing), {j.key: problem for j in missing if problem})
@@ -189,6 +225,14 @@ def _reason(error: Exception, where: str = "") -> str:
     return where + (str(error) if ours else f"{type(error).__name__}: {error}")
 
 
+def _cause(error: Exception) -> Cause:
+    """What a failure is a matter of."""
+    if isinstance(error, MachineError):
+        return error.cause
+    no_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or NO_MEMORY in str(error)
+    return Cause.MACHINE if no_memory else Cause.DATA
+
+
 def _measure(item: Planned, *, context: Context) -> tuple[Planned, Event]:
     store, cell = Store(context.home), item.cell
     try:
@@ -200,14 +244,10 @@ def _measure(item: Planned, *, context: Context) -> tuple[Planned, Event]:
             return item, Event("skipped", 1)
         try:
             evaluation, outcome = _evaluate(item, context)
-        except NotApplicableError as error:
-            evaluation = Evaluation(cell=cell, status="not applicable", reason=str(error))
-            outcome = None
-        except (OSError, MemoryError):
+        except OSError:
             raise
         except Exception as error:  # a cell's failure is its result, not the end of the run
-            evaluation = Evaluation(cell=cell, status="failed", reason=_reason(error))
-            outcome = None
+            evaluation, outcome = Problem.of(error).at(cell), None
         if outcome is None:
             store.put(evaluation)
         else:
@@ -303,7 +343,7 @@ def _published(entry: ModelEntry, context: Context) -> nn.Module:
     sha256 = context.weights[entry.name]
     path = context.home.blobs / sha256
     if sha256_file(path) != sha256:
-        raise ZooError(f"The weights {path} were altered; run `zoo fetch {entry.name}` again.")
+        raise MachineError(f"The weights {path} were altered; run `zoo fetch {entry.name}` again.")
     return load_model(entry, path).to(context.device).eval().requires_grad_(False)
 
 

@@ -25,7 +25,7 @@ from harness.datasets import Dataset
 from harness.games.game import Setting, Table, Wanted, remaining
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.types import Access, NotApplicableError, Regime, ThreatModel
+from harness.types import Access, Regime, ThreatModel, UnfitError
 
 PURPOSE = "shadows"
 """What these models are called in `harness.games.game.Table.others`."""
@@ -45,7 +45,7 @@ def check(count: int, setting: Setting) -> None:
         NotApplicableError: The target is a published model as downloaded.
     """
     if count and setting.regime is Regime.PUBLISHED:
-        raise NotApplicableError(
+        raise UnfitError(
             "Shadow models imitate the target's training, which nobody can repeat for a published "
             "model. Choose an attack without shadow models, such as modified-entropy or quantile."
         )

@@ -32,7 +32,7 @@ from harness.defenses.protocol import (
     Weighs,
 )
 from harness.seeds import generator, seeded
-from harness.types import Covered, NotApplicableError, Part, Risk, Split
+from harness.types import Covered, NotApplicableError, Part, Risk, Split, UnfitError
 from harness.workshop import Second
 from zoo.errors import ZooError
 
@@ -104,14 +104,14 @@ class Stack:
         for part, words in _ONLY_ONE.items():
             names = [d.name for d in defenses if part in d.acts_on]
             if len(names) > 1:
-                raise NotApplicableError(f"{' and '.join(sorted(names))} both change {words}.")
+                raise UnfitError(f"{' and '.join(sorted(names))} both change {words}.")
         loops = [d for d in defenses if isinstance(d, Fits)]
         losses = [d for d in defenses if isinstance(d, ChangesLoss)]
         if len(loops) > 1:
             names = " and ".join(sorted(d.name for d in loops))
-            raise NotApplicableError(f"{names} both have a training loop of their own.")
+            raise UnfitError(f"{names} both have a training loop of their own.")
         if losses and any(not d.acts_on & TAKES_LOSS for d in loops):
-            raise NotApplicableError(
+            raise UnfitError(
                 f"{loops[0].name} has a training loop of its own, which cannot use the loss of "
                 f"{losses[0].name}."
             )
@@ -119,20 +119,20 @@ class Stack:
         if any(Part.GRADIENTS in d.acts_on for d in loops) and any(
             Part.INPUTS in d.acts_on for d in losses
         ):
-            raise NotApplicableError(
+            raise UnfitError(
                 f"{losses[0].name} goes through the model several times in a step, so "
                 f"{loops[0].name} cannot tell each example's gradient."
             )
         mixtures = [d.name for d in defenses if isinstance(d, MakesMixture)]
         editing = sorted(d.name for d in defenses if isinstance(d, EditsOneNetwork))
         if mixtures and editing:
-            raise NotApplicableError(
+            raise UnfitError(
                 f"{mixtures[0]} makes a mixture of networks, which have no layer in common that "
                 f"{editing[0]} could change."
             )
         deciding = sorted(d.name for d in defenses if isinstance(d, Certifies | Decides))
         if len(deciding) > 1:
-            raise NotApplicableError(f"{' and '.join(deciding)} both decide the answers.")
+            raise UnfitError(f"{' and '.join(deciding)} both decide the answers.")
         return cls(tuple(sorted(defenses, key=lambda d: (_turn(d), d.name))))
 
     def __str__(self) -> str:
@@ -299,7 +299,7 @@ class Stack:
                     model, batch, seed=seed, evidence=evidence or {}, inputs=self.inputs, loss=loss
                 )
             if isinstance(defense, Fits) and defense.acts_on != {Part.SCHEDULE}:
-                raise NotApplicableError(
+                raise UnfitError(
                     f"{defense.name} has a training loop of its own, whose steps nobody is sent."
                 )
         model = copy.deepcopy(model).train()

@@ -8,6 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from harness.results import Evaluation
+from harness.verdicts import doubts
 
 HEADER = [
     "model", "regime", "defense", "risk", "attack", "threat_model", "seeds", "of", "metric",
@@ -24,8 +25,8 @@ def rows(evaluations: Iterable[Evaluation | None]) -> tuple[list[str], list[tupl
     Returns:
         ``seeds`` of ``of`` were measured and have a susceptibility: the numbers are theirs, but for
         ``accuracy``, which is of all that were measured. ``mean`` and ``sd`` are of the raw primary
-        metric; ``status`` counts the others and ``why`` says, for each kind, what was first, and
-        which seeds are in doubt (`flags` of their evidence).
+        metric; ``status`` counts the others and ``why`` lists, for each kind, what was first, and
+        each different reason to doubt what was measured (`flags` of the evidence).
     """
     groups: dict[tuple[str, ...], list[Evaluation]] = defaultdict(list)
     for found in evaluations:
@@ -50,9 +51,8 @@ def _numbers(group: list[Evaluation]) -> tuple[Any, ...]:
     for one in group:
         if one not in counted:
             other["undefined" if one.status == "ok" else one.status].append(one)
-    flagged = [flag for e in measured for flag in e.evidence.get("flags", ())[:1]]
     why = [f"{kind}: {found[0].reason}" for kind, found in other.items()]
-    why += [f"{len(flagged)} in doubt: {flagged[0]}"] if flagged else []
+    why += [f"in doubt: {text}" for text in doubts(measured)]
     return (
         len(counted),
         len(group),
@@ -62,5 +62,5 @@ def _numbers(group: list[Evaluation]) -> tuple[Any, ...]:
         mean(levels) if levels else None,
         mean(utility) if utility else None,
         ", ".join(f"{len(found)} {kind}" for kind, found in other.items()) or "ok",
-        "; ".join(why) or None,
+        why or None,
     )

@@ -22,7 +22,7 @@ from harness.finite import LARGEST_LOGIT, DivergedError, check_model, check_trai
 from harness.results import Method
 from harness.seeds import derive, generator, seeded
 from harness.stack import Stack, step_loss
-from harness.types import NotApplicableError, Split
+from harness.types import NotApplicableError, Split, UnfitError
 from harness.workshop import Workshop, trusted_index
 from zoo import nets
 from zoo.entry import ModelEntry
@@ -345,7 +345,7 @@ def workshop(job: Job, data: Split, trusted: Split, base: dict[str, Tensor] | No
 
     def train(data: Split) -> nn.Module:
         if job.recipe is None:
-            raise NotApplicableError(
+            raise UnfitError(
                 "A published model as downloaded is not trained; this defense has to train one."
             )
         model, _ = network(replace(job, stack=()), base)

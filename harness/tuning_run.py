@@ -14,8 +14,7 @@ from filelock import FileLock
 from harness import datasets
 from harness.artifacts import Artifacts, read_record
 from harness.plan import Plan
-from harness.results import Status
-from harness.run import Context, Event, Pool, train
+from harness.run import Context, Event, Pool, Problem, train
 from harness.tuning import Tried, choose
 from harness.tuning_plan import Candidate, Tuning
 from zoo.files import write_json
@@ -59,7 +58,7 @@ def tune(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[
     Yields:
         ``trained`` after every task, and ``tuned`` for every choice.
     """
-    problems: dict[str, tuple[Status, str]] = {}
+    problems: dict[str, Problem] = {}
     for count, found in train(plan.tuning_jobs, context, pool, workers=workers):
         problems |= found
         yield Event("trained", count + len(found))
@@ -80,14 +79,12 @@ def tune(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[
         yield Event("tuned", 1, tuning.subject)
 
 
-def _judge(
-    tuning: Tuning, problems: Mapping[str, tuple[Status, str]], context: Context
-) -> dict[str, Any]:
+def _judge(tuning: Tuning, problems: Mapping[str, Problem], context: Context) -> dict[str, Any]:
     """The record of a tuning whose models are trained."""
     tried = [_answers(candidate, tuning, problems, context) for candidate in tuning.candidates]
     chosen, rows = choose(tried)
     failed = any(
-        problems.get(job.key, ("", ""))[0] == "failed"
+        job.key in problems and problems[job.key].status == "failed"
         for candidate in tuning.candidates
         for job in candidate.jobs
     )
@@ -104,12 +101,12 @@ def _judge(
 def _answers(
     candidate: Candidate,
     tuning: Tuning,
-    problems: Mapping[str, tuple[Status, str]],
+    problems: Mapping[str, Problem],
     context: Context,
 ) -> Tried:
     """Which of the judged examples the candidate's models answer rightly."""
     settings = candidate.settings
-    broken = [problems[job.key][1] for job in candidate.jobs if job.key in problems]
+    broken = [problems[job.key].reason for job in candidate.jobs if job.key in problems]
     if candidate.refused or broken:
         return Tried(settings=settings, failed=candidate.refused or broken[0])
     dataset = datasets.load(tuning.dataset, context.source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from zoo.errors import ZooError, unknown
 
@@ -14,8 +14,30 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class Cause(StrEnum):
+    """What a cell was lost to, and so whether the seeds that are left are a random choice."""
+
+    DATA = "data"  # the examples that the seed deals, or what was learnt from them
+    SETTING = "setting"  # model, methods or dataset as a whole: no seed's examples change it
+    MACHINE = "machine"  # what computes and stores: too little memory, a file that was altered
+
+
 class NotApplicableError(ZooError):
     """An attack, a defense or a combination that cannot be here; the reason is a result."""
+
+    cause: ClassVar[Cause] = Cause.DATA
+
+
+class UnfitError(NotApplicableError):
+    """One that cannot be here whatever examples the seed deals: by shape, classes, layers, kind."""
+
+    cause = Cause.SETTING
+
+
+class MachineError(ZooError):
+    """Something that a measurement needs is not in the store as it was put there."""
+
+    cause: ClassVar[Cause] = Cause.MACHINE
 
 
 class Risk(StrEnum):
@@ -155,7 +177,7 @@ def canonical(z: Mapping[str, Attribute], name: str | None, of: str) -> str:
         ZooError: There is none of that name, or one is named twice.
     """
     if not z:
-        raise NotApplicableError(
+        raise UnfitError(
             f"{of} has no sensitive attributes. Choose a model of a dataset that has some, such as "
             f"digits-tinted or adult."
         )

@@ -134,11 +134,21 @@ def flags(sides: Sequence[Sequence[Evaluation]]) -> tuple[str, ...]:
     """
     found = []
     for name, side in zip(("baseline", "defended"), sides, strict=True):
-        texts = [text for e in side for text in dict.fromkeys(e.evidence.get("flags", ()))]
-        counts = Counter(map(_kind, texts))
-        first = {_kind(text): text for text in reversed(texts)}
-        found += [f"{name}: {first[kind]} ({n} of {len(side)} seeds)" for kind, n in counts.items()]
+        found += [f"{name}: {text}" for text in doubts(side)]
     return tuple(found)
+
+
+def doubts(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Each different reason to doubt some measurements, as first given, and at how many seeds."""
+    found: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for evaluation in evaluations:
+        texts: dict[str, str] = {}
+        for text in evaluation.evidence.get("flags", ()):
+            texts.setdefault(_kind(text), text)
+        found.update(texts.keys())
+        first = {**texts, **first}
+    return [f"{first[kind]} ({n} of {len(evaluations)} seeds)" for kind, n in found.items()]
 
 
 def _kind(text: str) -> str:
@@ -161,10 +171,17 @@ def without_numbers(
 
 @dataclass(frozen=True)
 class _Guard:
-    """Whether a stack does what it is meant for against one risk, and why in words."""
+    """Whether a stack does what it is meant for against one risk, and why in words.
+
+    Attributes:
+        holds: Whether it does.
+        words: Why.
+        decided_by: The row that says so; None if it is that a row is not there.
+    """
 
     holds: bool
     words: str
+    decided_by: Interaction | None = None
 
 
 def judged(rows: Sequence[Interaction]) -> list[Interaction]:
@@ -193,7 +210,7 @@ def _with_guards(row: Interaction, guards: dict[Risk, _Guard]) -> Interaction:
     """The row with what its stack does against the risks that it is meant for."""
     if row.effect is None:
         return row
-    notes = [reason] if (reason := unsettled(row)) else []
+    notes = [words for words in (unsettled(row), lost_by_chance(row)) if words]
     if row.nothing_to_lower:
         alarms = f"; false alarms: {row.false_alarms}" if row.false_alarms else ""
         note = f"nobody poisoned this model, so there is nothing to lower{alarms}"
@@ -206,12 +223,12 @@ def _with_guards(row: Interaction, guards: dict[Risk, _Guard]) -> Interaction:
     notes += [relevant[risk].words for risk in (*held, *failed)]
     if missing:
         notes.append(f"not checked whether the stack lowers {' and '.join(missing)}")
-    if row.verdict == "unresolved" and not reason:
-        notes.insert(0, _what_would_resolve(row))
     verdict = row.verdict
-    if failed and not reason:
-        notes.append(f"this effect by itself: {row.verdict}")
+    if failed and not unsettled(row):
         verdict = "defense not effective"
+        # The row that decides has been told of.
+        if all(row is not relevant[risk].decided_by for risk in failed):
+            notes.append(f"this effect by itself: {row.verdict}")
     return replace(
         row,
         verdict=verdict,
@@ -223,28 +240,46 @@ def _with_guards(row: Interaction, guards: dict[Risk, _Guard]) -> Interaction:
 
 def unsettled(row: Interaction) -> str:
     """Why no verdict can be given whatever the numbers are, in words; empty if one can."""
-    lost = [
-        f"{count} {words}"
-        for count, words in (
-            (row.n_failed, "failed"),
-            (row.n_not_applicable, "turned out not to apply"),
-            (row.n_undefined, "have no susceptibility, as with a target of one answer"),
-        )
-        if count
-    ]
-    if lost:
-        return f"of the seeds, {', '.join(lost)}: the {row.n_seeds} others are no random choice"
+    if row.n_lost_to_data or row.n_undefined:
+        return f"{_lost(row)}: the {row.n_seeds} others are no random choice"
     if row.effect is not None and row.ci_low is None:
         return "a single seed has no interval"
     return row.disagreement
 
 
-def _what_would_resolve(row: Interaction) -> str:
+def lost_by_chance(row: Interaction) -> str:
+    """Which seeds were lost without an influence of the data, in words; empty if none were."""
+    lost = row.n_failed or row.n_not_applicable
+    if not lost or row.n_lost_to_data or row.n_undefined:
+        return ""
+    return (
+        f"{_lost(row)}, for reasons that do not depend on the data: the {row.n_seeds} others are "
+        f"still a random choice"
+    )
+
+
+def _lost(row: Interaction) -> str:
+    """How many seeds came to nothing, and how."""
+    lost = (
+        (row.n_failed, "failed"),
+        (row.n_not_applicable, "turned out not to apply"),
+        (row.n_undefined, "have no susceptibility, as with a target of one answer"),
+    )
+    return f"of the seeds, {', '.join(f'{count} {words}' for count, words in lost if count)}"
+
+
+def what_would_resolve(row: Interaction) -> str:
+    """What would tell an effect that is not resolved by itself, in words; empty if it is."""
+    if row.effect is None or row.nothing_to_lower or unsettled(row):
+        return ""
+    if _verdict(row) != "unresolved":
+        return ""
     if row.seeds_needed is None:
         return "more seeds cannot resolve an effect of this size, more test examples can"
     if row.seeds_needed <= row.n_seeds:
         return "resolved by itself, but not among so many comparisons"
-    return f"about {row.seeds_needed} seeds would resolve an effect of this size"
+    more = row.seeds_needed - row.n_seeds
+    return f"about {row.seeds_needed} seeds would resolve an effect of this size, {more} more"
 
 
 def disagreement(row: Interaction) -> str:
@@ -283,11 +318,11 @@ def _guard(measured: Sequence[Interaction]) -> _Guard:
     risk = measured[0].risk
     strongest = strongest_attack(measured)
     if done := (*strongest.aims_met, *strongest.proofs):
-        return _Guard(True, f"the stack {' and '.join(done)}")
+        return _Guard(True, f"the stack {' and '.join(done)}", strongest)
     if strongest.verdict == "decreases":
-        return _Guard(True, f"the stack lowers {risk} ({strongest.attack})")
+        return _Guard(True, f"the stack lowers {risk} ({strongest.attack})", strongest)
     words = f"the stack was not shown to lower {risk} ({strongest.attack}: {strongest.verdict})"
-    return _Guard(False, words)
+    return _Guard(False, words, strongest)
 
 
 def strongest_attack(measured: Sequence[Interaction]) -> Interaction:

@@ -6,7 +6,7 @@ from importlib import resources
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from harness.susceptibility import DIRECTIONS
-from harness.verdicts import MARGIN
+from harness.verdicts import MARGIN, what_would_resolve
 from leaderboard import words
 from leaderboard.exports import as_csv, as_json
 from leaderboard.tables import Site
@@ -69,5 +69,6 @@ def _environment() -> Environment:
         "MISSING": words.MISSING,
         "REGIME_WORDS": words.REGIME_WORDS,
         "SYMBOLS": words.SYMBOLS,
+        "what_would_resolve": what_would_resolve,
     }
     return environment

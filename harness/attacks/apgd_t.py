@@ -23,7 +23,7 @@ from harness.attacks.ball import WithinBall
 from harness.attacks.protocol import AttackerData
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, NotApplicableError, Risk, Split
+from harness.types import Access, Aux, Risk, Split, UnfitError
 
 CLASSES = 3
 """The fewest that the loss is defined for."""
@@ -65,7 +65,7 @@ class APGDT(WithinBall):
         """
         assert data.points is not None
         if data.num_classes < CLASSES:
-            raise NotApplicableError(
+            raise UnfitError(
                 f"apgd-t wants at least {CLASSES} classes, found {data.num_classes}: its loss "
                 f"compares the true class with two others. Use apgd-ce."
             )

@@ -18,7 +18,7 @@ from torch import Tensor
 from harness.attacks.protocol import Poisoned
 from harness.datasets import Dataset
 from harness.seeds import generator
-from harness.types import Access, Aux, NotApplicableError, Risk, Split
+from harness.types import Access, Aux, Risk, Split, UnfitError
 from zoo.errors import ZooError
 
 Goal = Literal["all-to-one", "all-to-all"]
@@ -123,7 +123,7 @@ def check_image(name: str, x: Tensor, height: int, width: int, what: str) -> Non
         ZooError: They are too small.
     """
     if x.dim() != 4:
-        raise NotApplicableError(
+        raise UnfitError(
             f"{name} wants images (channels, height, width), found inputs of shape "
             f"{tuple(x.shape[1:])}. For tabular data there is feature-trigger."
         )

@@ -20,7 +20,7 @@ from harness.attacks import convergence
 from harness.attacks.distribution import Suspects, TrainsModels, suspects
 from harness.seeds import seeded
 from harness.target import BlackBox
-from harness.types import Access, NotApplicableError
+from harness.types import Access, UnfitError
 from zoo.errors import ZooError
 from zoo.nets import Scaled
 
@@ -70,7 +70,7 @@ def _neurons(model: nn.Module) -> Iterator[nn.Linear | nn.Conv2d]:
         if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1):
             yield layer
         elif not isinstance(layer, _SILENT):
-            raise NotApplicableError(
+            raise UnfitError(
                 f"distribution-pin reads networks that are a plain row of linear layers and "
                 f"convolutions, but this one has a {type(layer).__name__}. Choose a model such as "
                 f"adult-mlp or digits-cnn, or another attack."

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from harness.datasets import Dataset
-from harness.types import NotApplicableError
+from harness.types import UnfitError
 from zoo.errors import ZooError
 
 SMALLEST = 4
@@ -36,7 +36,7 @@ def check(name: str, dataset: Dataset) -> None:
     """
     shape = dataset.input_shape
     if len(shape) != 3 or min(shape[1:]) < SMALLEST:
-        raise NotApplicableError(
+        raise UnfitError(
             f"{name} wants images of at least {SMALLEST}x{SMALLEST}, found inputs of shape {shape}."
         )
 

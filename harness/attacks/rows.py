@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.made_up import lacks
-from harness.types import Column, NotApplicableError, Split
+from harness.types import Column, Split, UnfitError
 
 if TYPE_CHECKING:
     from harness.datasets import Dataset
@@ -49,7 +49,7 @@ def check(name: str, dataset: Dataset) -> None:
         NotApplicableError: Every column has categories.
     """
     if not movable(dataset.x, dataset.columns).any():
-        raise NotApplicableError(
+        raise UnfitError(
             f"{name} moves numbers, but all {len(dataset.columns)} columns of {dataset.name} have "
             f"categories. Choose a dataset with numbers."
         )

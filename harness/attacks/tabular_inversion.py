@@ -23,7 +23,7 @@ from harness.datasets import Dataset
 from harness.made_up import with_imputed
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, Column, NotApplicableError, Risk
+from harness.types import Access, Aux, Column, Risk, UnfitError
 from zoo.errors import ZooError
 
 
@@ -69,7 +69,7 @@ class TabularInversion:
             NotApplicableError: The dataset has no columns.
         """
         if not dataset.columns:
-            raise NotApplicableError(
+            raise UnfitError(
                 f"tabular-inversion wants a table, but {dataset.name} has images. Use fredrikson."
             )
         return self

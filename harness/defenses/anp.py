@@ -21,7 +21,7 @@ from torch.func import functional_call
 
 from harness.features import evaluating, head
 from harness.seeds import generator
-from harness.types import NotApplicableError, Part, Risk, Split
+from harness.types import Part, Risk, Split, UnfitError
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
@@ -165,7 +165,7 @@ def neurons(model: nn.Module, x: Tensor) -> list[str]:
             if isinstance(m, nn.Conv2d | nn.Linear) and m is not last
         ]
     if not found:
-        raise NotApplicableError("anp prunes neurons, but the network has only its last layer.")
+        raise UnfitError("anp prunes neurons, but the network has only its last layer.")
     return found
 
 

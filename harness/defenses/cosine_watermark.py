@@ -33,7 +33,7 @@ from harness.features import evaluating
 from harness.ownership import Owner, Verification
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import NotApplicableError, Part, Risk, Split
+from harness.types import Part, Risk, Split, UnfitError
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
@@ -155,7 +155,7 @@ class CosineWatermark:
 
 def _need_classes(num_classes: int) -> None:
     if num_classes < 3:
-        raise NotApplicableError(
+        raise UnfitError(
             f"cosine-watermark hides in the probabilities of the wrong classes, so it wants "
             f"at least 3 classes, found {num_classes}."
         )

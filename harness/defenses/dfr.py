@@ -23,7 +23,7 @@ from harness.defenses.of_attribute import OfAttribute
 from harness.defenses.protocol import Cleaned
 from harness.features import features, head
 from harness.seeds import derive, generator
-from harness.types import UNKNOWN, NotApplicableError, Part, Risk, Split
+from harness.types import UNKNOWN, NotApplicableError, Part, Risk, Split, UnfitError
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
@@ -124,7 +124,7 @@ class DFR(OfAttribute):
         repaired = copy.deepcopy(model)
         layer = head(repaired, held.x)
         if layer.bias is None:
-            raise NotApplicableError(
+            raise UnfitError(
                 "dfr puts a bias into the last layer, but the network's has none. Choose a network "
                 "that has one."
             )

@@ -33,7 +33,7 @@ from harness.seeds import derive, generator, seeded
 from harness.stack import losses
 from harness.training import make_optimizer, set_lr
 from harness.tuning import multiples, whole_multiples
-from harness.types import Covered, NotApplicableError, Part, Risk, Split
+from harness.types import Covered, NotApplicableError, Part, Risk, Split, UnfitError
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
@@ -190,7 +190,7 @@ class DPSGD:
         ]
         notes: dict[str, Any] = {}
         if layers and self.batch_norm == "refuse":
-            raise NotApplicableError(
+            raise UnfitError(
                 f"dpsgd: {', '.join(map(repr, layers))} normalise by the batch, so the output for "
                 f"one example depends on the others (batch_norm=replace replaces such layers by "
                 f"group normalisation)."
@@ -450,7 +450,7 @@ def _refuse_unfit(model: nn.Module) -> None:
 
     problems = ModuleValidator.validate(model, strict=False)
     if problems:
-        raise NotApplicableError(f"dpsgd: {str(problems[0]).splitlines()[0]}")
+        raise UnfitError(f"dpsgd: {str(problems[0]).splitlines()[0]}")
 
 
 def _named(layer: nn.Module) -> str:
@@ -465,7 +465,7 @@ def _frozen(layer: nn.Module) -> nn.Module:
     from torchvision.ops import FrozenBatchNorm2d
 
     if not isinstance(layer, nn.BatchNorm2d):
-        raise NotApplicableError(
+        raise UnfitError(
             f"dpsgd: {type(layer).__name__} has no frozen counterpart (only BatchNorm2d has)."
         )
     frozen = FrozenBatchNorm2d(layer.num_features, eps=layer.eps)

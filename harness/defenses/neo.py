@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from harness.datasets import Dataset
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, NotApplicableError, Part, Risk
+from harness.types import Access, Part, Risk, UnfitError
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
@@ -77,7 +77,7 @@ class NEO:
             ZooError: It is larger than they are.
         """
         if len(dataset.input_shape) != 3:
-            raise NotApplicableError(
+            raise UnfitError(
                 f"neo covers regions of images, but {dataset.name} has inputs of shape "
                 f"{dataset.input_shape}."
             )
@@ -99,7 +99,7 @@ class NEO:
             NotApplicableError: The inputs are no images, or smaller than the blocker.
         """
         if x.ndim != 4:
-            raise NotApplicableError("neo wants images, found other inputs.")
+            raise UnfitError("neo wants images, found other inputs.")
         side = self._side(x)
         box = BlackBox(model, Access.LABELS)
         order = torch.randperm(len(shop.trusted), generator=generator("neo", shop.seed))
@@ -115,7 +115,7 @@ class NEO:
         smaller = min(x.shape[2:])
         side = max(3, round(smaller / 8)) if self.size is None else self.size
         if side > smaller:
-            raise NotApplicableError(
+            raise UnfitError(
                 f"neo's blocker of {side} x {side} pixels does not fit an image of "
                 f"{x.shape[2]} x {x.shape[3]}. Lower size."
             )

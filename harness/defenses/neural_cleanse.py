@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from harness.images import side_by_side
 from harness.inspection import Inspection
 from harness.seeds import generator
-from harness.types import NotApplicableError, Part, Risk
+from harness.types import Part, Risk, UnfitError
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
@@ -98,9 +98,9 @@ class NeuralCleanse:
                 are no images.
         """
         if shop.trusted.x.ndim != 4:
-            raise NotApplicableError("neural-cleanse wants images, found other inputs.")
+            raise UnfitError("neural-cleanse wants images, found other inputs.")
         if shop.num_classes < 3:
-            raise NotApplicableError(
+            raise UnfitError(
                 f"neural-cleanse compares classes with each other and wants at least 3, found "
                 f"{shop.num_classes}."
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from harness.types import Attribute, NotApplicableError, Split
+from harness.types import Attribute, Split, UnfitError
 
 if TYPE_CHECKING:
     from harness.datasets import Dataset
@@ -47,7 +47,7 @@ def need_two_classes(name: str, dataset: Dataset) -> None:
         NotApplicableError: There are more than two classes.
     """
     if dataset.num_classes != 2:
-        raise NotApplicableError(
+        raise UnfitError(
             f"{name} wants two classes, but {dataset.name} has {dataset.num_classes}. Choose a "
             f"dataset with two."
         )

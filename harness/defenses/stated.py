@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.types import UNKNOWN, Column, NotApplicableError
+from harness.types import UNKNOWN, Column, UnfitError
 
 
 def stating(attribute: str, columns: Sequence[Column], *, name: str) -> tuple[Column, ...]:
@@ -25,7 +25,7 @@ def stating(attribute: str, columns: Sequence[Column], *, name: str) -> tuple[Co
     found = []
     for part in attribute.split("+"):
         if part not in known:
-            raise NotApplicableError(
+            raise UnfitError(
                 f"{name} asks each input for its group, but the model's input does not say the "
                 f"{part}. Choose a dataset whose features do, such as adult-aware."
             )

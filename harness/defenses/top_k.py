@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.datasets import Dataset
 from harness.defenses.answers import Rewritten
-from harness.types import Covered, NotApplicableError, Part, Risk
+from harness.types import Covered, Part, Risk, UnfitError
 from harness.workshop import Workshop
 from zoo.errors import ZooError
 
@@ -50,7 +50,7 @@ class TopK:
             ZooError: There are too few classes for this ``k``.
         """
         if dataset.num_classes < 3:
-            raise NotApplicableError(
+            raise UnfitError(
                 f"top-k wants at least 3 classes, but {dataset.name} has {dataset.num_classes}: "
                 f"the largest score tells the other one. Use label-only."
             )

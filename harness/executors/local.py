@@ -7,8 +7,11 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
+
+from zoo.errors import ZooError
 
 
 @contextmanager
@@ -20,6 +23,9 @@ def pool(workers: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]
 
     Args:
         workers: Processes; with one, everything happens in this process.
+
+    Raises:
+        ZooError: A worker was ended from outside; its task is nobody's result.
     """
     if workers <= 1:
         import torch
@@ -38,8 +44,14 @@ def pool(workers: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
 
     def unordered(work: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
-        for future in as_completed([executor.submit(work, task) for task in tasks]):
-            yield future.result()
+        try:
+            for future in as_completed([executor.submit(work, task) for task in tasks]):
+                yield future.result()
+        except BrokenProcessPool:
+            raise ZooError(
+                "A worker process was ended from outside, as by a system that is short of memory. "
+                "What was finished is kept: run the same command again, with fewer --workers."
+            ) from None
 
     try:
         yield unordered

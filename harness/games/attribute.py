@@ -19,7 +19,7 @@ from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.games.holdings import pool_index
 from harness.metrics.attribute import attribute, memorised
 from harness.seeds import generator
-from harness.types import UNKNOWN, Attribute, NotApplicableError
+from harness.types import UNKNOWN, Attribute, NotApplicableError, UnfitError
 from zoo.errors import ZooError
 
 
@@ -49,7 +49,7 @@ def check(attack: InfersAttribute, setting: Setting) -> None:
     name = attack.attribute or next(iter(dataset.z))
     told = [part for part in name.split("+") if part in dataset.stated]
     if told:
-        raise NotApplicableError(
+        raise UnfitError(
             f"The features of {dataset.name} say {' and '.join(told)}, so there is nothing to "
             f"infer of {name}. Choose a dataset that keeps it apart, such as adult."
         )

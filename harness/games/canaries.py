@@ -19,7 +19,7 @@ from harness.datasets import Dataset, Quarters
 from harness.games.counted import judged
 from harness.games.game import Outcome, Setting, Table
 from harness.metrics.audit import audit
-from harness.types import NotApplicableError, Regime, Split
+from harness.types import Regime, Split, UnfitError
 from harness.workshop import trusted_index
 from zoo.errors import ZooError
 
@@ -32,7 +32,7 @@ def check(attack: PlantsCanaries, setting: Setting) -> None:
         ZooError: The budget is too small, or there are too few examples for the canaries.
     """
     if setting.regime is Regime.PUBLISHED:
-        raise NotApplicableError(
+        raise UnfitError(
             f"{attack.name} changes the training data, which is too late for a published model as "
             f"downloaded. Choose another attack with --attack."
         )

@@ -15,7 +15,7 @@ from harness.group_picture import group_rates
 from harness.metrics.fairness import fairness
 from harness.metrics.group_tables import SHUFFLES
 from harness.seeds import seeded
-from harness.types import UNKNOWN, NotApplicableError
+from harness.types import UNKNOWN, NotApplicableError, UnfitError
 from zoo.errors import ZooError
 
 LARGEST = 2**30
@@ -38,7 +38,7 @@ def check(attack: GroupAudit, setting: Setting) -> None:
     z = dataset.attribute(attack.attribute)
     size = SHUFFLES * len(z.names) * dataset.num_classes**2
     if size > LARGEST:
-        raise NotApplicableError(
+        raise UnfitError(
             f"Comparing {len(z.names)} groups in the {dataset.num_classes} classes of "
             f"{dataset.name} takes tables of {8 * size / 2**30:,.0f} GiB. Choose a dataset with "
             f"fewer classes, or an attribute with fewer values."
@@ -48,7 +48,7 @@ def check(attack: GroupAudit, setting: Setting) -> None:
         for values in (z.values, z.values[setting.quarters.target_test])
     )
     if (overall > 0).sum() < 2:
-        raise NotApplicableError(
+        raise UnfitError(
             f"All examples of {dataset.name} have the same {attack.attribute}: there are no groups "
             f"to compare."
         )

@@ -15,7 +15,7 @@ from harness.metrics.distribution import distribution
 from harness.populations import Populations
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.types import Access, NotApplicableError, Regime, Split
+from harness.types import Access, NotApplicableError, Regime, Split, UnfitError
 from zoo.errors import ZooError
 
 VICTIMS = "victims"
@@ -94,7 +94,7 @@ def check(attack: Any, setting: Setting) -> None:
         ZooError: There are fewer examples than wanted.
     """
     if setting.regime is Regime.PUBLISHED:
-        raise NotApplicableError(
+        raise UnfitError(
             "Distribution inference is judged on victims that are trained like the target, which "
             "nobody can do for a published model. Choose a self-trained model."
         )

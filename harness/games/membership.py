@@ -24,7 +24,7 @@ from harness.games.counted import judged
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.games.holdings import PARTIAL
 from harness.seeds import generator
-from harness.types import Aux, NotApplicableError
+from harness.types import Aux, NotApplicableError, UnfitError
 from zoo.errors import ZooError
 
 FEWEST = 2
@@ -117,7 +117,7 @@ def check(attack: Attack, setting: Setting) -> None:
     if isinstance(attack, PlantsCanaries):
         return canaries.check(attack, setting)
     if not len(setting.quarters.target_train) or not len(setting.quarters.target_test):
-        raise NotApplicableError(
+        raise UnfitError(
             "Membership inference needs to know what the model was trained on; its dataset has no "
             "official split that would tell. Choose other risks with --risk."
         )

@@ -22,7 +22,7 @@ from harness.metrics.classification import accuracy
 from harness.metrics.reconstruction import class_means, correlation, psnr, reconstruction
 from harness.seeds import derive, generator
 from harness.target import BlackBox
-from harness.types import UNKNOWN, Access, Aux, NotApplicableError, Regime, Split
+from harness.types import UNKNOWN, Access, Aux, NotApplicableError, Regime, Split, UnfitError
 from zoo.errors import ZooError
 
 SHOWN = 16
@@ -41,7 +41,7 @@ def check(attack: Attack, setting: Setting) -> None:
     """
     members, threat = len(setting.quarters.target_train), setting.threat
     if not members:
-        raise NotApplicableError(
+        raise UnfitError(
             "Data reconstruction is judged by what the model was trained on; its dataset has no "
             "official split that would tell. Choose other risks with --risk."
         )

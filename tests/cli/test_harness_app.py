@@ -246,6 +246,16 @@ def test_plan_says_what_is_there_and_what_is_missing(measured) -> None:
     assert sorted(p for p in measured.rglob("*.json")) == before, "plan changes nothing"
 
 
+def test_plan_names_what_its_seconds_leave_out(measured) -> None:
+    """Fgsm on this model was measured here before, pgd was not."""
+    plan = ["plan", "--model", "digits-mlp", "--risk", "evasion", *UNTUNED, "--seeds", "3"]
+    found = call(*plan, "--attack", "fgsm,pgd", "--set", "recipe.epochs=3", home=measured)
+    assert "6 cells, 4 missing; 1 trainings needed; about" in found.stderr
+    assert found.stderr.endswith(
+        " workers, not counting 3 measurements: nothing like them was run in this store yet\n"
+    )
+
+
 def test_plan_makes_no_number_up(tmp_path) -> None:
     found = call("plan", "--model", "digits-mlp", "--risk", "evasion", *UNTUNED, "--format", "json",
                  home=tmp_path / "home")  # fmt: skip

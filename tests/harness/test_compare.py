@@ -10,7 +10,8 @@ from statsmodels.stats.multitest import multipletests
 
 from harness.compare import compare
 from harness.results import Cell, Evaluation, Method
-from harness.types import Access, Regime, Risk, ThreatModel
+from harness.types import Access, Cause, Regime, Risk, ThreatModel
+from zoo.errors import ZooError
 
 MI, EVASION, EXTRACTION = Risk.MEMBERSHIP_INFERENCE, Risk.EVASION, Risk.EXTRACTION
 DP = Method("dpsgd", (("noise_multiplier", 1.0),), "dpsgd", MI)
@@ -208,6 +209,79 @@ def test_seeds_that_turn_out_not_to_apply_are_counted_and_forbid_a_verdict() -> 
     (row,) = compare(kept + lost)
     assert (row.n_seeds, row.n_not_applicable, row.verdict) == (7, 5, "unresolved")
     assert row.verdict_note.startswith("of the seeds, 5 turned out not to apply: the 7 others")
+
+
+def _with_lost(*causes):
+    """Twelve seeds that show an effect, of which each cause takes one of the defended side."""
+    lost = [
+        _evaluation((DP,), EVASION, seed, None, status="failed", reason="why", cause=cause)
+        for seed, cause in enumerate(causes)
+    ]
+    kept = _both(EVASION, FLAT, _shifted(0.1))
+    return [e for e in kept if not (e.cell.stack and e.cell.seed < len(causes))] + lost
+
+
+@pytest.mark.parametrize(
+    ("causes", "verdict"),
+    [
+        ((Cause.MACHINE, Cause.SETTING), "increases"),
+        ((Cause.DATA,), "unresolved"),
+        ((None,), "unresolved"),  # nobody knows: of an earlier version, or of a plugin
+        ((Cause.MACHINE, Cause.DATA), "unresolved"),
+    ],
+)
+def test_what_seeds_were_lost_to_decides_whether_the_others_give_a_verdict(causes, verdict) -> None:
+    (row,) = compare(_with_lost(*causes))
+    assert (row.n_seeds, row.n_failed, row.verdict) == (12 - len(causes), len(causes), verdict)
+    assert row.n_lost_to_data == (verdict == "unresolved")
+    whole = compare(_both(EVASION, FLAT, _shifted(0.1)))[0]
+    assert row.effect == pytest.approx(whole.effect, abs=0.005)
+    assert row.verdict_note.startswith(f"of the seeds, {len(causes)} failed")
+
+
+def _measured(seed, stack, answers, **other):
+    """An evaluation of evasion and its per-example columns."""
+    columns = {
+        "index": np.arange(len(answers)), "label": np.zeros(len(answers), int),
+        "clean": np.zeros(len(answers), int), "perturbed": np.asarray(answers),
+    }  # fmt: skip
+    found = _evaluation(stack, EVASION, seed, float(np.mean(answers)))
+    return replace(found, **other), columns
+
+
+def _compared(changed):
+    """One row about cells of 40 examples, after ``changed`` was done to the columns of one."""
+    rng, found, samples = np.random.default_rng(0), [], {}
+    for seed in range(4):
+        for stack in ((), (DP,)):
+            answers = (rng.random(40) < 0.5).astype(int)
+            one, columns = _measured(seed, stack, answers, provenance={"samples": 40})
+            found.append(one)
+            samples[one.cell.key] = changed(columns) if stack and seed == 2 else columns
+    (row,) = compare(found, samples.get)
+    return row
+
+
+def test_per_example_values_that_agree_give_an_interval_over_examples_too() -> None:
+    assert _compared(lambda columns: columns).interval == "seeds and examples"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (lambda c: {**c, "perturbed": 1 - c["perturbed"]}, "their mean is 0.[0-9]+, the result"),
+        (lambda c: {n: np.tile(v, 2) for n, v in c.items()}, "80 rows, 40 were stored"),
+        (lambda c: {**c, "clean": c["clean"][:10]}, "10 and 40 rows, 40 were stored"),
+        (lambda c: {**c, "index": c["index"] // 2}, "an example is there more than once"),
+    ],
+)
+def test_per_example_values_of_another_result_are_an_error_that_names_the_cell(
+    changed, words
+) -> None:
+    with pytest.raises(ZooError, match=words) as error:
+        _compared(changed)
+    assert "a on m with dpsgd, seed 2, are not those of its result" in str(error.value)
+    assert "delete the folder" in str(error.value)
 
 
 def test_models_of_one_name_but_another_recipe_are_kept_apart() -> None:

@@ -1,19 +1,30 @@
 """What each example adds: the mean is the metric, and the spread is that of the metric."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from harness import datasets, run
+from harness.artifacts import Artifacts
 from harness.contributions import BLOCKS, OTHERS, SUSCEPTIBILITY, area, rate_at
+from harness.datasets import Source
+from harness.executors import local
 from harness.metrics.attribute import attribute
 from harness.metrics.fairness import fairness
 from harness.metrics.membership import membership
 from harness.metrics.poisoning import poisoning
 from harness.metrics.robustness import robustness
+from harness.plan import plan
+from harness.request import Request
+from harness.store import Store
 from harness.susceptibility import susceptibility
 from harness.types import Risk
+from zoo.entry import ModelEntry
+from zoo.home import Home
+from zoo.recipe import Recipe
 
 N = 400
 
@@ -166,3 +177,52 @@ def test_nothing_is_taken_from_columns_that_are_not_there() -> None:
     assert (
         SUSCEPTIBILITY[Risk.EXTRACTION](samples | {"surrogate": np.zeros(3)}, _evaluation()) is None
     )
+
+
+TINTED = ModelEntry(
+    name="own", source="selftrained", purpose="benchmark", dataset="digits-tinted",
+    architecture="mlp-128", input_shape=(3, 8, 8), num_classes=10, mean=(0.5,) * 3,
+    std=(0.25,) * 3, licence=None, backdoored=False, artifact=None,
+    recipe=Recipe(lr=3e-3, epochs=3),
+)  # fmt: skip
+
+ATTACKS = (
+    "fgsm", "badnets", "label-flipping", "distillation", "correctness", "loss-threshold",
+    "attribute-scores", "gradient-inversion", "group-audit",
+)  # fmt: skip
+
+
+def test_what_every_game_stores_adds_up_to_what_it_measured(tmp_path: Path) -> None:
+    """Of real cells, undefended and where examples are removed and inputs rejected."""
+    home = Home.open(tmp_path / "home")
+    asked = Request(
+        models=(TINTED,), stacks=((), ("outlier-removal", "strip")), seeds=1, attacks=ATTACKS,
+        risks=tuple(risk for risk in Risk if risk is not Risk.DISTRIBUTION_INFERENCE),
+        settings={
+            "strip.overlays": "10", "distillation.epochs": "3", "attribute-scores.epochs": "3",
+            "gradient-inversion.steps": "3",
+        },
+    )  # fmt: skip
+    data = {"digits-tinted": datasets.load("digits-tinted", Source())}
+    done = {"is_done": Store(home).is_done, "is_trained": Artifacts(home).has}
+    made = plan(asked, data, {}, **done)
+    list(run.run(made, run.Context(home, Source(), "cpu", {}, "test"), local.pool, workers=1))
+    walked, largest = set(), {}
+    with Store(home).reading_samples() as samples:
+        for evaluation in Store(home).evaluations():
+            cell, columns = evaluation.cell, samples(evaluation.cell.key)
+            assert evaluation.status == "ok", evaluation.reason
+            assert {len(c) for c in columns.values()} == {evaluation.provenance["samples"]}
+            found = SUSCEPTIBILITY[cell.risk](columns, evaluation)
+            assert found is not None
+            assert len(np.unique(found.index)) == len(found.index) == len(found.value)
+            assert found.value.mean() == pytest.approx(evaluation.susceptibility, abs=1e-9)
+            largest[cell.risk] = max(largest.get(cell.risk, 0), abs(evaluation.susceptibility))
+            for name, measure in OTHERS.get(cell.risk, {}).items():
+                other = measure(columns, evaluation)
+                assert other is not None, name
+                assert other.value.mean() == pytest.approx(evaluation.metrics[name], abs=1e-9)
+            walked.add((cell.attack.name, cell.defense))
+    assert {name for name, _ in walked} == set(ATTACKS)
+    assert len(walked) == 2 * len(ATTACKS)
+    assert min(largest.values()) > 1e-3, "nothing adds up to nothing in any case"

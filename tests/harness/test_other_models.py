@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness import datasets, run
+from harness import compare, datasets, run
 from harness.artifacts import Artifacts
 from harness.attacks.transfer import Transfer
 from harness.datasets import Source, quarters
@@ -19,6 +19,7 @@ from harness.request import Request
 from harness.selftrained import job_of
 from harness.store import Store
 from harness.types import Access, NotApplicableError, Regime, Risk, ThreatModel
+from harness.verdicts import unsettled
 from zoo.catalog import open_catalog
 from zoo.entry import ModelEntry
 from zoo.fetch import fetch
@@ -83,7 +84,7 @@ def test_the_target_as_its_own_source_is_refused_and_others_learnt_some_points(
     entry = open_catalog(home).entry("digits-mlp")
     weights = {entry.name: fetch(entry, home).sha256}
     asked = Request(
-        models=(entry,), stacks=((), ("label-only",)), risks=(Risk.EVASION,), seeds=2,
+        models=(entry,), stacks=((), ("label-only",)), risks=(Risk.EVASION,), seeds=3,
         attacks=("transfer",), settings={"transfer.source": entry.name, "steps": "1"},
     )  # fmt: skip
     made = plan(
@@ -98,3 +99,8 @@ def test_the_target_as_its_own_source_is_refused_and_others_learnt_some_points(
         assert "digits-mlp is the target itself" in str(found[0, defense].reason)
         assert found[1, defense].evidence["left_out"] > 50  # about a quarter of 449
         assert found[1, defense].evidence["n"] + found[1, defense].evidence["left_out"] == 449
+    # Which seed that is follows from its number, so the others are as good as without it.
+    (row,) = compare.load(home)[0]
+    assert (row.seeds, row.n_not_applicable, row.n_lost_to_data) == ((1, 2), 1, 0)
+    assert row.verdict_note.startswith("of the seeds, 1 turned out not to apply, for reasons that")
+    assert unsettled(row) == ""

@@ -121,7 +121,16 @@ def test_two_commands_at_once_share_the_work(tmp_path: Path) -> None:
     assert sum(measured) == 30, "a cell was measured twice, or by nobody"
 
 
-def test_a_failed_cell_is_shown_and_tried_again(tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "reason", "cause"),
+    [
+        (RuntimeError("the attack diverged"), "RuntimeError: the attack diverged", "data"),
+        (MemoryError("40 GiB"), "MemoryError: 40 GiB", "machine"),
+    ],
+)
+def test_a_failed_cell_is_shown_with_its_cause_and_tried_again(
+    error, reason, cause, tmp_path: Path, monkeypatch
+) -> None:
     from harness import datasets, run
     from harness.artifacts import Artifacts
     from harness.datasets import Source
@@ -150,16 +159,92 @@ def test_a_failed_cell_is_shown_and_tried_again(tmp_path: Path, monkeypatch) -> 
 
     def sometimes(cell, *rest, **more):
         if cell.seed == 1:
-            raise RuntimeError("the attack diverged")
+            raise error
         return real(cell, *rest, **more)
 
     monkeypatch.setattr(run, "evaluate", sometimes)
     assert sorted(go()) == ["failed", "measured", "trained"]
     failed = [e for e in Store(home).evaluations() if e.status == "failed"]
-    assert [e.reason for e in failed] == ["RuntimeError: the attack diverged"]
+    assert [(e.reason, e.cause) for e in failed] == [(reason, cause)]
     monkeypatch.undo()
     assert go() == ["measured"]
-    assert {e.status for e in Store(home).evaluations()} == {"ok"}
+    assert {(e.status, e.cause) for e in Store(home).evaluations()} == {("ok", None)}
+
+
+def _too_much(make):
+    try:
+        make(10**15)
+    except Exception as error:
+        return error
+    raise AssertionError("so much memory cannot be")
+
+
+def test_an_error_says_whether_another_seed_would_have_met_it() -> None:
+    import numpy as np
+    import torch
+
+    from harness.finite import DivergedError
+    from harness.run import Problem
+    from harness.types import Cause, MachineError, NotApplicableError, UnfitError
+
+    causes = {
+        _too_much(torch.empty): Cause.MACHINE,
+        _too_much(np.empty): Cause.MACHINE,
+        torch.OutOfMemoryError("of the accelerator"): Cause.MACHINE,
+        MachineError("weights were altered"): Cause.MACHINE,
+        DivergedError("a weight is NaN"): Cause.DATA,
+        ValueError("nobody knows"): Cause.DATA,
+    }
+    found = {error: Problem.of(error) for error in causes}
+    assert {error: problem.cause for error, problem in found.items()} == causes
+    assert {problem.status for problem in found.values()} == {"failed"}
+    for error, cause in ((UnfitError("no images"), "setting"), (NotApplicableError("?"), "data")):
+        assert Problem.of(error) == Problem("not applicable", str(error), Cause(cause))
+
+
+def test_a_worker_that_is_lost_is_nobodys_result_and_one_line() -> None:
+    from harness.executors import local
+    from zoo.errors import ZooError
+
+    with (
+        pytest.raises(ZooError, match="ended from outside.*fewer --workers"),
+        local.pool(2) as map_,
+    ):
+        list(map_(os._exit, [1]))
+
+
+def test_a_cell_that_two_trainings_took_is_lost_to_the_data_if_one_of_them_is(
+    tmp_path: Path, monkeypatch
+) -> None:
+    from harness import datasets, run
+    from harness.artifacts import Artifacts
+    from harness.datasets import Source
+    from harness.executors import local
+    from harness.finite import DivergedError
+    from harness.plan import plan
+    from harness.request import Request
+    from harness.types import Cause, Risk
+    from zoo.catalog import open_catalog
+
+    home = Home.open(tmp_path / "home")
+    request = Request(
+        models=(open_catalog(home).entry("digits-mlp"),), stacks=((),), risks=(Risk.EXTRACTION,),
+        attacks=("distillation",), seeds=1, settings={"recipe.epochs": "1"},
+    )  # fmt: skip
+    made = plan(
+        request, {"digits": datasets.load("digits", Source())}, {},
+        is_done=Store(home).is_done, is_trained=Artifacts(home).has,
+    )  # fmt: skip
+    assert len(made.jobs) == 2  # the target and the thief's twin
+
+    def broken(artifacts, jobs, pool):
+        raise MemoryError if jobs[0].thief is None else DivergedError("a weight is NaN")
+
+    monkeypatch.setattr(Artifacts, "obtain", broken)
+    context = run.Context(home, Source(), "cpu", {}, "test")
+    list(run.run(made, context, local.pool, workers=1))
+    (found,) = Store(home).evaluations()
+    assert (found.status, found.cause) == ("failed", Cause.DATA)
 
 
 def test_a_training_that_fails_takes_none_of_its_share_with_it(
@@ -167,6 +252,7 @@ def test_a_training_that_fails_takes_none_of_its_share_with_it(
 ) -> None:
     from harness import cohort, run
     from harness.datasets import Source
+    from harness.types import Cause
     from zoo.recipe import Recipe
 
     jobs = [job_for("resnet8", seed, recipe=Recipe(epochs=1, batch_size=200)) for seed in range(3)]
@@ -182,7 +268,7 @@ def test_a_training_that_fails_takes_none_of_its_share_with_it(
     done = run._train(jobs, context=context)
     assert (done.count, done.problems) == (
         2,
-        {jobs[1].key: ("failed", "training: RuntimeError: diverged")},
+        {jobs[1].key: run.Problem("failed", "training: RuntimeError: diverged", Cause.DATA)},
     )
 
 
@@ -198,6 +284,8 @@ def test_a_model_that_cannot_be_defended_is_a_result_with_its_reason(tmp_path: P
     rows = {row["defense"]: row for row in json.loads(done.stdout)}
     assert rows["none"]["status"] == "ok"
     assert rows["dpsgd(batch_norm=refuse)"]["status"] == "2 not applicable"
+    lost = [e for e in Store(Home.open(home)).evaluations() if e.status == "not applicable"]
+    assert [e.cause for e in lost] == ["setting"] * 2
     compared = json.loads(harness("compare", "--format", "json", home=home).stdout)
     assert [row["verdict"] for row in compared] == ["not applicable"]
     assert "'net.bn1'" in compared[0]["verdict_note"]

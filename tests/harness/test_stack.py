@@ -21,7 +21,7 @@ from harness.plan import plan
 from harness.request import Request
 from harness.stack import Stack
 from harness.training import train_alone
-from harness.types import NotApplicableError, Part, Risk, Split
+from harness.types import Cause, NotApplicableError, Part, Risk, Split
 from harness.workshop import Workshop
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
@@ -114,8 +114,11 @@ def test_two_defenses_of_the_gradients_are_refused_with_the_reason() -> None:
     class Other(DPSGD):
         name: ClassVar[str] = "other"
 
-    with pytest.raises(NotApplicableError, match="dpsgd and other both change the gradients"):
+    with pytest.raises(
+        NotApplicableError, match="dpsgd and other both change the gradients"
+    ) as error:
         Stack.of([DPSGD(), Other()])
+    assert error.value.cause is Cause.SETTING
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_means_are_over_what_was_measured_and_the_rest_is_counted() -> None:
     assert found["mean"] == pytest.approx(0.3)
     assert found["sd"] == pytest.approx(0.02**0.5)
     assert (found["susceptibility"], found["accuracy"]) == (pytest.approx(0.7), 0.5)
-    assert (found["of"], found["why"]) == (3, "failed: why")
+    assert (found["of"], found["why"]) == (3, ["failed: why"])
 
 
 def test_seeds_whose_susceptibility_is_not_defined_are_no_measured_seeds() -> None:
@@ -43,9 +43,30 @@ def test_seeds_whose_susceptibility_is_not_defined_are_no_measured_seeds() -> No
     header, (row,) = rows([_evaluation(0, 0.2), *undefined])
     found = dict(zip(header, row, strict=True))
     assert (found["seeds"], found["of"], found["status"]) == (1, 6, "5 undefined")
-    assert found["why"] == "undefined: never right"
+    assert found["why"] == ["undefined: never right"]
     assert (found["mean"], found["susceptibility"]) == (0.2, 0.8)
     assert found["accuracy"] == pytest.approx(0.5 / 6)
+
+
+def test_every_different_reason_for_doubt_is_listed_with_how_many_seeds_have_it() -> None:
+    flags = [
+        ["gradients are zero for 3 of 40", "the defense is random"],
+        [
+            "the defense is random",
+            "gradients are zero for 7 of 40",
+            "gradients are zero for 8 of 9",
+        ],
+        [],
+    ]
+    found = [
+        replace(_evaluation(seed, 0.2), evidence={"flags": one}) for seed, one in enumerate(flags)
+    ]
+    _, (row,) = rows([*found, _evaluation(3, None, "failed")])
+    assert row[HEADER.index("why")] == [
+        "failed: why",
+        "in doubt: gradients are zero for 3 of 40 (2 of 3 seeds)",
+        "in doubt: the defense is random (2 of 3 seeds)",
+    ]
 
 
 @pytest.mark.parametrize("field", ["fingerprint", "model_key"])

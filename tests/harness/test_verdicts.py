@@ -6,7 +6,7 @@ import pytest
 
 from harness.results import Interaction, OtherMeasure
 from harness.types import Access, Regime, Risk
-from harness.verdicts import judged
+from harness.verdicts import judged, what_would_resolve
 
 MI, EVASION, EXTRACTION = Risk.MEMBERSHIP_INFERENCE, Risk.EVASION, Risk.EXTRACTION
 
@@ -43,6 +43,10 @@ def test_a_defense_that_one_attack_goes_through_is_not_effective() -> None:
         _row(MI, 0.2, 0.4, attack="rmia"),
     )
     assert {row.verdict for row in rows.values()} == {"defense not effective"}
+    # The row that decides says once what the matter is; the others also what they are themselves.
+    decides = "the stack was not shown to lower evasion (square: no effect)"
+    assert rows[EVASION, "square"].verdict_note == decides
+    assert rows[EVASION, "pgd"].verdict_note == f"{decides}; this effect by itself: decreases"
     side = rows[MI, "rmia"]
     assert (side.guards_held, side.guards_failed) == ((), (EVASION,))
     assert side.verdict_note == (
@@ -132,8 +136,11 @@ def test_a_risk_that_was_not_measured_is_named() -> None:
 @pytest.mark.parametrize(
     ("lost", "words"),
     [
-        ({"n_failed": 2}, "of the seeds, 2 failed"),
-        ({"n_not_applicable": 5}, "of the seeds, 5 turned out not to apply"),
+        ({"n_failed": 2, "n_lost_to_data": 2}, "of the seeds, 2 failed: the 12 others are no"),
+        (
+            {"n_not_applicable": 5, "n_lost_to_data": 1},
+            "of the seeds, 5 turned out not to apply: the 12 others are no",
+        ),
         ({"n_undefined": 1, "n_failed": 1}, "1 failed, 1 have no susceptibility"),
         ({"ci_low": None, "ci_high": None}, "a single seed has no interval"),
     ],
@@ -146,17 +153,50 @@ def test_what_no_verdict_can_be_given_on_stays_unresolved_whatever_the_defense_d
     assert words in rows[MI, "a"].verdict_note
 
 
+def test_seeds_that_were_lost_by_chance_are_counted_and_do_not_forbid_a_verdict() -> None:
+    rows = _judged(
+        _row(EVASION, 0.5, 0.1),
+        replace(_row(MI, 0.2, 0.6), n_failed=2, n_not_applicable=1, n_seeds=9),
+    )
+    assert rows[MI, "a"].verdict == "increases"
+    assert rows[MI, "a"].verdict_note == (
+        "of the seeds, 2 failed, 1 turned out not to apply, for reasons that do not depend on the "
+        "data: the 9 others are still a random choice; the stack lowers evasion (a)"
+    )
+
+
 @pytest.mark.parametrize(
     ("needed", "words"),
     [
-        (30, "about 30 seeds would resolve an effect of this size"),
+        (30, "about 30 seeds would resolve an effect of this size, 18 more"),
         (None, "more seeds cannot resolve an effect of this size, more test examples can"),
         (9, "resolved by itself, but not among so many comparisons"),
     ],
 )
 def test_what_is_unresolved_says_what_would_resolve_it(needed, words) -> None:
     (found,) = judged([_row(MI, 0.2, 0.23, half=0.05, guards=(), seeds_needed=needed)])
-    assert (found.verdict, found.verdict_note) == ("unresolved", words)
+    assert (found.verdict, what_would_resolve(found)) == ("unresolved", words)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"defended": 0.6, "effect": 0.4, "q": 0.001},  # it is resolved
+        {"n_failed": 1, "n_lost_to_data": 1},  # no number of seeds brings those back
+        {"effect": None},
+        {"nothing_to_lower": True},
+    ],
+)
+def test_where_more_seeds_do_not_help_none_are_asked_for(changes) -> None:
+    row = _row(MI, 0.2, 0.23, half=0.05, guards=(), seeds_needed=30)
+    assert what_would_resolve(row)
+    assert what_would_resolve(replace(row, **changes)) == ""
+
+
+def test_a_defense_that_is_not_shown_to_work_says_what_would_show_it() -> None:
+    (found,) = judged([_row(MI, 0.2, 0.18, half=0.05, guards=(MI,), seeds_needed=30)])
+    assert found.verdict == "defense not effective"
+    assert "18 more" in what_would_resolve(found)
 
 
 def test_where_the_poison_is_none_a_detector_has_only_false_alarms() -> None:

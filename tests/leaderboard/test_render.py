@@ -86,6 +86,17 @@ def test_a_cell_says_verdict_effect_interval_metric_seeds_and_q(interaction):
     assert "dp_epsilon 3.25 dp_delta 1e-05" in shown
 
 
+def test_what_would_resolve_an_effect_stands_at_its_interval(interaction):
+    wide = {"ci_low": -0.02, "ci_high": 0.08, "q": 0.4, "q_equivalence": 0.9}
+    found = interaction(verdict="unresolved", **wide, seeds_needed=31, verdict_note="as it is")
+    words = "about 31 seeds would resolve an effect of this size, 19 more"
+    files = site([found])
+    for path in ("index.html", "models/digits-cnn.html"):
+        assert text(files[path]).count(words) == 1
+    assert f"[−2.0, +8.0] {words}" in text(files["models/digits-cnn.html"])
+    assert words not in text(site([interaction(seeds_needed=31)])["models/digits-cnn.html"])
+
+
 @pytest.mark.parametrize("verdict", ["failed", "not applicable", "unresolved"])
 def test_what_has_no_number_is_a_word_and_a_reason(interaction, verdict):
     numbers = ["baseline", "defended", "effect", "ci_low", "ci_high", "p", "q", "utility_delta"]

@@ -32,7 +32,7 @@ from harness.ownership import Verification
 from harness.seeds import derive, generator
 from harness.stack import Stack
 from harness.training import Trained, train_alone, would_leave_out
-from harness.types import Access, Aux, NotApplicableError, Part, Regime, Risk, ThreatModel
+from harness.types import Access, Aux, Cause, NotApplicableError, Part, Regime, Risk, ThreatModel
 from harness.workshop import trusted_index
 from zoo.home import Home
 from zoo.recipe import Recipe
@@ -199,8 +199,9 @@ def test_whoever_knows_some_members_knows_of_those_that_count(noisy, strangers, 
 
 def test_nobody_left_to_tell_apart_is_no_result() -> None:
     scores, member = np.arange(6.0), np.arange(6) < 3
-    with pytest.raises(NotApplicableError, match="leave out all 3 members in question"):
+    with pytest.raises(NotApplicableError, match="leave out all 3 members in question") as error:
         judged(scores, member, ~member, True)
+    assert error.value.cause is Cause.DATA
     with pytest.raises(NotApplicableError, match="leave out all 3 non-members in question"):
         judged(scores, member, member, True)
     assert auc(scores, member) == 0

@@ -21,6 +21,7 @@ from harness.types import (
     UNKNOWN,
     Access,
     Attribute,
+    Cause,
     NotApplicableError,
     Regime,
     Risk,
@@ -195,8 +196,9 @@ def test_a_dataset_without_attributes_has_no_groups(digits) -> None:
 
 def test_where_all_are_of_one_group_there_is_nothing_to_compare(people) -> None:
     data = replace(people, z={"sex": Attribute(torch.zeros(800).long(), ("Female", "Male"))})
-    with pytest.raises(NotApplicableError, match="people have the same sex: there are no groups"):
+    with pytest.raises(NotApplicableError, match="same sex: there are no groups") as error:
         _check(data, _resolved(data))
+    assert error.value.cause is Cause.SETTING  # no seed changes that
 
 
 def _with_rare(people: Dataset, n: int) -> tuple[Dataset, Quarters]:
@@ -219,6 +221,18 @@ def test_a_group_that_is_in_the_data_has_to_be_in_the_test_examples(people, tabl
     _check(data, attack, split=split)
     outcome = _played(table_for, data, attack, quarters=split)
     assert outcome.notes["too_small"] == {"Other": ["everything"]}
+
+
+def test_which_seeds_lack_a_group_is_a_matter_of_their_examples(people) -> None:
+    data, _ = _with_rare(people, 5)
+    causes = []
+    for seed in range(12):
+        try:
+            _check(data, _resolved(data), split=quarters(data, seed, Regime.FROM_SCRATCH))
+        except NotApplicableError as error:
+            causes.append(error.cause)
+    assert 0 < len(causes) < 12
+    assert set(causes) == {Cause.DATA}
 
 
 def test_a_group_that_is_too_small_in_all_the_data_is_left_out(people) -> None:
