@@ -260,10 +260,11 @@ def test_only_a_claim_about_everything_is_stored_and_audited(digits, measure, jo
 
 STEPS = {Part.DATA, Part.INPUTS, Part.LOSS, Part.GRADIENTS, Part.SCHEDULE}
 REFUSED = {
-    **dict.fromkeys(("abl", "exponentiated-gradient"), "both change the gradients"),
     **dict.fromkeys(
-        ("cosine-watermark", "early-stopping", "knowledge-distillation", "relaxloss"),
-        "both have a training loop",
+        ("abl", "cosine-watermark", "exponentiated-gradient"), "both change the gradients"
+    ),
+    **dict.fromkeys(
+        ("early-stopping", "knowledge-distillation", "relaxloss"), "both have a training loop"
     ),
 }
 """What has a loop of its own, which draws and weighs examples as it likes."""

@@ -154,7 +154,9 @@ def test_where_nothing_but_luck_is_in_reach_luck_is_taken(attack) -> None:
     guard = Drawn(_zones)
     step = {"step_size": 0.01} if isinstance(attack, PGD) else {}
     found = _moved(replace(attack, epsilon=0.2, **step), guard)
-    assert (guard(found).argmax(1) == 0).double().mean() > 0.6
+    # APGD comes to the same corner again and again, and AutoAttack asks its neighbours.
+    least = {"apgd-ce": 0.25, "autoattack": 0.95}.get(attack.name, 0.6)
+    assert (guard(found).argmax(1) == 0).double().mean() > least
     other = []
     for draw in range(20):
         with drawn_again(guard, f"judge {draw}"):
