@@ -129,7 +129,8 @@ def evaluate(
             check_model(model, test.x, role=role)
     evidence = claimed(
         trained.evidence,
-        (*left_out(stack, dataset, split.target_train), *tuning.left_out(trained.evidence)),
+        left_out(stack, dataset, split.target_train),
+        tuning.left_out(trained.evidence),
     )
     table = Table(
         model=stack.guard(trained.model, shop).to(device).eval(),

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 BUDGETS = ("dp_epsilon", "dp_epsilon_rdp", "dp_epsilon_prv")
 """What a private training reports to have spent, by name."""
 
+TRAINING = "dp_epsilon of the training"
+"""What an audit doubts where all that touched private examples is in the account."""
+
+GIVEN_SETTINGS = f"{TRAINING}, without the choice of settings"
+"""What it doubts where only the choice of settings is not."""
+
 
 def left_out(stack: Stack, dataset: Dataset, members: Tensor) -> tuple[str, ...]:
     """What looks at private examples and is in nobody's account, in words.
@@ -36,22 +42,47 @@ def left_out(stack: Stack, dataset: Dataset, members: Tensor) -> tuple[str, ...]
     return (*stack.not_covered, *([encoding] if learnt_from else []))
 
 
-def claimed(evidence: Mapping[str, Any], leaves_out: tuple[str, ...]) -> dict[str, Any]:
+def claimed(
+    evidence: Mapping[str, Any], leaves_out: tuple[str, ...], settings: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The evidence of a training with no more claimed than what holds for the whole model.
 
     Args:
         evidence: What the defenses reported of the training.
         leaves_out: Of `left_out`.
+        settings: How the settings were chosen, in words, if that is left out, too.
 
     Returns:
         The same if nothing is left out. Else the budgets are not among the claims but at
         ``dp_epsilon_without``, together with what they are without.
     """
     spent = {name: evidence[name] for name in BUDGETS if name in evidence}
-    if not spent or not leaves_out:
+    if not spent or not (leaves_out or settings):
         return dict(evidence)
     rest = {name: value for name, value in evidence.items() if name not in spent}
-    return {**rest, "dp_epsilon_without": {**spent, "leaves_out": list(leaves_out)}}
+    without = {**spent, "leaves_out": [*leaves_out, *settings], "given_settings": not leaves_out}
+    return {**rest, "dp_epsilon_without": without}
+
+
+def audited(evidence: Mapping[str, Any]) -> tuple[float | None, str | None]:
+    """The budget that an audit of one training may doubt, and what it is in words.
+
+    A training whose settings were chosen by private examples is as private as its account says if
+    these settings are taken for given: whoever audits it with examples that had no part in the
+    choice doubts a bound that has to hold. Beside anything else that is left out none does.
+
+    Args:
+        evidence: Of `claimed`.
+
+    Returns:
+        None and None if there is no such budget.
+    """
+    if evidence.get("dp_epsilon") is not None:
+        return evidence["dp_epsilon"], TRAINING
+    without = evidence.get("dp_epsilon_without", {})
+    if without.get("given_settings") and without.get("dp_epsilon") is not None:
+        return without["dp_epsilon"], GIVEN_SETTINGS
+    return None, None
 
 
 def stated(evidence: Mapping[str, Any]) -> dict[str, Any]:

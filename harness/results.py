@@ -9,7 +9,7 @@ from typing import Any, Literal
 from harness.types import Access, Aux, Cause, Regime, Risk, ThreatModel
 from zoo.files import digest
 
-RESULT_FORMAT = 2
+RESULT_FORMAT = 3
 """Part of every cell's key: raise it when the meaning of a stored number changes.
 
 Cells of an earlier format are kept and shown as old, and are measured again when asked for.

@@ -22,6 +22,7 @@ from harness.attacks import perturbation
 from harness.attacks.ball import WithinBall
 from harness.attacks.perturbation import Loss, Norm
 from harness.attacks.protocol import AttackerData
+from harness.attacks.redraws import Finds
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk, Split
@@ -141,12 +142,14 @@ def climb(
         steps: How many.
 
     Returns:
-        Of each example the first misclassified point; if there was none, that of highest loss.
+        Of each example the first misclassified point, or that which is so in most draws of a guard
+        that draws; if there was none, that of highest loss.
     """
     logits, value, gradient = perturbation.look(model, start, lambda z: loss(z, points.y, goal))
     out, zeros = start.clone(), torch.zeros_like(value)
+    finds, row = Finds(model, start, points.y), torch.arange(len(points), device=start.device)
     c = _Climb(
-        row=torch.arange(len(points), device=start.device),
+        row=row,
         origin=points.x,
         y=points.y,
         goal=goal,
@@ -161,11 +164,11 @@ def climb(
         rises=zeros,
         best_before=value,
         halved=torch.ones_like(points.y, dtype=torch.bool),
-    ).keep(perturbation.decided(model, start, logits) == points.y)
+    ).keep(finds.going(row, start, perturbation.decided(model, start, logits) == points.y))
     due, period = checkpoints(steps), 0
     for k in range(1, steps + 1):
         if not len(c.row):
-            return out
+            break
         x = perturbation.project(
             c.x + c.step * perturbation.direction(c.gradient, norm), c.origin, epsilon, norm
         )
@@ -184,8 +187,8 @@ def climb(
             period = 0
         standing = perturbation.decided(model, x, logits) == c.y
         out[c.row] = torch.where(perturbation.per_example(standing, x), c.best_x, x)
-        c = c.keep(standing)
-    return out
+        c = c.keep(finds.going(c.row, x, standing))
+    return finds.best(out)
 
 
 def _remember_best(c: _Climb) -> None:

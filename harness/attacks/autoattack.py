@@ -14,22 +14,34 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from harness.attacks import apgd_t, reliability
+import torch
+from torch import Tensor
+
+from harness.attacks import apgd_t, perturbation, reliability
 from harness.attacks.apgd import APGDCE
 from harness.attacks.apgd_t import APGDT
 from harness.attacks.ball import WithinBall
 from harness.attacks.fab_t import FABT
 from harness.attacks.protocol import AttackerData, Evaded
+from harness.attacks.redraws import DRAWS, Finds
 from harness.attacks.square import Square
+from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, Risk
+from harness.types import Access, Aux, Risk, Split
+
+NEAR = 1e-3
+"""Share of a perturbation within which its neighbours are: too little to change anything but the
+draw."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoAttack(WithinBall):
     """The standard ensemble: APGD-CE, APGD-T, FAB-T and Square, with reasons for doubt as flags.
 
-    With two classes APGD-T is left out.
+    With two classes APGD-T is left out. Behind a guard whose decisions are draws, no part stops at
+    the first lucky one, and of all that the parts have found the input is kept that is wrong in
+    most draws; see `harness.attacks.redraws`. Where none is wrong in the guard's own draw, a few
+    neighbours are asked about, which are drawn by themselves.
 
     Attributes:
         epsilon: Radius in units of the pixel range; the dataset's customary one if not given.
@@ -62,16 +74,23 @@ class AutoAttack(WithinBall):
         standing = (target.labels(x) == points.y).nonzero().squeeze(1)
         sample = points.take(standing[: self.batch_size]).to(target.device)
         flags = reliability.of_model(target.model, sample)
+        finds = Finds(target.model, x, points.y)
         for attack in self._ensemble(data.num_classes):
             if not len(standing):
                 break
             left = points.take(standing)
-            x[standing] = attack.run(target, replace(data, points=left), seed=seed)
-            withstood = target.labels(x[standing]) == left.y
+            found = attack.run(target, replace(data, points=left), seed=seed)
+            withstood = target.labels(found) == left.y
             if isinstance(attack, Square):
-                flags += reliability.of_search(int((~withstood).sum()), len(left), len(points))
-            standing = standing[withstood]
-        return Evaded(x=x, flags=tuple(flags))
+                had, broken = finds.unfound(standing), ~withstood
+                flags += reliability.of_search(
+                    int((had & broken).sum()), int(had.sum()), len(points)
+                )
+            x[standing] = found
+            standing = standing[finds.going(standing, found, withstood)]
+        if finds.is_random:
+            _ask_neighbours(target, points, x, standing, finds, generator(self.name, seed))
+        return Evaded(x=finds.best(x), flags=tuple(flags))
 
     def _ensemble(self, num_classes: int) -> list[Any]:
         ball: dict[str, Any] = {
@@ -82,3 +101,31 @@ class AutoAttack(WithinBall):
         if num_classes >= apgd_t.CLASSES:
             found.append(APGDT(**targeted))
         return [*found, FABT(**targeted), Square(**ball, queries=self.queries)]
+
+
+def _ask_neighbours(
+    target: BlackBox,
+    points: Split,
+    x: Tensor,
+    standing: Tensor,
+    finds: Finds,
+    stream: torch.Generator,
+) -> None:
+    """Ask about inputs beside the perturbed ones ``x`` until one is drawn wrongly, or often enough.
+
+    Args:
+        target: Behind a guard that draws.
+        points: The examples.
+        x: What they have become, the shape of ``points.x``.
+        standing: (m,) int64, which examples are still tried.
+        finds: Of the examples; takes in what is found.
+        stream: Of the neighbours.
+    """
+    for _ in range(DRAWS):
+        left = standing[finds.unfound(standing)]
+        if not len(left):
+            return
+        origin, y = points.x[left], points.y[left]
+        less = NEAR * torch.rand(len(left), generator=stream).to(x.device)
+        tried = x[left] - perturbation.per_example(less, origin) * (x[left] - origin)
+        finds.going(left, tried, target.labels(tried) == y)

@@ -21,6 +21,7 @@ from harness.attacks import perturbation
 from harness.attacks.ball import WithinBall
 from harness.attacks.perturbation import Norm
 from harness.attacks.protocol import AttackerData
+from harness.attacks.redraws import Finds
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk, Split
 
@@ -79,17 +80,19 @@ class FABT(WithinBall):
         goal = perturbation.likely(model, points, rank)
         out, row = points.x.clone(), torch.arange(len(points), device=points.x.device)
         x, origin, y = points.x, points.x, points.y
+        finds = Finds(model, x, y)
         for _ in range(self.steps):
             x = self._step(model, x, origin, y, goal)
             broken = ~perturbation.correct(model, Split(x, y))
             near = perturbation.sizes(x - origin, self.norm) <= self.epsilon
             out[row[broken & near]] = x[broken & near]
+            going = finds.going(row, x, ~(broken & near))
             back = perturbation.per_example(broken, x)
             x = torch.where(back, origin + BACK * (x - origin), x)
-            x, origin, y, goal, row = (t[~(broken & near)] for t in (x, origin, y, goal, row))
+            x, origin, y, goal, row = (t[going] for t in (x, origin, y, goal, row))
             if not len(row):
                 break
-        return out
+        return finds.best(out)
 
     def _step(self, model: nn.Module, x: Tensor, origin: Tensor, y: Tensor, goal: Tensor) -> Tensor:
         def lead(logits: Tensor) -> Tensor:

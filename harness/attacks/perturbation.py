@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.attacks import rows
+from harness.attacks.redraws import Finds
 from harness.defenses.answers import Redecides
 from harness.types import Split
 from zoo.errors import ZooError
@@ -252,15 +253,17 @@ def ascend(
         steps: How many.
         step_size: Length of each.
         goal: Classes (n,) to reach, instead of just leaving the true one.
-        stop: Whether an example stays where the model's decision is first wrong.
+        stop: Whether an example stays where the model's decision is first wrong; where decisions
+            are draws, see `harness.attacks.redraws`.
     """
     goal = points.y if goal is None else goal
     out, row = start.clone(), torch.arange(len(points), device=start.device)
     x, origin, y = start, points.x, points.y
+    finds = Finds(model if stop else None, start, points.y)
     for _ in range(steps):
         logits, _, gradient = look(model, x, lambda z, y=y, goal=goal: cross_entropy(z, y, goal))
         if stop:
-            standing = decided(model, x, logits) == y
+            standing = finds.going(row, x, decided(model, x, logits) == y)
             x, origin, y, goal, gradient, row = (
                 t[standing] for t in (x, origin, y, goal, gradient, row)
             )
@@ -268,7 +271,9 @@ def ascend(
                 break
         x = project(x + step_size * direction(gradient, norm), origin, epsilon, norm)
         out[row] = x
-    return out
+    if finds.is_random:
+        finds.going(row, x, correct(model, Split(x, y)))
+    return finds.best(out)
 
 
 def in_turn(
@@ -290,6 +295,7 @@ def in_turn(
 
     Returns:
         Of each example the perturbed input that the model gets wrong; else that of the last try.
+        Where decisions are draws, the one of those that is wrong in most draws.
         Examples that the model gets wrong as they are stay as they are.
     """
     out = points.x.clone()
@@ -297,12 +303,14 @@ def in_turn(
         batch = points.take(index).to(device)
         found = batch.x.clone()
         standing = correct(model, batch).nonzero().squeeze(1)
+        finds = Finds(model, batch.x, batch.y)
         for attempt in tries:
             if not len(standing):
                 break
             left = batch.take(standing)
             perturbed = attempt(left)
             found[standing] = perturbed
-            standing = standing[correct(model, Split(perturbed, left.y))]
-        out[index] = found.to(out.device)
+            right = correct(model, Split(perturbed, left.y))
+            standing = standing[finds.going(standing, perturbed, right)]
+        out[index] = finds.best(found).to(out.device)
     return out

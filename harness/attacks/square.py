@@ -17,6 +17,7 @@ from torch import Tensor
 from harness.attacks import perturbation, rows, square_rows
 from harness.attacks.ball import WithinBall
 from harness.attacks.protocol import AttackerData
+from harness.attacks.redraws import Finds
 from harness.attacks.square_rows import signs as _signs
 from harness.seeds import generator
 from harness.target import BlackBox
@@ -92,14 +93,16 @@ class Square(WithinBall):
         stream, out = generator("square", seed), points.x.clone()
         for index in torch.arange(len(points), device=out.device).split(self.batch_size):
             batch = points.take(index).to(target.device)
-            out[index] = self._search(_answers(target), batch, queries, stream).to(out.device)
+            out[index] = self._search(target, batch, queries, stream).to(out.device)
         return out
 
     def _search(
-        self, answers: Answers, points: Split, queries: int, stream: torch.Generator
+        self, target: BlackBox, points: Split, queries: int, stream: torch.Generator
     ) -> Tensor:
         assert self.epsilon is not None, "resolve() first"
-        out = points.x.clone()
+        answers, out = _answers(target), points.x.clone()
+        own = target.model if target.access.grants(Access.WEIGHTS) else None
+        finds = Finds(own, points.x, points.y)
         _, decision = answers(points.x)
         broken = decision != points.y
         row = (~broken).nonzero().squeeze(1)
@@ -112,16 +115,19 @@ class Square(WithinBall):
         new = best
         for asked in range(1, queries):
             logits, decision = answers(new)
-            found, broken = _margin(logits, y), decision != y
-            better = (found < margin) | broken
+            found = _margin(logits, y)
+            # Where luck has been found already, only what the search would keep can be more.
+            worth = (found < margin) | finds.unfound(row)
+            going = finds.going(row, new, (decision == y) | ~worth)
+            better = (found < margin) | ~going
             best = torch.where(perturbation.per_example(better, new), new, best)
             margin = torch.where(better, found, margin)
             out[row] = best
-            row, origin, y, best, margin = (t[~broken] for t in (row, origin, y, best, margin))
+            row, origin, y, best, margin = (t[going] for t in (row, origin, y, best, margin))
             if not len(row):
                 break
             new = move(best, origin, self.epsilon, self._area(asked, queries), stream)
-        return out
+        return finds.best(out)
 
     def _area(self, asked: int, queries: int) -> float:
         """Share of the image; the schedule is stretched to the number of queries."""

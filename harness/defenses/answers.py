@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -58,6 +59,48 @@ class Redecides(nn.Module):
     attack may follow that, but what it has reached is told by the answers alone: it has to ask.
     Every guard that heeds `differentiates` and may change a decision is one of these.
     """
+
+
+class Draws(Redecides):
+    """A guard whose decisions are draws by the input and a key.
+
+    The same input gets the same answer, so nobody learns more by asking again. How likely each
+    answer was shows in other draws; see `drawn_again`.
+    """
+
+    def __init__(self, key: str) -> None:
+        """Draw by ``key``."""
+        super().__init__()
+        self._key = key
+        self.draw = ""
+
+    @property
+    def key(self) -> str:
+        """What this draw is made by, together with the input."""
+        return f"{self._key} {self.draw}" if self.draw else self._key
+
+    @property
+    def is_random(self) -> bool:
+        """Whether any decision depends on the draw."""
+        return True
+
+
+def is_random(model: nn.Module) -> bool:
+    """Whether some guard in ``model`` may decide otherwise in another draw."""
+    return any(isinstance(part, Draws) and part.is_random for part in model.modules())
+
+
+@contextmanager
+def drawn_again(model: nn.Module, draw: str) -> Iterator[None]:
+    """Let all guards in ``model`` answer as if they had another key, the one called ``draw``."""
+    guards = [part for part in model.modules() if isinstance(part, Draws)]
+    try:
+        for guard in guards:
+            guard.draw = draw
+        yield
+    finally:
+        for guard in guards:
+            guard.draw = ""
 
 
 def differentiates(x: Tensor) -> bool:

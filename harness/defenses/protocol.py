@@ -322,7 +322,7 @@ class Guards(Protocol):
         """A model whose answers are what the attacker may see.
 
         One that changes decisions, and gives another answer to whoever differentiates it, is a
-        `harness.defenses.answers.Redecides`.
+        `harness.defenses.answers.Redecides`; if its decisions are draws, `Draws` of the same.
         """
         ...
 

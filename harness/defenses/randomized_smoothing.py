@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from harness.attacks import rows
 from harness.datasets import Dataset
-from harness.defenses.answers import Redecides, differentiates, noise, to_logits
+from harness.defenses.answers import Draws, differentiates, noise, to_logits
 from harness.defenses.gaussian_noise import check_sigma, customary_sigma
 from harness.seeds import generator
 from harness.types import Column, Covered, Part, Risk
@@ -137,7 +137,7 @@ class RandomizedSmoothing:
         return torch.stack(counts).sum(0)
 
 
-class Smoothed(Redecides):
+class Smoothed(Draws):
     """The votes of noisy copies, as logits whose softmax are the classes' shares."""
 
     def __init__(
@@ -149,7 +149,7 @@ class Smoothed(Redecides):
         batch_size: int,
         columns: Sequence[Column],
     ) -> None:
-        super().__init__()
+        super().__init__("randomized-smoothing")
         self.model = model
         self._sigma = sigma
         self._votes = votes
@@ -161,7 +161,7 @@ class Smoothed(Redecides):
         return torch.cat([self._answer(part) for part in x.split(self._inputs_at_once)])
 
     def _answer(self, x: Tensor) -> Tensor:
-        shift = self._sigma * noise("randomized-smoothing", x, self._votes, *x.shape[1:])
+        shift = self._sigma * noise(self.key, x, self._votes, *x.shape[1:])
         shift = shift * rows.movable(x, self._columns)[:, None]
         if differentiates(x):
             # Activations are not kept but computed again for the gradient: there are many copies.

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.defenses.answers import Redecides, differentiates, secret, to_logits, uniform
+from harness.defenses.answers import Draws, differentiates, secret, to_logits, uniform
 from harness.defenses.of_attribute import OfAttribute, need_two_classes
 from harness.defenses.stated import groups_in, stating
 from harness.features import evaluating
@@ -36,6 +36,9 @@ CONSTRAINTS = {
     "equalized-odds": "equalized_odds",
 }
 """What fairlearn calls them."""
+
+CERTAIN = 1e-9
+"""A chance this close to 0 or 1 is rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,14 +117,19 @@ class ThresholdOptimizer(OfAttribute):
         return Decided(model, columns, rules.to(data.x.device), secret(self.name, shop))
 
 
-class Decided(Redecides):
+class Decided(Draws):
     """A model whose decisions are made by rules of groups. It is certain of all of them."""
 
     def __init__(self, model: nn.Module, columns: Sequence[Column], rules: Rules, key: str) -> None:
         """Put ``rules`` over ``model``, with draws by the secret ``key``."""
-        super().__init__()
+        super().__init__(key)
         self.model = model
-        self._columns, self._rules, self._key = columns, rules, key
+        self._columns, self._rules = columns, rules
+
+    @property
+    def is_random(self) -> bool:
+        """Whether some group's decisions are drawn between two thresholds."""
+        return self._rules.are_random
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (b, 2)."""
@@ -129,7 +137,7 @@ class Decided(Redecides):
         if differentiates(x):
             return logits
         chance = self._rules.chance(margin(logits), groups_in(x, self._columns))
-        positive = uniform(self._key, x, 1)[:, 0] < chance
+        positive = uniform(self.key, x, 1)[:, 0] < chance
         return to_logits(F.one_hot(positive.long(), 2).to(logits.dtype))
 
 
@@ -171,6 +179,15 @@ class Rules:
     def to(self, device: str | torch.device) -> Rules:
         """The same on ``device``."""
         return Rules(*(part.to(device) for part in (self.steps, self.constant, self.known)))
+
+    @property
+    def are_random(self) -> bool:
+        """Whether some decision is neither always class 0 nor always class 1."""
+        first, second = self.steps[:, :, 0].unbind(1)
+        ignoring, constant = self.constant.unbind(1)
+        beyond = torch.stack([torch.zeros_like(first), first, second, first + second])
+        chances = ignoring * constant + (1 - ignoring) * beyond
+        return bool(((chances > CERTAIN) & (chances < 1 - CERTAIN)).any())
 
     def chance(self, margins: Tensor, groups: Tensor) -> Tensor:
         """How likely class 1 is, (n,) float64.

@@ -4,6 +4,10 @@ Defenses may leave out canaries. Which of the canaries that were not planted the
 out shows when all coins fall the other way and the defenses are given what is planted then. What an
 audit proves holds of the training as a whole, and only for all canaries: leaving some out by what
 was found in the data may itself give them away.
+
+Where the settings of the training were tuned, what is audited is the training with these settings.
+No canary has a part in the tuning: that is on the data as they are before anybody plants any, on
+splits of no seed, so its choice is the same however the coins fall.
 """
 
 from __future__ import annotations
@@ -18,7 +22,8 @@ from harness.attacks.knowledge import Canaries, PlantsCanaries
 from harness.datasets import Dataset, Quarters
 from harness.games.counted import judged
 from harness.games.game import Outcome, Setting, Table
-from harness.metrics.audit import audit
+from harness.metrics.audit import CONFIDENCE, audit
+from harness.privacy import audited
 from harness.types import Regime, Split, UnfitError
 from harness.workshop import trusted_index
 from zoo.errors import ZooError
@@ -54,15 +59,16 @@ def play(attack: PlantsCanaries, table: Table) -> Outcome:
     values = np.asarray(scores.double().cpu())
     member = planted.included.cpu().numpy()
     counted, matched = _counted(attack, table, planted)
-    claimed = table.evidence.get("dp_epsilon")  # only where it is a claim about the whole model
-    delta = attack.dp_delta if claimed is None else table.evidence["dp_delta"]
+    budget, doubted = audited(table.evidence)
+    delta = attack.dp_delta if budget is None else table.evidence["dp_delta"]
     found = judged(values, member, counted, matched)
+    shown = audit(values, member, guessed=attack.guessed, dp_delta=delta)
     return replace(
         found,
         metrics={
             **found.metrics,
-            **audit(values, member, guessed=attack.guessed, dp_delta=delta),
-            "dp_epsilon": claimed,
+            **shown,
+            "dp_epsilon": budget,
             "dp_delta": delta,
             "queries": float(target.queries),
         },
@@ -74,8 +80,22 @@ def play(attack: PlantsCanaries, table: Table) -> Outcome:
             "canaries": len(member),
             "trained_on": int((member & counted).sum()),
             **found.notes,
+            **_said(budget, doubted, shown["audited_epsilon"]),
         },
     )
+
+
+def _said(budget: float | None, doubted: str | None, shown: float) -> dict[str, object]:
+    """What is audited, and a flag if it is refuted."""
+    if budget is None:
+        return {}
+    found: dict[str, object] = {"audited": doubted}
+    if shown > budget:
+        found["flags"] = [
+            f"the audit refutes {budget:.4g} as {doubted}: it is {shown:.4g} or more "
+            f"({CONFIDENCE:.0%} confidence)"
+        ]
+    return found
 
 
 def _counted(

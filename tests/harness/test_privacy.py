@@ -1,7 +1,7 @@
 """What a private training may claim: nothing that looks at private examples goes unsaid."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -24,11 +24,11 @@ from harness.defenses.protocol import (
     TellsWhatItLooksAt,
 )
 from harness.ownership import Owner
-from harness.privacy import claimed, left_out
+from harness.privacy import GIVEN_SETTINGS, TRAINING, audited, claimed, left_out
 from harness.stack import Stack
 from harness.target import BlackBox
 from harness.training import train_alone, workshop
-from harness.types import Access, Attribute, Covered, Part, Risk, Split
+from harness.types import Access, Attribute, Covered, NotApplicableError, Part, Risk, Split
 from harness.workshop import trusted_index
 from zoo import nets
 from zoo.recipe import Recipe
@@ -196,6 +196,33 @@ def test_all_that_is_covered_together_keeps_the_claim(tiny) -> None:
     assert claimed(SPENT, ()) == SPENT
 
 
+TUNING = "the tuning (a choice among 12 settings by accuracy on private examples)"
+
+
+def test_beside_the_choice_of_settings_nothing_is_claimed_and_the_training_is_audited() -> None:
+    found = claimed(SPENT, (), (TUNING,))
+    assert "dp_epsilon" not in found
+    assert found["dp_epsilon_without"]["leaves_out"] == [TUNING]
+    assert audited(found) == (2.0, "dp_epsilon of the training, without the choice of settings")
+
+
+@pytest.mark.parametrize("settings", [(), (TUNING,)])
+def test_beside_anything_else_nothing_is_audited(settings) -> None:
+    found = claimed(SPENT, ("strip (…)",), settings)
+    assert found["dp_epsilon_without"]["leaves_out"] == ["strip (…)", *settings]
+    assert audited(found) == (None, None)
+
+
+def test_what_is_audited_is_a_number_that_holds() -> None:
+    assert audited(claimed(SPENT, ())) == (2.0, TRAINING)
+    assert audited({}) == (None, None)
+    endless = SPENT | {"dp_epsilon": None}  # too little noise for any number
+    assert audited(claimed(endless, ())) == (None, None)
+    assert audited(claimed(endless, (), (TUNING,))) == (None, None)
+    stored_before = {"dp_epsilon_without": {"dp_epsilon": 2.0, "leaves_out": [TUNING]}}
+    assert audited(stored_before) == (None, None)
+
+
 def test_a_training_that_is_not_private_claims_nothing() -> None:
     assert claimed({"removed": 3}, ("strip (…)",)) == {"removed": 3}
 
@@ -213,13 +240,73 @@ def test_only_a_claim_about_everything_is_stored_and_audited(digits, measure, jo
     private = registry.make("defense", "dpsgd", {})
     job = job_for(stack=(registry.describe(private),))
     trained = train_alone(job, digits.all.take(job.index), None)
-    for name, holds in (("rounding", True), ("strip", False)):
+    tuned = replace(trained, evidence={**trained.evidence, "tuning": {"tried": [{}] * 12}})
+    for name, made, claims, doubted in (
+        ("rounding", trained, True, TRAINING),
+        ("strip", trained, False, None),
+        ("rounding", tuned, False, GIVEN_SETTINGS),
+        ("strip", tuned, False, None),
+    ):
         stack = [private, registry.make("defense", name, {})]
-        found, _ = measure(digits, trained, 0, "correctness", stack=stack)
-        assert ("dp_epsilon" in found.evidence) == holds
-        assert ("dp_epsilon_without" in found.evidence) != holds
-        audited, _ = measure(digits, trained, 0, "canary-audit", stack=stack)
-        assert (audited.metrics["dp_epsilon"] is not None) == holds
+        found, _ = measure(digits, made, 0, "correctness", stack=stack)
+        assert ("dp_epsilon" in found.evidence) == claims
+        assert ("dp_epsilon_without" in found.evidence) != claims
+        asked, _ = measure(digits, made, 0, "canary-audit", stack=stack)
+        spent = trained.evidence["dp_epsilon"] if doubted else None
+        assert asked.metrics["dp_epsilon"] == spent
+        assert asked.evidence.get("audited") == doubted
+        assert ("dp_epsilon" in asked.evidence) == claims
+
+
+STEPS = {Part.DATA, Part.INPUTS, Part.LOSS, Part.GRADIENTS, Part.SCHEDULE}
+REFUSED = {
+    **dict.fromkeys(
+        ("abl", "cosine-watermark", "exponentiated-gradient"), "both change the gradients"
+    ),
+    **dict.fromkeys(
+        ("early-stopping", "knowledge-distillation", "relaxloss"), "both have a training loop"
+    ),
+}
+"""What has a loop of its own, which draws and weighs examples as it likes."""
+
+CHOOSING = sorted(
+    name for name, kind in DEFENSES.items() if kind.acts_on & STEPS and name not in COVERED
+)
+"""Whatever may weigh, draw, add or leave out examples by what it sees of them."""
+
+
+def test_whoever_weighs_examples_is_among_those_that_are_tried() -> None:
+    weighing = {n for n, kind in DEFENSES.items() if getattr(kind, "weighs_examples", False)}
+    assert weighing == {"reweighing"}
+    assert weighing | {"group-dro", "exponentiated-gradient", "dfr"} <= set(CHOOSING)
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_beside_what_chooses_among_examples_the_claim_is_withdrawn_or_the_pair_refused(
+    name, digits, measure, job_for
+) -> None:
+    """Trained and stored: a weight, a count or a mean over others is in no example's clipping."""
+    odd = Attribute(digits.y % 2, ("no", "yes"))
+    data = replace(digits, num_classes=2, y=(digits.y > 4).long(), z={"odd": odd})
+    private = registry.make("defense", "dpsgd", {"batch_size": 32, "epochs": 1})
+    other: Any = registry.make("defense", name, {})
+    if name in REFUSED:
+        with pytest.raises(NotApplicableError, match=REFUSED[name]):
+            Stack.of([private, other])
+        return
+    if isinstance(other, Resolves):
+        other = other.resolve(data)
+    stack = Stack.of([private, other])
+    job = job_for(data=data, stack=tuple(map(registry.describe, stack.makes_model)))
+    trained = train_alone(job, data.collected.take(job.index), None)
+    assert trained.evidence["dp_epsilon"] > 0
+    for attack in ("correctness", "canary-audit"):
+        found, _ = measure(data, trained, 0, attack, stack=stack.defenses)
+        assert "dp_epsilon" not in found.evidence
+        without = found.evidence["dp_epsilon_without"]
+        assert without["dp_epsilon"] == trained.evidence["dp_epsilon"]
+        assert without["leaves_out"] == [f"{name} ({DEFENSES[name].looks_at})"]
+        assert found.metrics.get("dp_epsilon") is None
 
 
 def test_example_weights_leave_the_sampling_and_the_account_as_they_are() -> None:

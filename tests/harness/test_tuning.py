@@ -271,9 +271,9 @@ def go(tmp_path):
 
         return local.pool(1)
 
-    def work(**other):
+    def work(*, risks=(Risk.EVASION,), attacks=("fgsm",), **other):
         asked = Request(
-            models=(OWN,), stacks=(("dpsgd",),), risks=(Risk.EVASION,), attacks=("fgsm",), seeds=1,
+            models=(OWN,), stacks=(("dpsgd",),), risks=risks, attacks=attacks, seeds=1,
             **{"tuning": 3, **other},
         )  # fmt: skip
 
@@ -314,6 +314,36 @@ def test_a_bad_recipe_is_mended_and_the_private_budget_says_that_it_is_without_t
     assert "choice among 4 settings" in without["leaves_out"][0]
     again, _, _ = work(tuning=4, settings={"noise_multiplier": "0.5"})
     assert again == []
+
+
+def test_no_canary_has_a_part_in_the_tuning(make) -> None:
+    """The same choice, on the same data, whether canaries are planted later or none are."""
+    first, other = (
+        make((("dpsgd",),), risks=(Risk.MEMBERSHIP_INFERENCE,), attacks=attacks)
+        for attacks in (("canary-audit",), ("correctness",))
+    )
+    assert [one.key for one in first.tunings] == [one.key for one in other.tunings]
+    assert {job.poison for job in first.tuning_jobs} == {None}
+    planted = {item.job.poison.name for item in first.wanted if item.job and item.job.poison}
+    assert planted == {"canary-audit"}
+
+
+def test_a_tuned_private_training_is_audited_by_what_it_spent(go) -> None:
+    _, work = go
+    *_, found = work(
+        risks=(Risk.MEMBERSHIP_INFERENCE,), attacks=("canary-audit",), tuning=2,
+        settings={"noise_multiplier": "1"},
+    )  # fmt: skip
+    private = found["dpsgd(noise_multiplier=1.0, tuned=2)"]
+    without = private.evidence["dp_epsilon_without"]
+    assert private.metrics["dp_epsilon"] == without["dp_epsilon"] > 0
+    assert private.evidence["audited"] == (
+        "dp_epsilon of the training, without the choice of settings"
+    )
+    assert "dp_epsilon" not in private.evidence
+    assert private.metrics["audited_epsilon"] < private.metrics["dp_epsilon"]
+    assert found["none"].metrics["dp_epsilon"] is None
+    assert "audited" not in found["none"].evidence
 
 
 def test_a_tuning_in_which_nothing_could_be_trained_says_so_and_changes_nothing(go) -> None:

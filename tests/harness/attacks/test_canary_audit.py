@@ -176,16 +176,41 @@ def test_the_claim_stands_beside_the_bound_and_gives_delta(digits, by_heart, mea
     assert found.metrics["audited_epsilon"] > 1.5, "a claim as false as this is refuted"
 
 
+TUNED = {"tuning": {"tried": [{}] * 12}}
+
+
+@pytest.mark.parametrize("extra", [{}, TUNED])
+@pytest.mark.parametrize(("budget", "refuted"), [(1.5, True), (9.0, False)])
+def test_what_is_refuted_is_flagged_and_named(
+    budget, refuted, extra, digits, by_heart, measure
+) -> None:
+    claim = {"dp_epsilon": budget, "dp_delta": 1e-5, **extra}
+    found, _ = measure(digits, Trained(by_heart, claim), 0, CanaryAudit())
+    assert found.metrics["dp_epsilon"] == budget
+    assert found.metrics["dp_delta"] == 1e-5
+    what = "dp_epsilon of the training"
+    what += ", without the choice of settings" if extra else ""
+    assert found.evidence["audited"] == what
+    assert ("dp_epsilon" in found.evidence) == (not extra)
+    flags = [f for f in found.evidence.get("flags", ()) if f.startswith("the audit refutes")]
+    assert bool(flags) == refuted
+    assert all(f.startswith(f"the audit refutes 1.5 as {what}: it is 2.6") for f in flags)
+
+
 def test_a_claim_is_not_for_what_other_defenses_let_through(digits, by_heart, measure) -> None:
     from harness import registry
 
     claim = {"dp_epsilon": 1.5, "dp_delta": 1e-3}
     stack = [registry.make("defense", "fine-pruning", {})]
-    found, _ = measure(digits, Trained(by_heart, claim), 0, CanaryAudit(), stack=stack)
-    assert found.metrics["dp_epsilon"] is None
-    without = found.evidence["dp_epsilon_without"]
-    assert without["dp_epsilon"] == 1.5
-    assert [one.partition(" ")[0] for one in without["leaves_out"]] == ["fine-pruning"]
+    for extra, names in (({}, ["fine-pruning"]), (TUNED, ["fine-pruning", "the"])):
+        trained = Trained(by_heart, {**claim, **extra})
+        found, _ = measure(digits, trained, 0, CanaryAudit(), stack=stack)
+        assert found.metrics["dp_epsilon"] is None
+        assert "audited" not in found.evidence
+        assert not any("refutes" in flag for flag in found.evidence["flags"])
+        without = found.evidence["dp_epsilon_without"]
+        assert without["dp_epsilon"] == 1.5
+        assert [one.partition(" ")[0] for one in without["leaves_out"]] == names
 
 
 def test_training_is_on_fewer_examples_and_says_how_many_canaries_a_defense_found(
