@@ -30,9 +30,9 @@ def detections(
 
       harness detections --dataset cifar10 --format csv
     """
-    from harness import detections as judge
     from harness import registry
-    from harness.store import Store
+    from harness.analysis import detections as judge
+    from harness.experiment.store import Store
     from harness.types import Part
     from zoo.catalog import open_catalog
     from zoo.errors import ZooError, unknown

@@ -17,9 +17,9 @@ from cli import detections_command
 from cli.printing import Format, new_app, progress, run, show
 
 if TYPE_CHECKING:
-    from harness.plan import Plan
-    from harness.run import Context
-    from harness.store import Store
+    from harness.experiment.plan import Plan
+    from harness.experiment.run import Context
+    from harness.experiment.store import Store
     from zoo.home import Home
 
 app = new_app(
@@ -143,11 +143,11 @@ def evaluate(
 
       harness eval --where "dataset = 'mnist'" --risk evasion --set epsilon=0.1 --seeds 3
     """
-    from harness import run as runner
-    from harness import summary
-    from harness.executors import local, on_ray
-    from harness.store import Store
-    from harness.tuning_run import tune
+    from harness.analysis import summary
+    from harness.experiment import run as runner
+    from harness.experiment.executors import local, ray_cluster
+    from harness.experiment.store import Store
+    from harness.experiment.tuning_run import tune
 
     home, planned, context = _plan(
         model, where, defense, risk, attack, access, aux, queries, adversary, preset, seeds,
@@ -156,7 +156,7 @@ def evaluate(
     begin = time.perf_counter()
     counts: Counter[str] = Counter()
     problems: Counter[str] = Counter()
-    pool = local.pool if executor is Executor.LOCAL else on_ray.pool
+    pool = local.pool if executor is Executor.LOCAL else ray_cluster.pool
     made = planned()
     try:
         with progress() as bars:
@@ -231,7 +231,7 @@ def plan(
 
     The estimate is made from earlier runs in the same store; where there are none, it is missing.
     """
-    from harness.estimate import estimate
+    from harness.experiment.estimate import estimate
 
     home, planned, context = _plan(
         model, where, defense, risk, attack, access, aux, queries, adversary, preset, seeds,
@@ -314,8 +314,8 @@ def compare(
     Example:
       harness compare --defense dpsgd --format json
     """
-    from harness.compare import load
-    from harness.store import Store
+    from harness.analysis.compare import load
+    from harness.experiment.store import Store
     from zoo.errors import ZooError
     from zoo.home import Home
 
@@ -373,7 +373,7 @@ def list_(
       harness list attacks --long
     """
     from harness import listing
-    from harness.datasets import Source
+    from harness.data.datasets import Source
 
     source = Source.resolve(data_dir)
     if long and kind is Kind.DATASETS:
@@ -411,14 +411,15 @@ def _plan(
     fetching: bool,
 ) -> tuple[Home, Callable[[], Plan], Context]:
     """The store, what is to do as it is then, and where and with what."""
-    from harness import registry, request
-    from harness.artifacts import Artifacts, check_device
-    from harness.datasets import Source
-    from harness.plan import plan as make_plan
-    from harness.request import ALL, Request
-    from harness.run import Context, code_version
-    from harness.store import Store
-    from harness.tuning_run import Tunings
+    from harness import registry
+    from harness.data.datasets import Source
+    from harness.experiment import request
+    from harness.experiment.plan import plan as make_plan
+    from harness.experiment.request import ALL, Request
+    from harness.experiment.run import Context, code_version
+    from harness.experiment.store import Store
+    from harness.experiment.tuning_run import Tunings
+    from harness.training.artifacts import Artifacts, check_device
     from harness.types import Access
     from zoo.errors import unknown
     from zoo.home import Home
@@ -476,7 +477,7 @@ def _workers(workers: int | None, device: str) -> int:
 
 def _say_budgets(measured: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
     """Say on stderr what each private stack of a model spent, and what that is without."""
-    from harness.privacy import stated
+    from harness.training.privacy import stated
 
     lines = {
         f"{defense} on {model}: "

@@ -8,8 +8,8 @@ from typing import Any
 import typer
 
 from cli.printing import table
+from harness.analysis.verdicts import what_would_resolve
 from harness.results import Interaction, OtherMeasure
-from harness.verdicts import what_would_resolve
 
 COLUMNS = ["defense", "risk", "attack", "metric", "n_seeds", "baseline", "defended", "effect",
            "ci_low", "ci_high", "q", "verdict", "utility_delta"]  # fmt: skip

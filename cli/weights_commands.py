@@ -133,8 +133,8 @@ def verify(
     home, catalog = open_home(), the_catalog()
     entries = chosen_models(home, names, where)
 
-    from harness.verify import Verified
-    from harness.verify import verify as verify_model
+    from harness.zoo_models.verify import Verified
+    from harness.zoo_models.verify import verify as verify_model
 
     rows, failures = [], []
     header = [field.name for field in fields(Verified)]
@@ -238,17 +238,17 @@ def add(
                 f"{', '.join(given)} cannot be given with --train: there are no weights yet, and "
                 "the input is the dataset's. Leave it out."
             )
-        from harness import own_models
-        from harness.datasets import Source
+        from harness.data.datasets import Source
+        from harness.zoo_models import user_recipe
         from zoo.add_trained import add_trained
 
-        data = own_models.facts(dataset, Source.resolve(data_dir, mirror))
+        data = user_recipe.facts(dataset, Source.resolve(data_dir, mirror))
         entry = add_trained(
             open_home(),
             name=name,
             data=data,
             architecture=architecture,
-            recipe=own_models.recipe(settings or [], data),
+            recipe=user_recipe.recipe(settings or [], data),
             mean=_numbers("--mean", mean),
             std=_numbers("--std", std),
             purpose=purpose,
@@ -264,8 +264,8 @@ def add(
             f"--set {settings[0]} is of a recipe, and {path} has been trained. Give --train and no "
             "file, or leave it out."
         )
-    from harness.datasets import Source
-    from harness.verify import order_doubt
+    from harness.data.datasets import Source
+    from harness.zoo_models.verify import order_doubt
     from zoo.add import add as add_model
 
     home, source = open_home(), Source.resolve(data_dir, mirror)

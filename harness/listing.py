@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from annotations.load import load_taxonomy
-from harness import datasets, registry
-from harness.datasets import Source
+from harness import registry
+from harness.data import datasets
+from harness.data.datasets import Source
+from harness.data.tables import description as table_description
+from harness.metrics.susceptibility import DIRECTIONS, FORMULAS, PRIMARY
 from harness.registry import Kind
-from harness.susceptibility import DIRECTIONS, FORMULAS, PRIMARY
-from harness.tables import description as table_description
 from harness.types import Risk
 from zoo.errors import ZooError
 

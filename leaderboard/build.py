@@ -5,8 +5,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness.compare import load
-from harness.store import Store
+from harness.analysis.compare import load
+from harness.experiment.store import Store
 from leaderboard.publish import publish
 from leaderboard.render import render
 from leaderboard.tables import tables

@@ -5,8 +5,8 @@ from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from harness.susceptibility import DIRECTIONS
-from harness.verdicts import MARGIN, what_would_resolve
+from harness.analysis.verdicts import MARGIN, what_would_resolve
+from harness.metrics.susceptibility import DIRECTIONS
 from leaderboard import words
 from leaderboard.exports import as_csv, as_json
 from leaderboard.tables import Site

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from harness.analysis.verdicts import MARGIN
 from harness.results import Interaction
-from harness.verdicts import MARGIN
 
 REACH = 0.1
 """How far an interval may stretch the axis beyond its effect; a wider one is drawn cut off, lest

@@ -18,11 +18,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import perturbation
-from harness.attacks.ball import WithinBall
-from harness.attacks.perturbation import Loss, Norm
 from harness.attacks.protocol import AttackerData
-from harness.attacks.redraws import Finds
+from harness.attacks.shared import perturbation
+from harness.attacks.shared.ball import WithinBall
+from harness.attacks.shared.perturbation import Loss, Norm
+from harness.attacks.shared.redraws import Finds
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk, Split

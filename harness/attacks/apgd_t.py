@@ -17,10 +17,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import perturbation
 from harness.attacks.apgd import climb
-from harness.attacks.ball import WithinBall
 from harness.attacks.protocol import AttackerData
+from harness.attacks.shared import perturbation
+from harness.attacks.shared.ball import WithinBall
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk, Split, UnfitError

@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from harness.attacks.attribute_classifier import AttributeClassifier
-from harness.features import features
+from harness.attacks.shared.attribute_classifier import AttributeClassifier
+from harness.learning.features import features
 from harness.target import BlackBox
 from harness.types import Access
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks.attribute_classifier import AttributeClassifier
+from harness.attacks.shared.attribute_classifier import AttributeClassifier
 from harness.target import BlackBox
 from harness.types import Access
 

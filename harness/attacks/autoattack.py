@@ -17,13 +17,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks import apgd_t, perturbation, reliability
+from harness.attacks import apgd_t
 from harness.attacks.apgd import APGDCE
 from harness.attacks.apgd_t import APGDT
-from harness.attacks.ball import WithinBall
 from harness.attacks.fab_t import FABT
 from harness.attacks.protocol import AttackerData, Evaded
-from harness.attacks.redraws import DRAWS, Finds
+from harness.attacks.shared import perturbation, reliability
+from harness.attacks.shared.ball import WithinBall
+from harness.attacks.shared.redraws import DRAWS, Finds
 from harness.attacks.square import Square
 from harness.seeds import generator
 from harness.target import BlackBox
@@ -40,8 +41,8 @@ class AutoAttack(WithinBall):
 
     With two classes APGD-T is left out. Behind a guard whose decisions are draws, no part stops at
     the first lucky one, and of all that the parts have found the input is kept that is wrong in
-    most draws; see `harness.attacks.redraws`. Where none is wrong in the guard's own draw, a few
-    neighbours are asked about, which are drawn by themselves.
+    most draws; see `harness.attacks.shared.redraws`. Where none is wrong in the guard's own draw, a
+    few neighbours are asked about, which are drawn by themselves.
 
     Attributes:
         epsilon: Radius in units of the pixel range; the dataset's customary one if not given.

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from harness.attacks.backdoor import Backdoor, check_image
+from harness.attacks.shared.backdoor import Backdoor, check_image
 from zoo.errors import ZooError
 
 GRID = ((0, 0, 1), (0, 1, 0), (1, 0, 1))

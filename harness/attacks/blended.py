@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks.backdoor import Backdoor, check_image
+from harness.attacks.shared.backdoor import Backdoor, check_image
 from harness.seeds import generator
 from zoo.errors import ZooError
 

@@ -17,9 +17,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks import perturbation
-from harness.attacks.perturbation import PIXELS, per_example, sizes
 from harness.attacks.protocol import AttackerData
+from harness.attacks.shared import perturbation
+from harness.attacks.shared.perturbation import PIXELS, per_example, sizes
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk

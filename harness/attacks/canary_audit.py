@@ -18,11 +18,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from harness.attacks.backdoor import check_rate, choose, count_of, flags
-from harness.attacks.knowledge import Canaries
 from harness.attacks.lira import confidence
 from harness.attacks.protocol import AttackerData, Poisoned
-from harness.made_up import uniform
+from harness.attacks.shared.attacker_data import Canaries
+from harness.attacks.shared.backdoor import check_rate, choose, count_of, flags
+from harness.data.random_inputs import uniform
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk, Split

@@ -3,7 +3,7 @@
 The generator looks for inputs on which the surrogate and the target disagree; the surrogate learns
 the target's answers to them. The target cannot be differentiated, so the generator's gradient is
 estimated from answers to inputs moved a little in random directions. Those answers are queries too.
-Rows of a table are made by another generator: see `harness.attacks.row_maker`.
+Rows of a table are made by another generator: see `harness.attacks.shared.row_generator`.
 
 References:
     Truong, Maini, Walls and Papernot (2021). Data-Free Model Extraction. CVPR.
@@ -18,13 +18,13 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import convergence, surrogate
 from harness.attacks.protocol import AttackerData
-from harness.attacks.row_maker import RowGenerator, drawn, slope_of
-from harness.datasets import Dataset
+from harness.attacks.shared import convergence, surrogate
+from harness.attacks.shared.row_generator import RowGenerator, drawn, slope_of
+from harness.data.datasets import Dataset
 from harness.seeds import derive, generator, seeded
 from harness.target import BlackBox
-from harness.training import fit, make_optimizer
+from harness.training.single import fit, make_optimizer
 from harness.types import Access, Aux, Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

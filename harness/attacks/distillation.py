@@ -15,12 +15,12 @@ from typing import ClassVar, Literal, Self
 
 from torch import nn
 
-from harness.attacks import convergence, surrogate
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Dataset
+from harness.attacks.shared import convergence, surrogate
+from harness.data.datasets import Dataset
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Access, Aux, Risk, Split
 from zoo.recipe import Recipe
 

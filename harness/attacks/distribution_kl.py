@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks.distribution import FLOOR, Suspects, TrainsModels, suspects
+from harness.attacks.shared.distribution_attack import FLOOR, Suspects, TrainsModels, suspects
 from harness.target import BlackBox
 from harness.types import Access
 

@@ -12,7 +12,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks.distribution import DistributionAttack, Suspects, losses, suspects
+from harness.attacks.shared.distribution_attack import (
+    DistributionAttack,
+    Suspects,
+    losses,
+    suspects,
+)
 from harness.target import BlackBox
 from harness.types import Access
 

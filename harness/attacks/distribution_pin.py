@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks import convergence
-from harness.attacks.distribution import Suspects, TrainsModels, suspects
+from harness.attacks.shared import convergence
+from harness.attacks.shared.distribution_attack import Suspects, TrainsModels, suspects
 from harness.seeds import seeded
 from harness.target import BlackBox
 from harness.types import Access, UnfitError

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks.distribution import Suspects, TrainsModels, losses, suspects
+from harness.attacks.shared.distribution_attack import Suspects, TrainsModels, losses, suspects
 from harness.target import BlackBox
 from harness.types import Access
 

@@ -14,8 +14,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from harness.attacks.backdoor import Backdoor
-from harness.datasets import Dataset
+from harness.attacks.shared.backdoor import Backdoor
+from harness.data.datasets import Dataset
 from harness.types import Column
 from zoo.errors import ZooError
 

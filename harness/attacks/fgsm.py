@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks import perturbation
-from harness.attacks.ball import WithinBall
 from harness.attacks.protocol import AttackerData
+from harness.attacks.shared import perturbation
+from harness.attacks.shared.ball import WithinBall
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
 

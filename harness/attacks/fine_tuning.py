@@ -15,11 +15,11 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from harness.attacks import convergence
 from harness.attacks.protocol import AttackerData
+from harness.attacks.shared import convergence
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Access, Aux, Risk
 from zoo.recipe import Recipe
 

@@ -14,9 +14,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks import perturbation
-from harness.attacks.perturbation import per_example
 from harness.attacks.protocol import AttackerData
+from harness.attacks.shared import perturbation
+from harness.attacks.shared.perturbation import per_example
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError

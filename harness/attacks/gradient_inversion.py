@@ -20,9 +20,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call, grad, replace_all_batch_norm_modules_, vmap
 
-from harness.attacks import perturbation
 from harness.attacks.protocol import AttackerData
-from harness.attacks.released import Released
+from harness.attacks.shared import perturbation
+from harness.attacks.shared.released import Released
 from harness.attacks.tabular_inversion import hard, soft
 from harness.seeds import generator
 from harness.target import BlackBox

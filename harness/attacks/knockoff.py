@@ -21,12 +21,12 @@ import torch.nn.functional as F  # noqa: N812
 from scipy.special import softmax
 from torch import nn
 
-from harness.attacks import convergence, surrogate
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Dataset
+from harness.attacks.shared import convergence, surrogate
+from harness.data.datasets import Dataset
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.training import fit, make_optimizer
+from harness.training.single import fit, make_optimizer
 from harness.types import Access, Aux, Risk, Split
 from zoo.recipe import Recipe
 

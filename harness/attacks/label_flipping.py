@@ -13,9 +13,9 @@ from typing import ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from harness.attacks.backdoor import check_class, check_rate, choose, count_of, flags
 from harness.attacks.protocol import Poisoned
-from harness.datasets import Dataset
+from harness.attacks.shared.backdoor import check_class, check_rate, choose, count_of, flags
+from harness.data.datasets import Dataset
 from harness.seeds import generator
 from harness.types import Access, Aux, Risk, Split
 from zoo.errors import ZooError

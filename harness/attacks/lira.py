@@ -17,9 +17,9 @@ from typing import ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from harness.attacks.knowledge import Candidates
-from harness.datasets import Dataset
-from harness.images import moved
+from harness.attacks.shared.attacker_data import Candidates
+from harness.data.datasets import Dataset
+from harness.data.images import moved
 from harness.target import BlackBox
 from harness.types import Access, Aux, NotApplicableError, Risk
 from zoo.errors import ZooError

@@ -15,8 +15,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import perturbation
-from harness.attacks.attack_network import AttackNetwork, Branches
+from harness.attacks.shared import perturbation
+from harness.attacks.shared.attack_network import AttackNetwork, Branches
 from harness.target import BlackBox
 from harness.types import Access, Aux, Split
 

@@ -14,9 +14,9 @@ from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
-from harness.attacks import perturbation
-from harness.attacks.attack_network import AttackNetwork
-from harness.datasets import Dataset
+from harness.attacks.shared import perturbation
+from harness.attacks.shared.attack_network import AttackNetwork
+from harness.data.datasets import Dataset
 from harness.target import BlackBox
 from harness.types import Access, Aux, Split
 from zoo.errors import ZooError

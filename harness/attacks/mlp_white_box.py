@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks import perturbation
-from harness.attacks.attack_network import AttackNetwork, Branches
-from harness.features import features, head
+from harness.attacks.shared import perturbation
+from harness.attacks.shared.attack_network import AttackNetwork, Branches
+from harness.learning.features import features, head
 from harness.target import BlackBox
 from harness.types import Access, Aux, Split
 

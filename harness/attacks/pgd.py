@@ -13,9 +13,9 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import perturbation
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Dataset
+from harness.attacks.shared import perturbation
+from harness.data.datasets import Dataset
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk, Split

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks import convergence, gan
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Dataset
+from harness.attacks.shared import convergence, gan
+from harness.data.datasets import Dataset
 from harness.seeds import generator, seeded
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk

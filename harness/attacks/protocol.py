@@ -10,7 +10,7 @@ from harness.types import Access, Aux, Column, Risk, Split
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from harness.datasets import Dataset
+    from harness.data.datasets import Dataset
     from harness.target import BlackBox
 
 
@@ -29,7 +29,7 @@ class AttackerData:
         source: A model of the catalog that the attacker also has, in eval mode with frozen
             parameters; None unless the attack's ``source`` names one.
         doubts: Where the attack writes, for people, which of its own trainings came to nothing; see
-            `harness.attacks.convergence`.
+            `harness.attacks.shared.convergence`.
     """
 
     points: Split | None = None

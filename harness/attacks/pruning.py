@@ -14,11 +14,11 @@ from typing import ClassVar
 from torch import nn
 from torch.nn.utils import prune
 
-from harness.attacks import convergence
 from harness.attacks.protocol import AttackerData
+from harness.attacks.shared import convergence
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -16,13 +16,13 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import convergence, surrogate
-from harness.attacks.attack_network import affordable, answers
-from harness.attacks.knowledge import Candidates
-from harness.datasets import Dataset
+from harness.attacks.shared import convergence, surrogate
+from harness.attacks.shared.attack_network import affordable, answers
+from harness.attacks.shared.attacker_data import Candidates
+from harness.data.datasets import Dataset
 from harness.seeds import derive, seeded
 from harness.target import BlackBox
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Access, Aux, Risk, Split
 from zoo import nets
 from zoo.errors import ZooError

@@ -15,9 +15,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks.attack_network import affordable
-from harness.attacks.knowledge import Candidates
 from harness.attacks.lira import SMALLEST_SCORE
+from harness.attacks.shared.attack_network import affordable
+from harness.attacks.shared.attacker_data import Candidates
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk, Split
 from zoo.errors import ZooError

@@ -22,13 +22,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks import convergence, surrogate
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Dataset
-from harness.images import moved
+from harness.attacks.shared import convergence, surrogate
+from harness.data.datasets import Dataset
+from harness.data.images import moved
 from harness.seeds import derive, seeded
 from harness.target import BlackBox
-from harness.training import make_optimizer
+from harness.training.single import make_optimizer
 from harness.types import Access, Aux, Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -14,7 +14,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from harness.attacks.backdoor import (
+from harness.attacks.protocol import Poisoned
+from harness.attacks.shared.backdoor import (
     check_class,
     check_image,
     check_rate,
@@ -23,8 +24,7 @@ from harness.attacks.backdoor import (
     count_of,
     flags,
 )
-from harness.attacks.protocol import Poisoned
-from harness.datasets import Dataset
+from harness.data.datasets import Dataset
 from harness.types import Access, Aux, Risk, Split
 from zoo.errors import ZooError
 

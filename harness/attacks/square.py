@@ -14,11 +14,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks import perturbation, rows, square_rows
-from harness.attacks.ball import WithinBall
 from harness.attacks.protocol import AttackerData
-from harness.attacks.redraws import Finds
-from harness.attacks.square_rows import signs as _signs
+from harness.attacks.shared import perturbation, square_rows, tabular_perturbation
+from harness.attacks.shared.ball import WithinBall
+from harness.attacks.shared.redraws import Finds
+from harness.attacks.shared.square_rows import signs as _signs
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk, Split
@@ -169,12 +169,13 @@ def _moves(points: Split, norm: perturbation.Norm) -> tuple[Start, Move]:
         place, change = kinds[norm]
 
         def start_row(origin: Tensor, epsilon: float, stream: torch.Generator) -> Tensor:
-            return place(origin, epsilon, stream, movable=rows.movable(origin, points.columns))
+            movable = tabular_perturbation.movable(origin, points.columns)
+            return place(origin, epsilon, stream, movable=movable)
 
         def move_row(
             best: Tensor, origin: Tensor, epsilon: float, share: float, stream: torch.Generator
         ) -> Tensor:
-            movable = rows.movable(origin, points.columns)
+            movable = tabular_perturbation.movable(origin, points.columns)
             return change(best, origin, epsilon, share, stream, movable=movable)
 
         return start_row, move_row

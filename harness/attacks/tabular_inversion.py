@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from harness.attacks import perturbation
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Dataset
-from harness.made_up import with_imputed
+from harness.attacks.shared import perturbation
+from harness.data.datasets import Dataset
+from harness.data.random_inputs import with_imputed
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Aux, Column, Risk, UnfitError

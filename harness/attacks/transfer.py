@@ -15,13 +15,13 @@ from typing import ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import convergence, perturbation, rows, surrogate
 from harness.attacks.fgsm import FGSM
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Dataset
+from harness.attacks.shared import convergence, perturbation, surrogate, tabular_perturbation
+from harness.data.datasets import Dataset
 from harness.seeds import derive, generator
 from harness.target import BlackBox
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
@@ -95,7 +95,8 @@ class Transfer:
             ZooError: There are no data to train a surrogate on.
         """
         assert data.points is not None
-        model = rows.whole(self._own(data, target.device, seed), data.points.columns)
+        own_model = self._own(data, target.device, seed)
+        model = tabular_perturbation.whole(own_model, data.points.columns)
         own = BlackBox(model, Access.WEIGHTS)
         if self.method == "fgsm":
             fgsm = FGSM(epsilon=self.epsilon, norm=self.norm)

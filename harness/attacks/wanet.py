@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from harness.attacks.backdoor import Backdoor, check_image, choose, count_of, flags
 from harness.attacks.protocol import Poisoned
+from harness.attacks.shared.backdoor import Backdoor, check_image, choose, count_of, flags
 from harness.seeds import generator
 from harness.types import Split
 from zoo.errors import ZooError

@@ -18,9 +18,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.defenses.protocol import LEFT_OUT
-from harness.features import evaluating
+from harness.learning.features import evaluating
 from harness.seeds import derive
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import NotApplicableError, Part, Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

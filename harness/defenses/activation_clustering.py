@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from harness.defenses.protocol import Cleaned
-from harness.features import features
+from harness.defenses.shared.defender import Workshop
+from harness.learning.features import features
 from harness.seeds import derive
 from harness.target import BlackBox
 from harness.types import Access, Part, Risk, Split
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 # scikit-learn is imported where it is used: a plan needs this class, not it.

@@ -12,9 +12,9 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import perturbation, rows
-from harness.datasets import Dataset
-from harness.features import evaluating
+from harness.attacks.shared import perturbation, tabular_perturbation
+from harness.data.datasets import Dataset
+from harness.learning.features import evaluating
 from harness.types import Covered, Part, Risk, Split
 
 
@@ -60,7 +60,7 @@ class AdversarialTraining:
         assert self.epsilon is not None, "resolve() first"
         assert self.step_size is not None, "resolve() first"
         with evaluating(model):
-            asked = rows.whole(model, batch.columns)
+            asked = tabular_perturbation.whole(model, batch.columns)
             return perturbation.follow(
                 lambda at: perturbation.input_gradient(asked, at, batch.y),
                 perturbation.random_start(batch, self.epsilon, self.norm, stream),

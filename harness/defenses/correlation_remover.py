@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.defenses.of_attribute import OfAttribute
-from harness.defenses.stated import stating
+from harness.defenses.shared.group_columns import stating
+from harness.defenses.shared.sensitive_attribute import OfAttribute
 from harness.types import UNKNOWN, Part, Risk, Split
 from zoo.errors import ZooError
 from zoo.nets import Scaled
 
 if TYPE_CHECKING:
-    from harness.datasets import Dataset
+    from harness.data.datasets import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

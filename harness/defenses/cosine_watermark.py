@@ -28,17 +28,17 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness import training
-from harness.features import evaluating
-from harness.ownership import Owner, Verification
+from harness.defenses.shared.ownership import Owner, Verification
+from harness.learning.features import evaluating
 from harness.seeds import generator
 from harness.target import BlackBox
+from harness.training import single
 from harness.types import Part, Risk, Split, UnfitError
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.datasets import Dataset
+    from harness.data.datasets import Dataset
     from harness.defenses.protocol import InputsOf
 
 SHARPNESS = 2.0
@@ -121,7 +121,7 @@ class CosineWatermark:
             targets = right + self.weight * wrong / wrong.sum(1, keepdim=True)
             return F.cross_entropy(model(x), targets, reduction="none")
 
-        training.fit(model, data, recipe, seed=seed, inputs=inputs, loss=loss)
+        single.fit(model, data, recipe, seed=seed, inputs=inputs, loss=loss)
         return {"watermark_weight": self.weight}
 
     def verifier(self, owner: Owner) -> Callable[[BlackBox], Verification]:

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.defenses.of_attribute import OfAttribute
 from harness.defenses.protocol import Cleaned
-from harness.features import features, head
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.sensitive_attribute import OfAttribute
+from harness.learning.features import features, head
 from harness.seeds import derive, generator
 from harness.types import UNKNOWN, NotApplicableError, Part, Risk, Split, UnfitError
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:

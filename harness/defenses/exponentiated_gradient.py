@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.defenses.of_attribute import OfAttribute, need_two_classes
-from harness.features import evaluating
-from harness.mixture import Mixture
-from harness.training import fit
+from harness.defenses.shared.sensitive_attribute import OfAttribute, need_two_classes
+from harness.learning.features import evaluating
+from harness.learning.mixture import Mixture
+from harness.training.single import fit
 from harness.types import UNKNOWN, NotApplicableError, Part, Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
@@ -26,7 +26,7 @@ from zoo.recipe import Recipe
 if TYPE_CHECKING:
     from fairlearn.reductions import ExponentiatedGradient as Reduction
 
-    from harness.datasets import Dataset
+    from harness.data.datasets import Dataset
     from harness.defenses.protocol import InputsOf
 
 # fairlearn and scikit-learn are imported where they are used: a plan needs this class, not them.

@@ -17,8 +17,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import rows
-from harness.datasets import Dataset
+from harness.attacks.shared import tabular_perturbation
+from harness.data.datasets import Dataset
 from harness.types import Covered, Part, Risk, Split
 from zoo.errors import ZooError
 
@@ -51,7 +51,7 @@ class GaussianNoise:
         Raises:
             NotApplicableError: The dataset has nothing that noise could be added to.
         """
-        rows.check(self.name, dataset)
+        tabular_perturbation.check(self.name, dataset)
         return replace(self, sigma=customary_sigma(self.sigma, dataset))
 
     def inputs(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
@@ -59,7 +59,7 @@ class GaussianNoise:
         x = batch.x
         assert self.sigma is not None, "resolve() first"
         noise = torch.randn(x.shape, generator=stream).to(x.device)
-        return x + self.sigma * noise * rows.movable(x, batch.columns)
+        return x + self.sigma * noise * tabular_perturbation.movable(x, batch.columns)
 
 
 def customary_sigma(sigma: float | None, dataset: Dataset) -> float:

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.defenses.of_attribute import OfAttribute
+from harness.defenses.shared.sensitive_attribute import OfAttribute
 from harness.types import UNKNOWN, Part, Risk, Split
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from harness.defenses.protocol import LossOf
-    from harness.workshop import Workshop
+    from harness.defenses.shared.defender import Workshop
 
 
 @dataclass(frozen=True, kw_only=True)

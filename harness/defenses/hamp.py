@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.defenses.answers import Rewritten, secret, uniform
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.rewritten_scores import Rewritten, secret, uniform
 from harness.types import Covered, Part, Risk, Split
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks import surrogate
-from harness.datasets import Dataset
+from harness.attacks.shared import surrogate
+from harness.data.datasets import Dataset
 from harness.seeds import derive, seeded
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Part, Risk, Split
 from zoo import nets
 from zoo.errors import ZooError

@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.defenses.answers import Rewritten
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.rewritten_scores import Rewritten
 from harness.types import Covered, Part, Risk
-from harness.workshop import Workshop
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from harness.defenses.protocol import LossOf
-    from harness.workshop import Workshop
+    from harness.defenses.shared.defender import Workshop
 
 
 @dataclass(frozen=True, kw_only=True)

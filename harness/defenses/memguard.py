@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.defenses.answers import FLOOR, Rewritten, secret, uniform
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.rewritten_scores import FLOOR, Rewritten, secret, uniform
 from harness.seeds import derive, generator, seeded
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Part, Risk, Split
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 from zoo.nets.sequential import mlp
 from zoo.recipe import Recipe

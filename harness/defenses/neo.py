@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.datasets import Dataset
+from harness.data.datasets import Dataset
+from harness.defenses.shared.defender import Workshop
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Part, Risk, UnfitError
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 AT_ONCE = 4096

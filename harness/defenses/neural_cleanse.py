@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.images import side_by_side
-from harness.inspection import Inspection
+from harness.data.images import side_by_side
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.inspection import Inspection
 from harness.seeds import generator
 from harness.types import Part, Risk, UnfitError
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 AT_ONCE = 1024

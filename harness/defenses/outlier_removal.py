@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from harness.defenses.protocol import Cleaned
-from harness.features import features
-from harness.knn_shapley import knn_shapley
+from harness.defenses.shared.defender import Workshop
+from harness.learning.features import features
+from harness.learning.knn_shapley import knn_shapley
 from harness.seeds import generator
 from harness.types import Part, Risk, Split
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 FOLDS = 10

@@ -17,11 +17,11 @@ from harness.types import Covered, Part, Risk, Split
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from harness.inspection import Inspection
-    from harness.ownership import Owner, Verification
+    from harness.defenses.shared.defender import Workshop
+    from harness.defenses.shared.inspection import Inspection
+    from harness.defenses.shared.ownership import Owner, Verification
     from harness.results import Value
     from harness.target import BlackBox
-    from harness.workshop import Workshop
     from zoo.recipe import Recipe
 
     InputsOf = Callable[[nn.Module, Split, torch.Generator], Tensor]
@@ -322,7 +322,8 @@ class Guards(Protocol):
         """A model whose answers are what the attacker may see.
 
         One that changes decisions, and gives another answer to whoever differentiates it, is a
-        `harness.defenses.answers.Redecides`; if its decisions are draws, `Draws` of the same.
+        `harness.defenses.shared.rewritten_scores.Redecides`; if its decisions are draws, `Draws` of
+        the same.
         """
         ...
 
@@ -331,7 +332,8 @@ class Guards(Protocol):
 class GuardsBySecond(Guards, Protocol):
     """A guard that learns from a second model of the owner's, trained without defenses.
 
-    It finds that model and its seed in `harness.workshop.Workshop.seconds`, where it was planned.
+    It finds that model and its seed in `harness.defenses.shared.defender.Workshop.seconds`, where
+    it was planned.
     """
 
     name: ClassVar[str]

@@ -25,18 +25,18 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks import perturbation, rows
+from harness.attacks.shared import perturbation, tabular_perturbation
 from harness.defenses.protocol import Cleaned
-from harness.features import features, head
-from harness.ownership import Owner, Verification, margins
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.ownership import Owner, Verification, margins
+from harness.learning.features import features, head
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import NotApplicableError, Part, Risk, Split
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from harness.datasets import Dataset
+    from harness.data.datasets import Dataset
 
 BATCH = 1024
 """Images on the marking network at once."""
@@ -89,7 +89,7 @@ class RadioactiveData:
         Raises:
             NotApplicableError: Every column of the table has categories.
         """
-        rows.check(self.name, dataset)
+        tabular_perturbation.check(self.name, dataset)
         return self
 
     def clean(self, data: Split, shop: Workshop) -> Cleaned:
@@ -153,7 +153,7 @@ class RadioactiveData:
         """Images, the features of each moved along its row of ``carriers`` (n, width)."""
         return torch.cat(
             [
-                self._move(network, x, u, rows.movable(x, data.columns))
+                self._move(network, x, u, tabular_perturbation.movable(x, data.columns))
                 for x, u in zip(data.x.split(BATCH), carriers.split(BATCH), strict=True)
             ]
         )

@@ -20,13 +20,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from harness.attacks import rows
-from harness.datasets import Dataset
-from harness.defenses.answers import Draws, differentiates, noise, to_logits
+from harness.attacks.shared import tabular_perturbation
+from harness.data.datasets import Dataset
 from harness.defenses.gaussian_noise import check_sigma, customary_sigma
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.rewritten_scores import Draws, differentiates, noise, to_logits
 from harness.seeds import generator
 from harness.types import Column, Covered, Part, Risk
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 ABSTAIN = -1
@@ -91,7 +91,7 @@ class RandomizedSmoothing:
         Raises:
             NotApplicableError: The dataset has nothing that noise could be added to.
         """
-        rows.check(self.name, dataset)
+        tabular_perturbation.check(self.name, dataset)
         return replace(self, sigma=customary_sigma(self.sigma, dataset))
 
     def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
@@ -112,7 +112,7 @@ class RandomizedSmoothing:
         """Certified labels (n,) int64, -1 for none, and L2 radii (n,), 0 where there is none."""
         assert self.sigma is not None, "resolve() first"
         stream = generator("certify", seed)
-        sigma = self.sigma * rows.movable(x, shop.data.columns).cpu()
+        sigma = self.sigma * tabular_perturbation.movable(x, shop.data.columns).cpu()
         both = list(zip(x, sigma, strict=True))
         guesses = [self._count(model, one, by, self.n0, stream).argmax() for one, by in both]
         counts = [self._count(model, one, by, self.n, stream) for one, by in both]
@@ -162,7 +162,7 @@ class Smoothed(Draws):
 
     def _answer(self, x: Tensor) -> Tensor:
         shift = self._sigma * noise(self.key, x, self._votes, *x.shape[1:])
-        shift = shift * rows.movable(x, self._columns)[:, None]
+        shift = shift * tabular_perturbation.movable(x, self._columns)[:, None]
         if differentiates(x):
             # Activations are not kept but computed again for the gradient: there are many copies.
             mean = checkpoint(self._mean, x, shift, use_reentrant=False, preserve_rng_state=False)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Part, Risk, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -13,10 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.defenses.of_attribute import OfAttribute
 from harness.defenses.protocol import Cleaned
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.sensitive_attribute import OfAttribute
 from harness.types import UNKNOWN, Part, Risk, Split
-from harness.workshop import Workshop
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.defenses.answers import Rewritten
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.rewritten_scores import Rewritten
 from harness.types import Covered, Part, Risk
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 MOST = 38

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from harness.defenses.protocol import Cleaned
-from harness.features import features
+from harness.defenses.shared.defender import Workshop
+from harness.learning.features import features
 from harness.types import Part, Risk, Split
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 EXCESS = 1.5

@@ -18,10 +18,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from harness.defenses.shared.defender import Workshop
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, NotApplicableError, Part, Risk
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 AT_ONCE = 4096

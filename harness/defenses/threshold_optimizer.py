@@ -16,17 +16,23 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.defenses.answers import Draws, differentiates, secret, to_logits, uniform
-from harness.defenses.of_attribute import OfAttribute, need_two_classes
-from harness.defenses.stated import groups_in, stating
-from harness.features import evaluating
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.group_columns import groups_in, stating
+from harness.defenses.shared.rewritten_scores import (
+    Draws,
+    differentiates,
+    secret,
+    to_logits,
+    uniform,
+)
+from harness.defenses.shared.sensitive_attribute import OfAttribute, need_two_classes
+from harness.learning.features import evaluating
 from harness.types import UNKNOWN, Column, NotApplicableError, Part, Risk
-from harness.workshop import Workshop
 
 if TYPE_CHECKING:
     from fairlearn.postprocessing import ThresholdOptimizer as Optimizer
 
-    from harness.datasets import Dataset
+    from harness.data.datasets import Dataset
 
 # fairlearn and scikit-learn are imported where they are used: a plan needs this class, not them.
 

@@ -11,10 +11,10 @@ from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
-from harness.datasets import Dataset
-from harness.defenses.answers import Rewritten
+from harness.data.datasets import Dataset
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.rewritten_scores import Rewritten
 from harness.types import Covered, Part, Risk, UnfitError
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 

@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks import perturbation, rows
-from harness.datasets import Dataset
-from harness.features import evaluating
+from harness.attacks.shared import perturbation, tabular_perturbation
+from harness.data.datasets import Dataset
+from harness.learning.features import evaluating
 from harness.types import Covered, Part, Risk, Split
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from harness.defenses.protocol import LossOf
-    from harness.workshop import Workshop
+    from harness.defenses.shared.defender import Workshop
 
 START = 0.001
 """Standard deviation of the noise that the inner steps start from: at the input itself the
@@ -87,8 +87,8 @@ class TRADES:
         assert self.step_size is not None, "resolve() first"
         x = batch.x
         noise = START * torch.randn(x.shape, generator=stream).to(x.device)
-        noise = noise * rows.movable(x, batch.columns)
-        asked = rows.whole(model, batch.columns)
+        noise = noise * tabular_perturbation.movable(x, batch.columns)
+        asked = tabular_perturbation.whole(model, batch.columns)
         with evaluating(model):
             with torch.no_grad():
                 answer = model(x)

@@ -20,14 +20,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from harness.data.random_inputs import uniform
 from harness.defenses.protocol import Cleaned
-from harness.made_up import uniform
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.ownership import Owner, Verification
 from harness.metrics.classification import accuracy
-from harness.ownership import Owner, Verification
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Covered, Part, Risk, Split
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 GRAIN = 4

@@ -14,9 +14,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from harness.attacks.records import InfersAttribute, Records, granted
+from harness.attacks.shared.records import InfersAttribute, Records, granted
+from harness.games.auxiliary import pool_index
 from harness.games.game import Outcome, Setting, Table, Wanted
-from harness.games.holdings import pool_index
 from harness.metrics.attribute import attribute, memorised
 from harness.seeds import generator
 from harness.types import UNKNOWN, Attribute, NotApplicableError, UnfitError

@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.attacks.knowledge import Canaries, PlantsCanaries
-from harness.datasets import Dataset, Quarters
+from harness.attacks.shared.attacker_data import Canaries, PlantsCanaries
+from harness.data.datasets import Dataset, Quarters
+from harness.defenses.shared.defender import trusted_index
 from harness.games.counted import judged
 from harness.games.game import Outcome, Setting, Table
 from harness.metrics.audit import CONFIDENCE, audit
-from harness.privacy import audited
+from harness.training.privacy import audited
 from harness.types import Regime, Split, UnfitError
-from harness.workshop import trusted_index
 from zoo.errors import ZooError
 
 

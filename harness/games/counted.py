@@ -6,7 +6,7 @@ import numpy as np
 
 from harness.games.game import Outcome
 from harness.metrics.membership import auc, membership, unattainable
-from harness.roc_picture import log_roc
+from harness.metrics.roc_picture import log_roc
 from harness.types import NotApplicableError
 
 

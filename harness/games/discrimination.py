@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from harness.attacks.group_audit import GroupAudit
-from harness.datasets import Dataset
+from harness.data.datasets import Dataset
 from harness.games.game import Outcome, Setting, Table, Wanted
-from harness.group_picture import group_rates
 from harness.metrics.fairness import fairness
+from harness.metrics.group_picture import group_rates
 from harness.metrics.group_tables import SHUFFLES
 from harness.seeds import seeded
 from harness.types import UNKNOWN, NotApplicableError, UnfitError

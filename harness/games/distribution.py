@@ -9,10 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.attacks.distribution import WORLDS, DistributionAttack, Suspects, TrainsModels
+from harness.attacks.shared.distribution_attack import (
+    WORLDS,
+    DistributionAttack,
+    Suspects,
+    TrainsModels,
+)
+from harness.data.populations import Populations
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.metrics.distribution import distribution
-from harness.populations import Populations
 from harness.seeds import derive
 from harness.target import BlackBox
 from harness.types import Access, NotApplicableError, Regime, Split, UnfitError

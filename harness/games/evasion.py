@@ -8,13 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from harness.attacks import rows
-from harness.attacks.perturbation import sizes
 from harness.attacks.protocol import Attack, Evaded
-from harness.defenses.answers import Draws, drawn_again
+from harness.attacks.shared import tabular_perturbation
+from harness.attacks.shared.perturbation import sizes
 from harness.defenses.protocol import Certifies
+from harness.defenses.shared.rewritten_scores import Draws, drawn_again
+from harness.games.auxiliary import pool_index
 from harness.games.game import Outcome, Setting, Table, Wanted
-from harness.games.holdings import pool_index
 from harness.metrics.robustness import certified, robustness
 from harness.seeds import seeded
 from harness.target import BlackBox
@@ -78,13 +78,13 @@ def play(attack: Attack, table: Table) -> Outcome:
     index, left_out = _attacked(table)
     points = table.dataset.all.take(index)  # attacks take it batch by batch
     aux = table.aux()
-    seen = replace(table, model=rows.whole(table.model, points.columns))
+    seen = replace(table, model=tabular_perturbation.whole(table.model, points.columns))
     target = seen.target()
     judge = BlackBox(table.model, Access.LABELS)
     with seeded("answers", table.seed):  # of a target that is random
         found = attack.run(target, table.attacker(points=points, aux=aux), seed=table.seed)
         perturbed, flags = (found.x, found.flags) if isinstance(found, Evaded) else (found, ())
-        perturbed = rows.restored(perturbed, points)
+        perturbed = tabular_perturbation.restored(perturbed, points)
         clean, after = judge.labels(points.x), judge.labels(perturbed)
     delta = perturbed - points.x
     norm, epsilon = attack.norm, attack.epsilon  # type: ignore[attr-defined]

@@ -16,19 +16,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from harness.attacks import convergence
-from harness.attacks import surrogate as surrogates
 from harness.attacks.distillation import Distillation
 from harness.attacks.protocol import Attack, LearnsLabels, TrainsSurrogate
+from harness.attacks.shared import convergence
+from harness.attacks.shared import surrogate as surrogates
 from harness.defenses.protocol import Proves
+from harness.defenses.shared.ownership import Owner
+from harness.defenses.stack import Stack
+from harness.games.auxiliary import num_held, pool_index
 from harness.games.game import Outcome, Setting, Table, Wanted, attack_seed
-from harness.games.holdings import num_held, pool_index
 from harness.metrics.classification import accuracy
 from harness.metrics.extraction import extraction
 from harness.metrics.ownership import ownership
-from harness.ownership import Owner
 from harness.seeds import derive
-from harness.stack import Stack
 from harness.target import BlackBox
 from harness.types import Access, Aux, NotApplicableError, Split
 from zoo.errors import ZooError

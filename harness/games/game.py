@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from harness.attacks.protocol import AttackerData, LearnsLabels
-from harness.datasets import Dataset, Quarters
-from harness.games.holdings import pool_index
+from harness.data.datasets import Dataset, Quarters
+from harness.defenses.shared.defender import Workshop, trusted_index
+from harness.defenses.stack import Stack
+from harness.games.auxiliary import pool_index
 from harness.seeds import derive
-from harness.stack import Stack
 from harness.target import BlackBox
 from harness.types import Access, Aux, Regime, Split, ThreatModel
-from harness.workshop import Workshop, trusted_index
 from zoo.files import digest
 
 
@@ -98,15 +98,15 @@ class Table:
         shop: The owner's means.
         poison_seed: What the attacker poisoned the training data with, if anybody did.
         regime: How the target came to its weights.
-        evidence: What the defenses said when the target was made, as `harness.privacy` allows.
-        source: The attacker's other model of the catalog; None if there is none.
-        source_rows: (n,) int64, rows of the dataset that it was trained on.
-        others: Models that the game asked for with ``needs``, by purpose; see `Game.needs`.
-        left_out: (k,) int64, which of the target's training data it was not fitted to; None if no
+        evidence: What the defenses said when the target was made, as `harness.training.privacy`
+        allows. source: The attacker's other model of the catalog; None if there is none.
+        source_rows: (n,) int64, rows of the dataset that it was trained on. others: Models that the
+        game asked for with ``needs``, by purpose; see `Game.needs`. left_out: (k,) int64, which of
+        the target's training data it was not fitted to; None if no
             defense decides about that.
         others_left_out: The same of each of ``others``; missing where no defense decides.
-        would_leave_out: See `harness.training.would_leave_out`: from examples, as the owner would
-            have collected them, and which of them are checked, to those the target's defenses
+        would_leave_out: See `harness.training.single.would_leave_out`: from examples, as the owner
+            would have collected them, and which of them are checked, to those the target's defenses
             would have left out, had they been its data; None where they cannot say.
         seconds: Of each model that is guarded, by `Wanted.key`, the second models of its guards, by
             guard.

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from harness.defenses.protocol import InspectsModels
-from harness.inspection import Inspection
-from harness.workshop import Workshop
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.inspection import Inspection
 
 
 def inspected(defense: InspectsModels, model: nn.Module, shop: Workshop) -> Inspection:

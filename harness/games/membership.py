@@ -16,13 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import shadows
-from harness.attacks.knowledge import AsksOften, Candidates, PlantsCanaries
 from harness.attacks.protocol import Attack, UsesShadows
-from harness.games import canaries
+from harness.attacks.shared.attacker_data import AsksOften, Candidates, PlantsCanaries
+from harness.games import canaries, shadows
+from harness.games.auxiliary import PARTIAL
 from harness.games.counted import judged
 from harness.games.game import Outcome, Setting, Table, Wanted
-from harness.games.holdings import PARTIAL
 from harness.seeds import generator
 from harness.types import Aux, NotApplicableError, UnfitError
 from zoo.errors import ZooError

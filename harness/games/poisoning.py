@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from harness.attacks.protocol import Poison
+from harness.data.images import grid, to_bytes
 from harness.defenses.protocol import FiltersInputs, InspectsModels
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.stack import Stack
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.games.inspections import inspected
-from harness.images import grid, to_bytes
 from harness.metrics.poisoning import poisoning
 from harness.seeds import seeded
-from harness.stack import Stack
 from harness.target import BlackBox
 from harness.types import Access, NotApplicableError
-from harness.workshop import Workshop
 
 SHOWN = 8
 """Triggered inputs that are kept as a picture."""

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from harness.attacks.protocol import Attack
-from harness.attacks.released import InvertsGradients, Released
+from harness.attacks.shared.released import InvertsGradients, Released
+from harness.data.images import rows
+from harness.games.auxiliary import num_held
 from harness.games.game import Outcome, Setting, Table, Wanted
-from harness.games.holdings import num_held
-from harness.images import rows
 from harness.metrics.classification import accuracy
 from harness.metrics.reconstruction import class_means, correlation, psnr, reconstruction
 from harness.seeds import derive, generator

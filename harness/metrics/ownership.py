@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.ownership import Verification
+from harness.defenses.shared.ownership import Verification
 
 FPR = 0.05
 """The false-positive rate at which `ownership` gives the true-positive rate."""
@@ -23,9 +23,9 @@ def ownership(
 
     Returns:
         ``p_value`` and ``own_p_value``. ``claimed`` and ``own_claimed``: 1 if the p-value is below
-        `harness.ownership.ALPHA`. ``false_claims``: share of the independent models that are
-        claimed; None without any. ``claimed_at_5pct_fpr``: see `claimed_by_rank`; its mean over
-        seeds is the true-positive rate at that false-positive rate.
+        `harness.defenses.shared.ownership.ALPHA`. ``false_claims``: share of the independent models
+        that are claimed; None without any. ``claimed_at_5pct_fpr``: see `claimed_by_rank`; its mean
+        over seeds is the true-positive rate at that false-positive rate.
     """
     false_claims = None
     if independent:

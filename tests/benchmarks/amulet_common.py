@@ -20,16 +20,16 @@ from harness.attacks.distillation import Distillation
 from harness.attacks.label_flipping import LabelFlipping
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Dataset
+from harness.data.datasets import Dataset
+from harness.data.images import to_bytes
+from harness.defenses.shared.defender import Workshop, trusted_index
+from harness.defenses.shared.ownership import Owner
 from harness.defenses.watermark import Watermark
-from harness.images import to_bytes
 from harness.metrics.classification import accuracy
 from harness.metrics.robustness import robustness
-from harness.ownership import Owner
 from harness.target import BlackBox
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Access, Attribute, Split
-from harness.workshop import Workshop, trusted_index
 from zoo.nets.registry import ARCHITECTURES
 from zoo.recipe import Recipe
 

@@ -12,7 +12,7 @@ from torch import nn
 from harness.defenses.adversarial_debiasing import AdversarialDebiasing
 from harness.metrics.fairness import fairness
 from harness.target import BlackBox
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Access
 
 

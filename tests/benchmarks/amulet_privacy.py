@@ -13,22 +13,22 @@ from amulet_common import HALF, RECIPE, Common, Numbers, Work, network
 from torch import Tensor, nn
 
 from harness.attacks.attribute_scores import AttributeScores
-from harness.attacks.distribution import WORLDS, Suspects
 from harness.attacks.distribution_kl import KLDivergence
 from harness.attacks.fredrikson import Fredrikson
-from harness.attacks.knowledge import Candidates, Shadow
 from harness.attacks.lira import LiRA
-from harness.attacks.records import Records
-from harness.cohort import train
-from harness.datasets import Dataset
+from harness.attacks.shared.attacker_data import Candidates, Shadow
+from harness.attacks.shared.distribution_attack import WORLDS, Suspects
+from harness.attacks.shared.records import Records
+from harness.data.datasets import Dataset
+from harness.data.populations import Populations
 from harness.defenses.dpsgd import DPSGD
 from harness.metrics.attribute import auc, balanced_accuracy
 from harness.metrics.distribution import distribution
 from harness.metrics.membership import membership
 from harness.metrics.reconstruction import reconstruction
-from harness.populations import Populations
 from harness.target import BlackBox
-from harness.training import Job
+from harness.training.cohort import train
+from harness.training.single import Job
 from harness.types import Access
 from zoo.nets.registry import ARCHITECTURES
 from zoo.recipe import Recipe

@@ -13,11 +13,11 @@ from harness.attacks.badnets import BadNets
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dataset_inference import DatasetInference
 from harness.defenses.outlier_removal import OutlierRemoval
+from harness.defenses.shared.defender import trusted_index
 from harness.metrics.extraction import extraction
 from harness.target import BlackBox
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Access
-from harness.workshop import trusted_index
 from zoo.recipe import Recipe
 
 FEW = torch.arange(32)  # images that dataset inference looks at, of each kind

@@ -25,8 +25,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from harness import registry
+from harness.experiment.store import Store
 from harness.results import Evaluation
-from harness.store import Store
 from harness.types import Risk
 from zoo.home import Home
 

@@ -10,9 +10,10 @@ import time
 
 import torch
 
-from harness import cohort, datasets
-from harness.datasets import Source, quarters
-from harness.training import Job, train_alone
+from harness.data import datasets
+from harness.data.datasets import Source, quarters
+from harness.training import cohort
+from harness.training.single import Job, train_alone
 from harness.types import Regime
 from zoo.recipe import Recipe
 

@@ -1,6 +1,6 @@
 """How often 95 % intervals of an effect hold the truth of the population, by simulation.
 
-Run: python tests/benchmarks/coverage.py [--repeats 1000]. This is why `harness.intervals` is over
+Run: python tests/benchmarks/coverage.py [--repeats 1000]. This is why `harness.analysis.intervals` is over
 seeds and examples.
 
 A dataset of 1,797 rows is drawn from a population of which the truth is known. Every seed judges a
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from harness import contributions
-from harness.intervals import Estimate, Values, over_seeds, over_seeds_and_examples
+from harness.analysis import contributions
+from harness.analysis.intervals import Estimate, Values, over_seeds, over_seeds_and_examples
 from harness.types import Risk
 
 ROWS = 1_797

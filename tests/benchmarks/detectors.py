@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from harness import datasets
 from harness.attacks.badnets import BadNets
-from harness.datasets import Dataset, Source, quarters
+from harness.data import datasets
+from harness.data.datasets import Dataset, Source, quarters
 from harness.defenses.neo import NEO
 from harness.defenses.neural_cleanse import NeuralCleanse
+from harness.defenses.shared.defender import Workshop, trusted_index
 from harness.defenses.strip import STRIP
 from harness.types import Regime, Split
-from harness.workshop import Workshop, trusted_index
 from zoo.catalog import open_catalog
 from zoo.fetch import fetch
 from zoo.home import Home

@@ -19,13 +19,13 @@ import foolbox
 import torch
 from torch import nn
 
-from harness import datasets
 from harness.attacks.apgd import APGDCE
 from harness.attacks.autoattack import AutoAttack
 from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData, Evaded
-from harness.datasets import Source
+from harness.data import datasets
+from harness.data.datasets import Source
 from harness.target import BlackBox
 from harness.types import Access, Split
 from zoo.catalog import open_catalog

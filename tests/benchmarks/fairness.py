@@ -47,15 +47,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score, precision_score
 from torch import Tensor, nn
 
-from harness import datasets, registry
-from harness.datasets import Dataset, Source, quarters
+from harness import registry
+from harness.data import datasets
+from harness.data.datasets import Dataset, Source, quarters
 from harness.defenses.protocol import Defense
 from harness.defenses.reweighing import weights
+from harness.defenses.shared.defender import trusted_index
+from harness.defenses.stack import Stack
 from harness.metrics.fairness import fairness
-from harness.stack import Stack
-from harness.training import Job, fit, network, train_alone, workshop
+from harness.training.single import Job, fit, network, train_alone, workshop
 from harness.types import Attribute, Regime, Split
-from harness.workshop import trusted_index
 from zoo.recipe import Recipe
 
 SIDE = Path(__file__).with_name("fairness_side.py")

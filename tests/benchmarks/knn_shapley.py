@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from harness.knn_shapley import knn_shapley
+from harness.learning.knn_shapley import knn_shapley
 
 TEST = Path(__file__).resolve().parent.parent / "harness" / "test_knn_shapley.py"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.experiment.store import Store
 from harness.results import Cell, Evaluation, Method
-from harness.store import Store
 from harness.types import Access, Regime, Risk, ThreatModel
 from zoo.home import Home
 

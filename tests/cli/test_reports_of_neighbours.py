@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness import datasets, registry
-from harness.datasets import Source
+from harness import registry
+from harness.data import datasets
+from harness.data.datasets import Source
 from harness.types import UNKNOWN
 from zoo import nets
 from zoo.build import refresh

@@ -6,16 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from harness import datasets, registry
-from harness.datasets import Dataset, Source
-from harness.evaluate import GAMES, Loaded, evaluate
+from harness import registry
+from harness.data import datasets
+from harness.data.datasets import Dataset, Source
+from harness.defenses.shared.defender import Workshop, trusted_index
+from harness.defenses.stack import Stack
+from harness.experiment.evaluate import GAMES, Loaded, evaluate
 from harness.games import extraction
 from harness.games.game import Outcome, Setting, Table, attack_seed
 from harness.results import Cell
-from harness.stack import Stack
-from harness.training import Job, Trained, train_alone, workshop
+from harness.training.single import Job, Trained, train_alone, workshop
 from harness.types import Access, Regime, Risk, Split, ThreatModel
-from harness.workshop import Workshop, trusted_index
 from zoo.recipe import Recipe
 
 

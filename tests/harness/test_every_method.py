@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from harness import registry
-from harness.attacks.distribution import DistributionAttack, Suspects
-from harness.attacks.knowledge import Candidates, Shadow
 from harness.attacks.protocol import AttackerData, Evaded, Poison, Resolves
-from harness.attacks.records import InfersAttribute, Records
-from harness.attacks.released import InvertsGradients, Released
+from harness.attacks.shared.attacker_data import Candidates, Shadow
+from harness.attacks.shared.distribution_attack import DistributionAttack, Suspects
+from harness.attacks.shared.records import InfersAttribute, Records
+from harness.attacks.shared.released import InvertsGradients, Released
 from harness.defenses.protocol import (
     Adapts,
     ChangesInputs,

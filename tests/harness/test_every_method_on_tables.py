@@ -14,17 +14,19 @@ import pytest
 import safetensors.torch
 import torch
 
-from harness import datasets, registry, run
-from harness.artifacts import Artifacts
-from harness.attackers import attackers
-from harness.datasets import Dataset, Source
-from harness.executors import local
-from harness.plan import Plan, plan
-from harness.request import Request
+from harness import registry
+from harness.data import datasets
+from harness.data.datasets import Dataset, Source
+from harness.experiment import run
+from harness.experiment.attackers import attackers
+from harness.experiment.executors import local
+from harness.experiment.plan import Plan, plan
+from harness.experiment.request import Request
+from harness.experiment.store import Store
 from harness.results import Evaluation
 from harness.seeds import seeded
-from harness.store import Store
-from harness.training import fit
+from harness.training.artifacts import Artifacts
+from harness.training.single import fit
 from harness.types import Attribute, Aux, Column, Risk
 from zoo import nets
 from zoo.entry import ModelEntry

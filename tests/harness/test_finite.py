@@ -5,19 +5,21 @@ import pytest
 import torch
 from torch import nn
 
-from harness import datasets, registry, run
-from harness.artifacts import Artifacts
-from harness.compare import compare
-from harness.datasets import Source
+from harness import registry
+from harness.analysis.compare import compare
+from harness.data import datasets
+from harness.data.datasets import Source
 from harness.defenses.label_only import LabelOnly
-from harness.executors import local
-from harness.features import features
+from harness.experiment import run
+from harness.experiment.executors import local
+from harness.experiment.plan import plan
+from harness.experiment.request import Request
+from harness.experiment.store import Store
 from harness.finite import DivergedError, NotFiniteError, check_answers, check_result
-from harness.plan import plan
-from harness.request import Request
-from harness.store import Store
+from harness.learning.features import features
 from harness.target import BlackBox
-from harness.training import fit
+from harness.training.artifacts import Artifacts
+from harness.training.single import fit
 from harness.types import Access, Aux, Regime, Risk, Split, ThreatModel
 from zoo import nets
 from zoo.catalog import open_catalog

@@ -10,14 +10,15 @@ from opacus.accountants import RDPAccountant
 from sklearn.metrics import roc_curve
 from torch import nn
 
-from harness import datasets, registry
+from harness import registry
 from harness.attacks.autoattack import AutoAttack
 from harness.attacks.correctness import Correctness
-from harness.attacks.knowledge import Candidates, Shadow
 from harness.attacks.lira import LiRA
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
-from harness.datasets import Source
+from harness.attacks.shared.attacker_data import Candidates, Shadow
+from harness.data import datasets
+from harness.data.datasets import Source
 from harness.defenses.dpsgd import DPSGD
 from harness.finite import NotFiniteError
 from harness.games.counted import judged

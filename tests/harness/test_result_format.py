@@ -21,8 +21,7 @@ PACKAGE = Path(harness.__file__).parent
 
 def _measuring() -> list[Path]:
     """The files that stored numbers are made by."""
-    found = [*PACKAGE.glob("metrics/*.py"), *PACKAGE.glob("games/*.py")]
-    return sorted([*found, PACKAGE / "susceptibility.py"])
+    return sorted([*PACKAGE.glob("metrics/*.py"), *PACKAGE.glob("games/*.py")])
 
 
 def _code(source: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.experiment.store import Store
 from harness.results import Method
-from harness.store import Store
 from harness.types import Risk
 from zoo.home import Home
 

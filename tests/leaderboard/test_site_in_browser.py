@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
-from harness.group_picture import WORDS, group_rates
+from harness.metrics.group_picture import WORDS, group_rates
 from harness.results import Method
 from harness.types import Risk
 from leaderboard.publish import publish

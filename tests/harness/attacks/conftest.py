@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from harness.attacks import perturbation
 from harness.attacks.protocol import AttackerData, Evaded
-from harness.datasets import quarters
+from harness.attacks.shared import perturbation
+from harness.data.datasets import quarters
 from harness.metrics.classification import accuracy
 from harness.target import BlackBox
-from harness.training import train_alone
+from harness.training.single import train_alone
 from harness.types import Access, Regime
 from zoo.recipe import Recipe
 

@@ -8,8 +8,8 @@ from torch import nn
 from harness.attacks.apgd import APGDCE, checkpoints, climb
 from harness.attacks.apgd_t import APGDT, ratio, targeted_ratio
 from harness.attacks.fgsm import FGSM
-from harness.attacks.perturbation import cross_entropy
 from harness.attacks.pgd import PGD
+from harness.attacks.shared.perturbation import cross_entropy
 from harness.types import NotApplicableError, Split
 from zoo.errors import ZooError
 

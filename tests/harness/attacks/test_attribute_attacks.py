@@ -8,7 +8,7 @@ from torch import nn
 
 from harness.attacks.attribute_embeddings import AttributeEmbeddings
 from harness.attacks.attribute_scores import AttributeScores
-from harness.attacks.records import InfersAttribute, Records, granted
+from harness.attacks.shared.records import InfersAttribute, Records, granted
 from harness.metrics.attribute import auc
 from harness.target import AccessDeniedError, BlackBox
 from harness.types import Access, Attribute, NotApplicableError, Split

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from harness.attacks import reliability
 from harness.attacks.autoattack import AutoAttack
 from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
+from harness.attacks.shared import reliability
 from harness.attacks.square import Square
 from harness.target import AccessDeniedError, BlackBox
 from harness.types import Access, Split

@@ -8,16 +8,17 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from harness import registry
-from harness.attacks import perturbation
 from harness.attacks.apgd import APGDCE
 from harness.attacks.autoattack import AutoAttack
 from harness.attacks.fab_t import FABT
 from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData, Evaded, Resolves
-from harness.attacks.redraws import DRAWS, Finds, wrong_in
+from harness.attacks.shared import perturbation
+from harness.attacks.shared.redraws import DRAWS, Finds, wrong_in
 from harness.attacks.square import Square
-from harness.defenses.answers import (
+from harness.defenses.label_only import LabelOnly
+from harness.defenses.shared.rewritten_scores import (
     Draws,
     Redecides,
     Rewritten,
@@ -26,10 +27,9 @@ from harness.defenses.answers import (
     is_random,
     uniform,
 )
-from harness.defenses.label_only import LabelOnly
 from harness.games.evasion import REDRAWS
 from harness.target import BlackBox
-from harness.training import train_alone
+from harness.training.single import train_alone
 from harness.types import Access, Attribute, Column, Part, Split
 from zoo.recipe import Recipe
 

@@ -5,18 +5,18 @@ import torch
 from torch import nn
 
 from harness.attacks.canary_audit import CanaryAudit
-from harness.attacks.knowledge import PlantsCanaries
 from harness.attacks.protocol import AttackerData, Plants, Poison
-from harness.datasets import quarters
+from harness.attacks.shared.attacker_data import PlantsCanaries
+from harness.data.datasets import quarters
 from harness.defenses.dpsgd import DPSGD
+from harness.defenses.shared.defender import trusted_index
+from harness.defenses.stack import Stack
 from harness.games import membership
 from harness.games.game import Setting
 from harness.seeds import derive
-from harness.stack import Stack
 from harness.target import AccessDeniedError, BlackBox
-from harness.training import Trained, train_alone
+from harness.training.single import Trained, train_alone
 from harness.types import Access, Column, NotApplicableError, Regime, Split, ThreatModel
-from harness.workshop import trusted_index
 from zoo import nets
 from zoo.errors import ZooError
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from harness.attacks.distillation import Distillation
 from harness.attacks.protocol import AttackerData
-from harness.attacks.surrogate import squared_error
+from harness.attacks.shared.surrogate import squared_error
 from harness.metrics.classification import accuracy
 from harness.target import BlackBox, BudgetError
 from harness.types import Access, Split

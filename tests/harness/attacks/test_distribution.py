@@ -11,7 +11,6 @@ from scipy.stats import entropy
 from torch import Tensor, nn
 
 from harness import registry
-from harness.attacks.distribution import DistributionAttack, Suspects
 from harness.attacks.distribution_kl import KLDivergence
 from harness.attacks.distribution_loss import LossTest
 from harness.attacks.distribution_pin import (
@@ -20,6 +19,7 @@ from harness.attacks.distribution_pin import (
     layers,
 )
 from harness.attacks.distribution_threshold import ThresholdTest, best_rule
+from harness.attacks.shared.distribution_attack import DistributionAttack, Suspects
 from harness.target import BlackBox, BudgetError
 from harness.types import Access, NotApplicableError, Split
 from zoo import nets

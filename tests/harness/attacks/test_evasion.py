@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from harness import registry
-from harness.attacks import perturbation
 from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
+from harness.attacks.shared import perturbation
 from harness.games import evasion
 from harness.seeds import generator
 from harness.target import AccessDeniedError, BlackBox

@@ -7,11 +7,11 @@ import foolbox
 import pytest
 import torch
 
-from harness import datasets
 from harness.attacks.autoattack import AutoAttack
 from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
-from harness.datasets import Source
+from harness.data import datasets
+from harness.data.datasets import Source
 from zoo.catalog import open_catalog
 from zoo.fetch import fetch
 from zoo.home import Home

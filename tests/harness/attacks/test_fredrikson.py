@@ -11,7 +11,7 @@ from harness.attacks.fredrikson import Fredrikson
 from harness.attacks.protocol import AttackerData
 from harness.metrics.reconstruction import class_means, correlation
 from harness.target import BlackBox
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Access
 from zoo import nets
 from zoo.errors import ZooError

@@ -9,16 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from harness import datasets
-from harness.attacks import gan, plg_mi
+from harness.attacks import plg_mi
 from harness.attacks.fredrikson import Fredrikson
 from harness.attacks.gmi import GMI, best
 from harness.attacks.plg_mi import PLGMI, augmented, margin_loss, pseudo_labelled
 from harness.attacks.protocol import AttackerData
+from harness.attacks.shared import gan
+from harness.data import datasets
 from harness.metrics.reconstruction import class_means
 from harness.seeds import generator, seeded
 from harness.target import BlackBox
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Access, NotApplicableError, Regime, Split
 from zoo import nets
 from zoo.errors import ZooError

@@ -11,10 +11,10 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from harness import shadows
 from harness.attacks import lira
-from harness.attacks.knowledge import Candidates, Shadow
 from harness.attacks.lira import LiRA, confidence, views
+from harness.attacks.shared.attacker_data import Candidates, Shadow
+from harness.games import shadows
 from harness.target import AccessDeniedError, BlackBox, BudgetError
 from harness.types import Access, NotApplicableError, Regime, Split
 from zoo.errors import ZooError

@@ -9,11 +9,11 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from harness.attacks.knowledge import Candidates, Shadow
 from harness.attacks.mlp_black_box import MLPBlackBox
 from harness.attacks.mlp_membership import MLP
 from harness.attacks.mlp_white_box import MLPWhiteBox, last_layer_gradient
-from harness.datasets import Dataset
+from harness.attacks.shared.attacker_data import Candidates, Shadow
+from harness.data.datasets import Dataset
 from harness.games import membership
 from harness.seeds import seeded
 from harness.target import BlackBox

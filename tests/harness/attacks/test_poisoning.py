@@ -16,7 +16,7 @@ from harness.attacks.label_flipping import LabelFlipping
 from harness.attacks.protocol import Poison
 from harness.attacks.sig import SIG
 from harness.attacks.wanet import WaNet
-from harness.datasets import Dataset
+from harness.data.datasets import Dataset
 from harness.seeds import generator
 from harness.types import Column, NotApplicableError, Split
 from zoo.errors import ZooError

@@ -9,10 +9,10 @@ from sklearn.metrics import mean_pinball_loss, roc_auc_score
 from torch import nn
 from torch.distributions import Normal
 
-from harness.attacks.attack_network import answers
-from harness.attacks.knowledge import Candidates
 from harness.attacks.quantile import Quantile, gaussian, lead, pinball
-from harness.datasets import Dataset
+from harness.attacks.shared.attack_network import answers
+from harness.attacks.shared.attacker_data import Candidates
+from harness.data.datasets import Dataset
 from harness.target import AccessDeniedError, BlackBox
 from harness.types import Access, Split
 from zoo.errors import UnknownNameError, ZooError

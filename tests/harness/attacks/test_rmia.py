@@ -9,8 +9,8 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from harness.attacks.knowledge import Candidates, Shadow
 from harness.attacks.rmia import RMIA
+from harness.attacks.shared.attacker_data import Candidates, Shadow
 from harness.target import AccessDeniedError, BlackBox
 from harness.types import Access, Split
 from zoo.errors import ZooError

@@ -10,7 +10,7 @@ from fairlearn.metrics import demographic_parity_difference, equalized_odds_diff
 from torch import nn
 
 from harness import registry
-from harness.datasets import Dataset
+from harness.data.datasets import Dataset
 from harness.defenses.adversarial_debiasing import AdversarialDebiasing, Adversary
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
@@ -19,9 +19,9 @@ from harness.defenses.group_dro import GroupDRO
 from harness.defenses.label_smoothing import LabelSmoothing
 from harness.defenses.relaxloss import RelaxLoss
 from harness.defenses.reweighing import Reweighing
+from harness.defenses.stack import Stack
 from harness.defenses.trades import TRADES
-from harness.stack import Stack
-from harness.training import train_alone
+from harness.training.single import train_alone
 from harness.types import UNKNOWN, Attribute, NotApplicableError, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

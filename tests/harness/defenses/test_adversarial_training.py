@@ -9,13 +9,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from harness import registry
-from harness.attacks import perturbation
+from harness.attacks.shared import perturbation
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.fast_adversarial_training import FastAdversarial
 from harness.defenses.gaussian_noise import GaussianNoise
 from harness.defenses.trades import TRADES
 from harness.seeds import derive, generator
-from harness.training import batches, network, num_steps, train_alone
+from harness.training.single import batches, network, num_steps, train_alone
 from harness.types import Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

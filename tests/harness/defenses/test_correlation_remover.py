@@ -8,20 +8,21 @@ import torch
 from fairlearn.preprocessing import CorrelationRemover as Fairlearns
 from torch import nn
 
-from harness import datasets, registry
-from harness.artifacts import Artifacts
+from harness import registry
 from harness.attacks.distribution_pin import PermutationInvariantNetwork
-from harness.datasets import Dataset, Source
+from harness.data import datasets
+from harness.data.datasets import Dataset, Source
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.correlation_remover import CorrelationRemover, FixedMap, uncorrelated
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.knowledge_distillation import KnowledgeDistillation
 from harness.defenses.outlier_removal import OutlierRemoval
 from harness.defenses.reweighing import Reweighing
+from harness.defenses.stack import Stack
 from harness.defenses.watermark import Watermark
-from harness.features import features, head
-from harness.stack import Stack
-from harness.training import network, train_alone
+from harness.learning.features import features, head
+from harness.training.artifacts import Artifacts
+from harness.training.single import network, train_alone
 from harness.types import UNKNOWN, Attribute, Column, NotApplicableError, Split
 from zoo.errors import UnknownNameError, ZooError
 from zoo.home import Home

@@ -7,18 +7,19 @@ import torch
 from scipy.stats import norm as gaussian
 from torch import nn
 
-from harness import datasets, registry
-from harness.attacks import rows
+from harness import registry
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
+from harness.attacks.shared import tabular_perturbation
+from harness.data import datasets
 from harness.defenses.protocol import ChangesInputs
 from harness.defenses.randomized_smoothing import RandomizedSmoothing
+from harness.defenses.shared.defender import Workshop
 from harness.defenses.trades import TRADES
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.training import train_alone
+from harness.training.single import train_alone
 from harness.types import Access, Column, Split
-from harness.workshop import Workshop
 from zoo.recipe import Recipe
 
 COLUMNS = (
@@ -144,7 +145,7 @@ def test_no_move_of_numbers_within_the_certified_radius_changes_the_answer() -> 
     model = Line()
     smoothing = RandomizedSmoothing(sigma=0.2)
     label, radius = smoothing.certify(model, points.x, _shop(points), seed=0)
-    guarded = rows.whole(smoothing.guard(model, _shop(points)), COLUMNS)
+    guarded = tabular_perturbation.whole(smoothing.guard(model, _shop(points)), COLUMNS)
     at = Split(points.x, label.clamp_min(0), columns=COLUMNS)
     data = AttackerData(points=at, num_classes=2, architecture="", input_shape=(5,))
     attack = PGD(norm="l2", epsilon=0.2, step_size=0.05, steps=10)

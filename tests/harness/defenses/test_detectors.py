@@ -9,22 +9,19 @@ import torch
 from sklearn.cluster import KMeans
 from torch import nn
 
-from harness import datasets, registry
+from harness import registry
 from harness.attacks.badnets import BadNets
-from harness.datasets import Source
+from harness.data import datasets
+from harness.data.datasets import Source
 from harness.defenses import strip
 from harness.defenses.neo import NEO, dominant_colours
-from harness.defenses.neural_cleanse import (
-    NeuralCleanse,
-    anomaly_indices,
-    chance_of_false_alarm,
-)
+from harness.defenses.neural_cleanse import NeuralCleanse, anomaly_indices, chance_of_false_alarm
+from harness.defenses.shared.defender import Workshop
 from harness.defenses.strip import STRIP
-from harness.evaluate import Loaded, evaluate
+from harness.experiment.evaluate import Loaded, evaluate
 from harness.results import Cell
-from harness.training import train_alone
+from harness.training.single import train_alone
 from harness.types import NotApplicableError, Regime, Risk, Split, ThreatModel
-from harness.workshop import Workshop
 from zoo.catalog import open_catalog
 from zoo.errors import ZooError
 from zoo.fetch import fetch

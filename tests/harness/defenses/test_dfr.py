@@ -7,14 +7,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from harness import datasets, registry
-from harness.datasets import Source
+from harness import registry
+from harness.data import datasets
+from harness.data.datasets import Source
 from harness.defenses import dfr
 from harness.defenses.dfr import DFR, balanced, chosen, retrained
-from harness.stack import Stack
-from harness.training import train_alone
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.stack import Stack
+from harness.training.single import train_alone
 from harness.types import UNKNOWN, Attribute, NotApplicableError, Part, Regime, Split
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

@@ -15,7 +15,7 @@ from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
 from harness.seeds import derive, generator
 from harness.target import BlackBox
-from harness.training import network, train_alone
+from harness.training.single import network, train_alone
 from harness.types import Access, NotApplicableError, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -16,9 +16,9 @@ from harness.defenses import label_smoothing
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.label_smoothing import LabelSmoothing
+from harness.defenses.stack import Stack
 from harness.defenses.trades import TRADES
 from harness.seeds import derive, generator
-from harness.stack import Stack
 from harness.types import NotApplicableError, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness import presets, registry
-from harness.datasets import Dataset
+from harness import registry
+from harness.data.datasets import Dataset
 from harness.defenses import dpsgd
-from harness.defenses.dp_views import random_views
 from harness.defenses.dpsgd import DPSGD
+from harness.defenses.shared.dp_views import random_views
+from harness.experiment import presets
 from harness.seeds import derive, generator
-from harness.training import train_alone
+from harness.training.single import train_alone
 from harness.types import Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -13,7 +13,7 @@ from harness.defenses import early_stopping
 from harness.defenses.early_stopping import EarlyStopping
 from harness.defenses.label_smoothing import LabelSmoothing
 from harness.seeds import generator
-from harness.training import fit, train_alone
+from harness.training.single import fit, train_alone
 from harness.types import Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -13,12 +13,12 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from harness import registry
-from harness.datasets import Dataset
+from harness.data.datasets import Dataset
 from harness.defenses import exponentiated_gradient
 from harness.defenses.exponentiated_gradient import ExponentiatedGradient, Member, gap
-from harness.mixture import Mixture
-from harness.stack import Stack
-from harness.training import network, train_alone
+from harness.defenses.stack import Stack
+from harness.learning.mixture import Mixture
+from harness.training.single import network, train_alone
 from harness.types import Attribute, NotApplicableError, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

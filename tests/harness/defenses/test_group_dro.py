@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from harness import registry
-from harness.datasets import Dataset
+from harness.data.datasets import Dataset
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.early_stopping import EarlyStopping
@@ -17,9 +17,9 @@ from harness.defenses.group_dro import GroupDRO, GroupWeights
 from harness.defenses.label_smoothing import LabelSmoothing
 from harness.defenses.relaxloss import RelaxLoss
 from harness.defenses.reweighing import Reweighing
+from harness.defenses.stack import Stack
 from harness.defenses.trades import TRADES
-from harness.stack import Stack
-from harness.training import train_alone
+from harness.training.single import train_alone
 from harness.types import UNKNOWN, Attribute, NotApplicableError, Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

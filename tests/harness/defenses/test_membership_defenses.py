@@ -18,21 +18,17 @@ from harness.defenses.dpsgd import DPSGD
 from harness.defenses.early_stopping import EarlyStopping
 from harness.defenses.hamp import HAMP
 from harness.defenses.knowledge_distillation import KnowledgeDistillation
-from harness.defenses.label_smoothing import (
-    LabelSmoothing,
-    NegativeLabelSmoothing,
-    cross_entropy,
-)
+from harness.defenses.label_smoothing import LabelSmoothing, NegativeLabelSmoothing, cross_entropy
 from harness.defenses.memguard import MemGuard
 from harness.defenses.relaxloss import RelaxLoss, flattened, relaxed
+from harness.defenses.shared.defender import trusted_index
+from harness.defenses.stack import Stack
 from harness.defenses.trades import TRADES
 from harness.games import membership
 from harness.metrics.classification import accuracy
 from harness.seeds import generator
-from harness.stack import Stack
-from harness.training import fit, train_alone, workshop
+from harness.training.single import fit, train_alone, workshop
 from harness.types import Access, NotApplicableError, Split, ThreatModel
-from harness.workshop import trusted_index
 from zoo import nets
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

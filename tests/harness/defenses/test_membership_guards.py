@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
 from harness.defenses import hamp, memguard
-from harness.defenses.answers import secret, uniform
 from harness.defenses.hamp import HAMP
 from harness.defenses.memguard import MemGuard, representative
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.rewritten_scores import secret, uniform
 from harness.target import BlackBox
-from harness.training import train_alone, workshop
+from harness.training.single import train_alone, workshop
 from harness.types import Access, NotApplicableError, Split
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

@@ -8,16 +8,16 @@ import torch
 from scipy.stats import binomtest, kstest
 from torch import nn
 
-from harness.datasets import quarters
+from harness.data.datasets import quarters
 from harness.defenses.cosine_watermark import CosineWatermark, _preference
 from harness.defenses.dataset_inference import DatasetInference, distances
 from harness.defenses.radioactive_data import RadioactiveData
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.ownership import Owner
 from harness.defenses.watermark import Watermark
-from harness.ownership import Owner
 from harness.target import BlackBox
-from harness.training import workshop
+from harness.training.single import workshop
 from harness.types import Access, Column, NotApplicableError, Regime, Split
-from harness.workshop import Workshop
 from zoo import nets
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
@@ -48,7 +48,7 @@ def _shop(seed=0, classes=3, shape=(1, 4, 4), recipe=Recipe(lr=0.01, epochs=3, b
 
     def train(data: Split) -> nn.Module:
         from harness.seeds import seeded
-        from harness.training import fit
+        from harness.training.single import fit
 
         with seeded("net", 0):
             return fit(nets.build("mlp-128", shape, classes), data, recipe, seed=0)
@@ -270,7 +270,7 @@ def test_a_table_without_numbers_has_no_room_for_marks(tiny) -> None:
 
 
 def test_marks_stay_within_the_radius_and_the_range_and_follow_the_carriers() -> None:
-    from harness.features import features
+    from harness.learning.features import features
 
     shop = _shop()
     data = Split(torch.rand(60, 1, 4, 4), torch.arange(60) % 3)

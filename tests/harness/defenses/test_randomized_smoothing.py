@@ -13,11 +13,11 @@ from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
 from harness.defenses.gaussian_noise import GaussianNoise
 from harness.defenses.randomized_smoothing import RandomizedSmoothing, lower_bound
+from harness.defenses.shared.defender import Workshop
 from harness.registry import describe
 from harness.target import BlackBox
-from harness.training import train_alone
+from harness.training.single import train_alone
 from harness.types import Access, Split
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
@@ -140,7 +140,7 @@ def test_no_more_copies_are_on_the_device_than_said() -> None:
 
 def test_who_differentiates_gets_the_gradient_of_the_mean_score() -> None:
     """The vote's own gradient is 0 everywhere; chunks and recomputation change nothing."""
-    from harness.defenses.answers import noise
+    from harness.defenses.shared.rewritten_scores import noise
 
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 3))
@@ -207,7 +207,7 @@ def test_a_published_robust_model_is_certified_and_its_guards_mask_nothing(
     mirror, home_dir
 ) -> None:
     import zoo
-    from harness import datasets
+    from harness.data import datasets
     from harness.defenses.label_only import LabelOnly
 
     data = datasets.load("mnist", datasets.Source(mirror=mirror))

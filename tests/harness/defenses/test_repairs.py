@@ -7,16 +7,16 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from harness.attacks.badnets import BadNets
-from harness.datasets import Source, load, quarters
+from harness.data.datasets import Source, load, quarters
 from harness.defenses.abl import ABL, certainty
 from harness.defenses.anp import ANP, neurons
 from harness.defenses.fine_pruning import FinePruning, last_channels
 from harness.defenses.nad import NAD, attention, distance, watching
-from harness.repair import fine_tune, shifted
+from harness.defenses.shared.defender import Workshop, trusted_index
+from harness.defenses.shared.repair import fine_tune, shifted
 from harness.seeds import derive
-from harness.training import network, workshop
+from harness.training.single import network, workshop
 from harness.types import NotApplicableError, Regime, Split
-from harness.workshop import Workshop, trusted_index
 from zoo import nets
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -7,21 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
-from harness import datasets, registry
-from harness.datasets import Source
+from harness import registry
+from harness.data import datasets
+from harness.data.datasets import Source
 from harness.defenses.protocol import Cleaned
 from harness.defenses.reweighing import Reweighing
+from harness.defenses.stack import Stack, step_loss
 from harness.defenses.watermark import Watermark
-from harness.stack import Stack, step_loss
-from harness.training import train_alone
-from harness.types import (
-    UNKNOWN,
-    Attribute,
-    NotApplicableError,
-    Part,
-    Risk,
-    Split,
-)
+from harness.training.single import train_alone
+from harness.types import UNKNOWN, Attribute, NotApplicableError, Part, Risk, Split
 from zoo.errors import UnknownNameError
 from zoo.recipe import Recipe
 

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from harness.datasets import Dataset
+from harness.data.datasets import Dataset
 from harness.defenses.label_only import LabelOnly
 from harness.defenses.randomized_smoothing import RandomizedSmoothing
-from harness.defenses.stated import groups_in, stating
+from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.group_columns import groups_in, stating
+from harness.defenses.stack import Stack
 from harness.defenses.threshold_optimizer import (
     CONSTRAINTS,
     Decided,
@@ -19,9 +21,7 @@ from harness.defenses.threshold_optimizer import (
     fitted,
 )
 from harness.defenses.top_k import TopK
-from harness.stack import Stack
 from harness.types import UNKNOWN, Attribute, Column, NotApplicableError, Split
-from harness.workshop import Workshop
 from zoo.errors import ZooError
 
 COLUMNS = (

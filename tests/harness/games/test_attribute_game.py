@@ -10,14 +10,14 @@ from torch import nn
 
 from harness.attacks.attribute_embeddings import AttributeEmbeddings
 from harness.attacks.attribute_scores import AttributeScores
-from harness.datasets import Source, load, quarters
+from harness.data.datasets import Source, load, quarters
 from harness.defenses.label_only import LabelOnly
+from harness.experiment.plan import plan
+from harness.experiment.request import Request
 from harness.games import attribute
-from harness.plan import plan
-from harness.request import Request
+from harness.metrics.susceptibility import susceptibility
 from harness.seeds import seeded
-from harness.susceptibility import susceptibility
-from harness.training import fit
+from harness.training.single import fit
 from harness.types import Access, Attribute, Aux, NotApplicableError, Regime, Risk, ThreatModel
 from zoo import nets
 from zoo.entry import ModelEntry

@@ -8,12 +8,11 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from harness import registry, shadows, training
-from harness.artifacts import Artifacts
+from harness import registry
 from harness.attacks.canary_audit import CanaryAudit
 from harness.attacks.label_flipping import LabelFlipping
 from harness.attacks.loss_threshold import LossThreshold
-from harness.datasets import quarters
+from harness.data.datasets import quarters
 from harness.defenses import early_stopping
 from harness.defenses.activation_clustering import ActivationClustering
 from harness.defenses.dataset_inference import DatasetInference
@@ -22,18 +21,20 @@ from harness.defenses.fine_pruning import FinePruning
 from harness.defenses.outlier_removal import OutlierRemoval
 from harness.defenses.protocol import Cleaned
 from harness.defenses.radioactive_data import RadioactiveData
+from harness.defenses.shared.defender import trusted_index
+from harness.defenses.shared.ownership import Verification
 from harness.defenses.spectral_signatures import SpectralSignatures
+from harness.defenses.stack import Stack
 from harness.defenses.watermark import Watermark
-from harness.games import extraction, membership
+from harness.games import extraction, membership, shadows
 from harness.games.counted import judged
 from harness.games.game import remaining
 from harness.metrics.membership import auc
-from harness.ownership import Verification
 from harness.seeds import derive, generator
-from harness.stack import Stack
-from harness.training import Trained, train_alone, would_leave_out
+from harness.training import single
+from harness.training.artifacts import Artifacts
+from harness.training.single import Trained, train_alone, would_leave_out
 from harness.types import Access, Aux, Cause, NotApplicableError, Part, Regime, Risk, ThreatModel
-from harness.workshop import trusted_index
 from zoo.home import Home
 from zoo.recipe import Recipe
 
@@ -227,7 +228,7 @@ def test_what_was_not_in_the_last_training_is_left_out(
     defenses, noisy, job_for, monkeypatch
 ) -> None:
     trained_on = []
-    for module in (training, early_stopping):
+    for module in (single, early_stopping):
         real = module.fit
         monkeypatch.setattr(
             module, "fit",
@@ -338,9 +339,9 @@ def test_a_canary_that_a_cleaner_dropped_is_none_that_was_trained_on(
 
     def survivors(attack) -> tuple[set, Trained]:
         used = []
-        real = training.fit
+        real = single.fit
         monkeypatch.setattr(
-            training, "fit", lambda m, data, *a, **k: used.append(data) or real(m, data, *a, **k)
+            single, "fit", lambda m, data, *a, **k: used.append(data) or real(m, data, *a, **k)
         )
         monkeypatch.setattr(registry, "attack", lambda method: attack)
         made = _made(noisy, job_for(

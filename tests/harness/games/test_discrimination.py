@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from harness import datasets
 from harness.attacks.group_audit import GroupAudit
-from harness.datasets import Dataset, Quarters, Source, quarters
+from harness.data import datasets
+from harness.data.datasets import Dataset, Quarters, Source, quarters
 from harness.defenses.label_only import LabelOnly
+from harness.defenses.stack import Stack
+from harness.experiment.plan import plan
+from harness.experiment.request import Request
 from harness.games import discrimination
 from harness.games.game import Setting
 from harness.metrics.fairness import fairness
-from harness.plan import plan
-from harness.request import Request
-from harness.stack import Stack
 from harness.types import (
     UNKNOWN,
     Access,

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from harness.attacks.distribution import TrainsModels
 from harness.attacks.distribution_kl import KLDivergence
 from harness.attacks.distribution_loss import LossTest
-from harness.datasets import Dataset, quarters
+from harness.attacks.shared.distribution_attack import TrainsModels
+from harness.data.datasets import Dataset, quarters
 from harness.defenses.label_only import LabelOnly
+from harness.defenses.stack import Stack
 from harness.games import distribution as game
 from harness.games.game import Setting
 from harness.metrics.distribution import distribution
-from harness.stack import Stack
 from harness.types import Access, Attribute, Aux, NotApplicableError, Regime, ThreatModel
 from zoo import nets
 from zoo.errors import ZooError

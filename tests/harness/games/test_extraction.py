@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from harness import presets, registry, request
+from harness import registry
 from harness.attacks.data_free import DataFree
 from harness.attacks.distillation import Distillation
 from harness.attacks.fine_tuning import FineTuning
-from harness.datasets import OOD_DEFAULT, Source, load, quarters
-from harness.games import extraction, holdings
+from harness.data.datasets import OOD_DEFAULT, Source, load, quarters
+from harness.experiment import presets, request
+from harness.experiment.plan import plan
+from harness.experiment.request import Request
+from harness.games import auxiliary, extraction
 from harness.metrics.extraction import extraction as metrics
-from harness.plan import plan
-from harness.request import Request
 from harness.results import Cell
 from harness.types import Access, Aux, Regime, Risk, Split, ThreatModel
 from zoo import nets
@@ -50,7 +51,7 @@ def _planned(digits, **wanted):
 def test_the_share_of_the_training_data_is_the_threat_models(digits) -> None:
     split = quarters(digits, 0, Regime.FROM_SCRATCH)
     held = {
-        share: holdings.pool_index(split, replace(PARTIAL, partial=share)).tolist()
+        share: auxiliary.pool_index(split, replace(PARTIAL, partial=share)).tolist()
         for share in (None, 0.5, 0.7, 1.0)
     }
     assert [len(index) for index in held.values()] == [224, 224, 314, 449]

@@ -9,12 +9,12 @@ from torch import nn
 from harness.attacks.distillation import Distillation
 from harness.attacks.loss_threshold import LossThreshold
 from harness.attacks.pgd import PGD
-from harness.datasets import quarters
+from harness.data.datasets import quarters
 from harness.defenses.dpsgd import DPSGD
-from harness.games import evasion, holdings, membership
+from harness.games import auxiliary, evasion, membership
 from harness.games.game import Table
 from harness.target import BlackBox
-from harness.training import Trained
+from harness.training.single import Trained
 from harness.types import Access, Aux, Regime, ThreatModel
 from zoo import nets
 
@@ -42,7 +42,7 @@ def _spy(kind, monkeypatch) -> list:
 def test_a_thief_never_holds_what_the_copy_is_judged_on(regime, aux, digits) -> None:
     split = quarters(replace(digits, n_train=1000), 0, regime, shadow=aux is Aux.SHADOW)
     threat = ThreatModel(access=Access.SCORES, aux=aux)
-    held = set(holdings.pool_index(split, threat).tolist())
+    held = set(auxiliary.pool_index(split, threat).tolist())
     assert held
     assert held.isdisjoint(split.target_test.tolist())
     whose = (
@@ -59,7 +59,7 @@ def test_the_thief_is_handed_those_inputs(table, digits, steal, monkeypatch) -> 
     seen = _spy(Distillation, monkeypatch)
     threat = ThreatModel(access=Access.SCORES, aux=Aux.SHADOW)
     steal(Distillation(epochs=1), replace(table, threat=threat))
-    index = holdings.pool_index(table.quarters, threat)
+    index = auxiliary.pool_index(table.quarters, threat)
     assert torch.equal(seen[0][0].aux.x, digits.x[index])
     assert seen[0][0].points is None
 

@@ -7,19 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from harness import presets, registry
-from harness.attacks import surrogate
+from harness import registry
 from harness.attacks.distillation import Distillation
 from harness.attacks.protocol import LearnsLabels
-from harness.datasets import OOD_DEFAULT, Source, load
+from harness.attacks.shared import surrogate
+from harness.data.datasets import OOD_DEFAULT, Source, load
 from harness.defenses.dpsgd import DPSGD
+from harness.experiment import presets
+from harness.experiment.plan import plan
+from harness.experiment.request import Request
 from harness.games import extraction
 from harness.games.game import attack_seed
-from harness.plan import plan
+from harness.metrics.susceptibility import susceptibility
 from harness.registry import describe
-from harness.request import Request
-from harness.susceptibility import susceptibility
-from harness.training import train_alone
+from harness.training.single import train_alone
 from harness.types import Access, Aux, Regime, Risk, Split, ThreatModel
 from zoo import nets
 from zoo.entry import ModelEntry

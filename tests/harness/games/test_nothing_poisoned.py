@@ -12,15 +12,15 @@ from harness import registry
 from harness.attacks.label_flipping import LabelFlipping
 from harness.attacks.protocol import Resolves
 from harness.defenses.label_only import LabelOnly
+from harness.defenses.stack import Stack
 from harness.defenses.strip import STRIP
-from harness.evaluate import Loaded, evaluate
+from harness.experiment.evaluate import Loaded, evaluate
+from harness.experiment.plan import plan
+from harness.experiment.request import Request
 from harness.games import poisoning
-from harness.plan import plan
-from harness.request import Request
+from harness.metrics.susceptibility import susceptibility
 from harness.results import Cell
-from harness.stack import Stack
-from harness.susceptibility import susceptibility
-from harness.training import train_alone
+from harness.training.single import train_alone
 from harness.types import (
     Access,
     Attribute,

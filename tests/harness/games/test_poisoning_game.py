@@ -8,20 +8,21 @@ import pytest
 import torch
 from torch import nn
 
-from harness import datasets, registry
+from harness import registry
 from harness.attacks.badnets import BadNets
 from harness.attacks.feature_trigger import FeatureTrigger
 from harness.attacks.label_flipping import LabelFlipping
-from harness.datasets import Source, quarters
+from harness.data import datasets
+from harness.data.datasets import Source, quarters
+from harness.defenses.shared.defender import trusted_index
+from harness.defenses.shared.inspection import Inspection
+from harness.defenses.stack import Stack
+from harness.experiment.plan import plan
+from harness.experiment.request import Request
 from harness.games import poisoning
-from harness.inspection import Inspection
-from harness.plan import plan
-from harness.request import Request
 from harness.seeds import seeded
-from harness.stack import Stack
-from harness.training import fit, train_alone
+from harness.training.single import fit, train_alone
 from harness.types import NotApplicableError, Part, Regime, Risk, Split
-from harness.workshop import trusted_index
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
@@ -108,11 +109,11 @@ def test_where_no_test_example_could_be_won_the_reason_is_the_result(table, tiny
 
 def test_training_is_on_the_poisoned_data_and_tells_nobody(digits, job_for, monkeypatch) -> None:
     """What reaches the training loop is what the attack gives, for the seed the game will use."""
-    from harness import training
     from harness.seeds import derive
+    from harness.training import single
 
     seen = []
-    monkeypatch.setattr(training, "fit", lambda model, data, *a, **k: seen.append(data) or model)
+    monkeypatch.setattr(single, "fit", lambda model, data, *a, **k: seen.append(data) or model)
     job = job_for(seed=3, poison=registry.describe(BadNets()))
     held = digits.all.take(job.index)
     trained = train_alone(job, held, None)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from harness.metrics.attribute import attribute, auc, balanced_accuracy, memorised, ppv_at
-from harness.susceptibility import susceptibility
+from harness.metrics.susceptibility import susceptibility
 from harness.types import Risk
 
 TRUTH = np.array([0, 0, 1, 1, 1, 2])

@@ -9,7 +9,7 @@ from harness.metrics.classification import accuracy
 from harness.metrics.extraction import extraction
 from harness.metrics.membership import balanced_accuracy, membership, tpr_at_fpr
 from harness.metrics.robustness import robustness
-from harness.susceptibility import DIRECTIONS, FORMULAS, PRIMARY, susceptibility
+from harness.metrics.susceptibility import DIRECTIONS, FORMULAS, PRIMARY, susceptibility
 from harness.types import Risk
 
 Y = torch.tensor([0, 1, 2, 0, 1])

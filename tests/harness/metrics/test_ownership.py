@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from harness.defenses.shared.ownership import Verification, margins
 from harness.metrics.ownership import claimed_by_rank, ownership
-from harness.ownership import Verification, margins
 
 
 def _found(statistic: float, p_value: float = 0.5) -> Verification:

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import accuracy_score, recall_score
 
 from harness.metrics.poisoning import poisoning
-from harness.susceptibility import susceptibility
+from harness.metrics.susceptibility import susceptibility
 from harness.types import Risk
 
 T, F = True, False

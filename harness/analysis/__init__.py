@@ -1,0 +1,1 @@
+"""From stored evaluations to effects, intervals and verdicts. Pure: reads no file."""

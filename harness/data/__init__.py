@@ -1,0 +1,1 @@
+"""Datasets: what examples there are, and who holds which."""

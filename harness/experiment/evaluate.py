@@ -1,0 +1,257 @@
+"""One cell to one evaluation. Computes, touches no disk; all randomness comes from the cell."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harness import registry
+from harness.data.datasets import Dataset, Quarters, quarters
+from harness.defenses.shared.defender import trusted_index
+from harness.defenses.stack import Stack
+from harness.finite import check_model, check_result
+from harness.games import (
+    attribute,
+    discrimination,
+    distribution,
+    evasion,
+    extraction,
+    membership,
+    poisoning,
+    reconstruction,
+)
+from harness.games.game import Game, Outcome, Table, attack_seed
+from harness.learning import tuning
+from harness.metrics.classification import accuracy
+from harness.metrics.label_order import CHANCE_LEVEL, doubt, p_majority
+from harness.metrics.susceptibility import PRIMARY, susceptibility, undefined
+from harness.results import Cell, Evaluation
+from harness.seeds import derive
+from harness.target import BlackBox
+from harness.training.privacy import claimed, left_out
+from harness.training.single import Job, Trained, collected, workshop, would_leave_out
+from harness.types import Access, Aux, Risk, Split
+from zoo.files import digest
+
+GAMES: dict[Risk, Game] = {
+    Risk.EVASION: evasion,
+    Risk.POISONING: poisoning,
+    Risk.EXTRACTION: extraction,
+    Risk.MEMBERSHIP_INFERENCE: membership,
+    Risk.ATTRIBUTE_INFERENCE: attribute,
+    Risk.DATA_RECONSTRUCTION: reconstruction,
+    Risk.DISTRIBUTION_INFERENCE: distribution,
+    Risk.DISCRIMINATORY_BEHAVIOR: discrimination,
+}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Loaded:
+    """The models that a cell needs.
+
+    Attributes:
+        target: Before its output defenses.
+        job: What made it; for a published model as downloaded, a job that trains nothing.
+        base: The published weights, if it was made from some.
+        source: The attacker's other model of the catalog; None if there is none.
+        source_rows: (n,) int64, rows of the dataset that it was trained on.
+        others: See `harness.games.game.Table`.
+        others_left_out: Likewise.
+        seconds: Likewise.
+        target_seconds: The second models of the target's guards, by guard.
+    """
+
+    target: Trained
+    job: Job
+    base: dict[str, Tensor] | None = None
+    source: nn.Module | None = None
+    source_rows: Tensor | None = None
+    others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
+    others_left_out: Mapping[str, Sequence[Tensor | None]] = field(default_factory=dict)
+    seconds: Mapping[str, Mapping[str, nn.Module]] = field(default_factory=dict)
+    target_seconds: Mapping[str, nn.Module] = field(default_factory=dict)
+
+
+def evaluate(
+    cell: Cell,
+    loaded: Loaded,
+    dataset: Dataset,
+    ood: Split | None,
+    *,
+    architecture: str,
+    device: str,
+    provenance: Mapping[str, Any],
+) -> tuple[Evaluation, Outcome]:
+    """Measure one cell.
+
+    Args:
+        cell: What to measure.
+        loaded: Its target and the other models that its game needs, on the device.
+        dataset: Its data.
+        ood: The attacker's other data, fitted to the target's input, if the threat model has any.
+        architecture: Of the target.
+        device: Where to compute.
+        provenance: What the caller knows of where the weights come from.
+
+    Returns:
+        The evaluation, and with it the per-example columns from which its metrics can be made
+        again, and pictures.
+
+    Raises:
+        NotFiniteError: A weight, an answer or anything that was measured is NaN or infinite.
+    """
+    begin = time.perf_counter()
+    stack = Stack.of(registry.defenses(cell.stack))
+    shadow = cell.threat.aux is Aux.SHADOW
+    split = quarters(dataset, cell.seed, cell.regime, shadow=shadow)
+    trained = loaded.target
+    held = dataset.collected.take(split.target_train)
+    trusted = held.take(trusted_index(len(held), cell.seed))
+    # Whoever is poisoned does not know it, and makes the guards from the same data as the weights.
+    poisoned = collected(loaded.job, held)
+    held = poisoned.data if poisoned is not None else held
+    shop = workshop(loaded.job, held.to(device), trusted.to(device), loaded.base)
+    seconds = stack.seconds(loaded.target_seconds, shop.seed)
+    shop = replace(shop, seconds=seconds)
+    test = dataset.all.take(split.target_test)
+    models = {"target": [trained.model], "source": [loaded.source] if loaded.source else []}
+    for role, given in {**models, **loaded.others}.items():
+        for model in given:
+            check_model(model, test.x, role=role)
+    evidence = claimed(
+        trained.evidence,
+        left_out(stack, dataset, split.target_train),
+        tuning.left_out(trained.evidence),
+    )
+    table = Table(
+        model=stack.guard(trained.model, shop).to(device).eval(),
+        dataset=dataset,
+        quarters=split,
+        ood=ood,
+        architecture=architecture,
+        threat=cell.threat,
+        seed=attack_seed(cell.attack.name, cell.seed),
+        replicate=cell.seed,
+        device=device,
+        stack=stack,
+        unguarded=trained.model,
+        shop=shop,
+        poison_seed=derive("poison", cell.seed),
+        regime=cell.regime,
+        evidence=evidence,
+        source=loaded.source,
+        source_rows=loaded.source_rows,
+        others=loaded.others,
+        left_out=trained.left_out,
+        others_left_out=loaded.others_left_out,
+        would_leave_out=partial(would_leave_out, loaded.job, loaded.base),
+        seconds=loaded.seconds,
+    )
+    outcome = GAMES[cell.risk].play(registry.attack(cell.attack), table)
+    utility, truth = outcome.metrics.get("clean_accuracy"), outcome.samples.get("label")
+    if utility is None or truth is None:
+        utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
+        truth = test.y.numpy()
+    lost = _at_chance(utility, truth)
+    if lost:
+        answers = BlackBox(table.model, Access.LABELS).labels(test.x)
+        order = doubt(answers.cpu().numpy(), test.y.cpu().numpy(), dataset.num_classes)
+        lost += [order] if order else []
+    flags = [
+        *trained.evidence.get("flags", ()),
+        *outcome.notes.get("flags", ()),
+        *dict.fromkeys(table.doubts),
+        *lost,
+    ]
+    evidence = {**evidence, **outcome.notes, **({"flags": flags} if flags else {})}
+    metrics, primary = outcome.metrics, PRIMARY[cell.risk]
+    check_result(metrics, evidence, outcome.samples)
+    level = susceptibility(cell.risk, metrics)
+    evaluation = Evaluation(
+        cell=cell,
+        status="ok",
+        reason=None if level is not None else undefined(cell.risk, metrics),
+        metrics=metrics,
+        primary=primary,
+        susceptibility=level,
+        utility=utility,
+        evidence=evidence,
+        provenance={
+            **environment(device),
+            "split": _split(table.quarters),
+            "attributes_in_features": list(dataset.stated),
+            "samples": len(next(iter(outcome.samples.values()), ())),
+            **provenance,
+        },
+        seconds=time.perf_counter() - begin,
+        peak_memory_mb=peak_memory_mb(device),
+    )
+    return evaluation, replace(outcome, samples=_placed(outcome.samples, dataset))
+
+
+def _placed(samples: Mapping[str, np.ndarray], dataset: Dataset) -> Mapping[str, np.ndarray]:
+    """The columns, with those that say where in the user's files each example is.
+
+    ``index`` is a row of `Dataset`, which has them in an order of its own.
+    """
+    if "index" not in samples:
+        return samples
+    index = samples["index"]
+    return {**samples, **{name: column[index] for name, column in dataset.places.items()}}
+
+
+def _at_chance(utility: float, truth: np.ndarray) -> list[str]:
+    """A reason for doubt if a model is not shown to know more than the most frequent class.
+
+    An attack on a model that has learnt nothing finds it safe.
+
+    Args:
+        utility: Its accuracy.
+        truth: (n,) labels that it was measured on.
+    """
+    n, majority = len(truth), int(np.bincount(truth).max())
+    p = p_majority(round(utility * n), truth)
+    if p <= CHANCE_LEVEL:
+        return []
+    return [
+        f"the model is not shown to be better than its majority class: accuracy {utility:.3f}, "
+        f"always the most frequent class {majority / n:.3f}, of {n} (exact binomial p {p:.2g})"
+    ]
+
+
+def _split(quarters: Quarters) -> str:
+    """Digest of who holds which examples."""
+    return digest({name: index.tolist() for name, index in vars(quarters).items()})
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions and hardware that a number may depend on."""
+    packages = (
+        "zoo-harness", "torch", "opacus", "numpy", "scipy", "scikit-learn", "torchmetrics",
+        "fairlearn",
+    )  # fmt: skip
+    return {
+        "packages": {name: version(name) for name in packages},
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "threads": torch.get_num_threads(),
+        "dtype": "float32",
+    }
+
+
+def peak_memory_mb(device: str) -> float:
+    """Largest memory this process has held so far: of the accelerator, else resident."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

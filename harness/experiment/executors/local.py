@@ -1,0 +1,79 @@
+"""Run tasks in processes of this machine, one thread each: two threads on one core lose to one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any
+
+from zoo.errors import ZooError
+
+
+@contextmanager
+def pool(workers: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
+    """A function ``map(work, tasks)`` that gives results as they become ready, in any order.
+
+    ``work`` is a function of a module, and the tasks are picklable. When the block is left by an
+    exception, work in progress is stopped.
+
+    Args:
+        workers: Processes; with one, everything happens in this process.
+
+    Raises:
+        ZooError: A worker was ended from outside; its task is nobody's result.
+    """
+    if workers <= 1:
+        import torch
+
+        # As in the workers below: with more threads, sums are rounded in another order.
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield map
+        finally:
+            torch.set_num_threads(before)
+        return
+    context = multiprocessing.get_context("forkserver")
+    # Imported once, in the server that the workers are forked from.
+    context.set_forkserver_preload(["harness.experiment.run"])
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
+
+    def unordered(work: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        try:
+            for future in as_completed([executor.submit(work, task) for task in tasks]):
+                yield future.result()
+        except BrokenProcessPool:
+            raise ZooError(
+                "A worker process was ended from outside, as by a system that is short of memory. "
+                "What was finished is kept: run the same command again, with fewer --workers."
+            ) from None
+
+    try:
+        yield unordered
+    except BaseException:
+        processes = list((executor._processes or {}).values())
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        raise
+    executor.shutdown()
+
+
+def _start() -> None:
+    """One thread per worker, and no life after the parent's death, however it died."""
+    import torch
+
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

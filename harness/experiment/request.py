@@ -1,0 +1,253 @@
+"""From names as a user writes them to a request; every wrong name is caught before any work."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import registry
+from harness.data import datasets
+from harness.data.datasets import Dataset, Source
+from harness.learning.tuning import STANDARD
+from harness.types import Access, Aux, Risk
+from zoo.catalog import open_catalog
+from zoo.entry import ModelEntry
+from zoo.errors import ZooError, unknown
+from zoo.home import Home
+
+ALL = "all"
+"""In place of a name: every risk, or every attack on the requested risks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asks for.
+
+    Attributes:
+        models: The targets.
+        stacks: Names of the defenses of each stack; an empty tuple is the undefended model.
+        risks: Which risks to measure.
+        attacks: Names, or ``all``; empty for the standard ones on those risks.
+        access: What is granted at most; None for all.
+        aux: Kind of auxiliary data; None for each attack's default.
+        ood: The attacker's dataset if ``aux`` is ``ood``.
+        queries: Query budgets, each measured by itself; empty for no limit.
+        adversaries: Whether shadow models have the target's defenses, each measured by itself.
+        preset: Name of a paper's settings; None for this project's own.
+        seeds: Number of seeds, from 0; None for as many as the regime needs.
+        settings: ``field`` or ``method.field`` to its text.
+        tuning: How many settings are tried for each training, with a defense and without; 0 to
+            train by the recipe as it is.
+    """
+
+    models: tuple[ModelEntry, ...]
+    stacks: tuple[tuple[str, ...], ...]
+    risks: tuple[Risk, ...]
+    attacks: tuple[str, ...] = ()
+    access: Access | None = None
+    aux: Aux | None = None
+    ood: str | None = None
+    queries: tuple[int, ...] = ()
+    adversaries: tuple[bool, ...] = (True, False)
+    preset: str | None = None
+    seeds: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    tuning: int = 0
+
+
+def words(texts: Sequence[str]) -> list[str]:
+    """``["a,b", "c"]`` as ``["a", "b", "c"]``, without repetitions."""
+    return list(dict.fromkeys(w.strip() for text in texts for w in text.split(",") if w.strip()))
+
+
+def stacks(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """``["none,dpsgd+watermark"]`` as ``((), ("dpsgd", "watermark"))``.
+
+    Raises:
+        UnknownNameError: A defense is unknown.
+    """
+    found = []
+    if not words(texts):
+        raise ZooError(f"--defense names no stack. Write {registry.NONE} for the undefended model.")
+    for word in words(texts):
+        names = tuple(sorted({n.strip() for n in word.split("+")} - {registry.NONE}))
+        for name in names:
+            registry.get("defense", name)
+        found.append(names)
+    return tuple(dict.fromkeys(found))
+
+
+def risks(texts: Sequence[str]) -> tuple[Risk, ...]:
+    """Risks by name; ``all`` is every risk that some attack realises.
+
+    Raises:
+        UnknownNameError: A risk is unknown.
+    """
+    names = words(texts)
+    available = {kind.risk for kind in registry.known("attack").values()}
+    if not names:
+        raise ZooError(f"--risk names no risk. Known: {', '.join(available)}, or {ALL}.")
+    if ALL in names:
+        return tuple(risk for risk in Risk if risk in available)
+    for name in names:
+        if name not in set(Risk):
+            raise unknown("risk", name, [*Risk, ALL])
+    return tuple(risk for risk in Risk if risk in names)
+
+
+def models(names: Sequence[str], where: str | None, home: Home) -> tuple[ModelEntry, ...]:
+    """Catalog entries by name or by a SQL expression.
+
+    Of those that an expression selects, models without weights to fetch or without a stated
+    scaling of their input are left out with a warning: there is nothing that could be attacked.
+
+    Raises:
+        ZooError: Neither or both are given, or nothing matches.
+    """
+    names = words(names)
+    if bool(names) == bool(where):
+        raise ZooError("Give the models with --model or with --where, one of the two.")
+    catalog = open_catalog(home)
+    if names:
+        return tuple(catalog.entry(name) for name in names)
+    found = catalog.entries(where)
+    if not found:
+        raise ZooError(f"No model of the catalog matches --where {where!r}.")
+    usable = [e for e in found if e.recipe or (e.artifact and e.mean is not None)]
+    left_out = [entry.name for entry in found if entry not in usable]
+    if not usable:
+        raise ZooError(
+            f"None of the {len(found)} models that match --where {where!r} has weights to fetch "
+            "and a stated scaling of its input."
+        )
+    if left_out:
+        warnings.warn(
+            f"{len(left_out)} of {len(found)} models are left out, having no weights to fetch or "
+            f"no stated scaling: {', '.join(left_out[:3])}…",
+            stacklevel=2,
+        )
+    return tuple(usable)
+
+
+def auxiliary(text: str | None) -> tuple[Aux | None, str | None]:
+    """``ood:mnist`` as its kind and its dataset.
+
+    Raises:
+        UnknownNameError: The kind is unknown.
+    """
+    if text is None:
+        return None, None
+    kind, _, dataset = text.partition(":")
+    if kind not in set(Aux) or (dataset and kind != Aux.OOD):
+        raise unknown("auxiliary data", text, [*Aux, "ood:DATASET"])
+    aux = Aux(kind)
+    return aux, (dataset or datasets.OOD_DEFAULT) if aux is Aux.OOD else None
+
+
+def budgets(texts: Sequence[str]) -> tuple[int, ...]:
+    """``["100,500"]`` as ``(100, 500)``.
+
+    Raises:
+        ZooError: A text is no number of queries.
+    """
+    for word in words(texts):
+        if not word.isdigit() or int(word) < 1:
+            raise ZooError(f"--queries wants whole numbers of at least 1, found {word!r}.")
+    return tuple(int(word) for word in words(texts))
+
+
+def adversaries(texts: Sequence[str]) -> tuple[bool, ...]:
+    """``["adaptive,naive"]`` as ``(True, False)``: whether shadow models have the defenses.
+
+    Raises:
+        UnknownNameError: A text is neither.
+    """
+    known = {"adaptive": True, "naive": False}
+    found = words(texts)
+    for word in found or [""]:
+        if word not in known:
+            raise unknown("adversary", word, known)
+    return tuple(known[word] for word in found)
+
+
+def settings(texts: Sequence[str]) -> dict[str, str]:
+    """``["a=1", "b.c=2"]`` as a dict.
+
+    Raises:
+        ZooError: A text has no ``=``.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ZooError(f"--set wants field=value, found {text!r}.")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def tuning(text: str) -> int:
+    """``none``, ``standard`` or a number as how many settings are tried; 0 for none.
+
+    Raises:
+        ZooError: It is none of these, or a number that leaves no choice.
+    """
+    if text in ("none", "standard"):
+        return STANDARD if text == "standard" else 0
+    if not text.isdigit() or int(text) < 2:
+        raise ZooError(
+            f"--tuning wants none, standard or a whole number of at least 2, found {text!r}."
+        )
+    return int(text)
+
+
+def sources(request: Request) -> list[str]:
+    """Models of the catalog that an attack of the request starts from."""
+    return [value for key, value in request.settings.items() if key.rpartition(".")[2] == "source"]
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """What planning needs besides the request.
+
+    Attributes:
+        datasets: By name.
+        bases: sha256 of the weights of every published model, by model name; also of those that an
+            attack starts from.
+    """
+
+    datasets: dict[str, Dataset]
+    bases: dict[str, str]
+
+
+def load(
+    request: Request, home: Home, source: Source, mirror: Path | None, *, fetching: bool
+) -> Loaded:
+    """Read the datasets and find the published weights that a request needs.
+
+    Args:
+        request: What the user asks for.
+        home: The store.
+        source: Where dataset files are.
+        mirror: Where published weights may be.
+        fetching: Whether to fetch and check the weights; if not, weights that are not here stand
+            in the plan as such.
+    """
+    from zoo.fetch import fetch
+    from zoo.sources.blobs import recorded
+
+    def weights(entry: ModelEntry) -> str:
+        if fetching:
+            return fetch(entry, home, mirror=mirror, data_dir=source.data_dir).sha256
+        made = recorded(home, entry.name)
+        return made["sha256"] if made else f"to be fetched: {entry.name}"
+
+    names = {entry.dataset for entry in request.models}
+    if request.ood or Risk.EXTRACTION in request.risks:  # some thieves ask foreign inputs
+        names.add(request.ood or datasets.OOD_DEFAULT)
+    found = {name: datasets.load(name, source) for name in sorted(names)}
+    models = [entry for entry in request.models if entry.recipe is None]
+    models += [open_catalog(home).entry(name) for name in sources(request)]
+    bases = {entry.name: weights(entry) for entry in models}
+    return Loaded(found, bases)

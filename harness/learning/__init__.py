@@ -1,0 +1,1 @@
+"""Training networks, with no attack and no defense in it."""

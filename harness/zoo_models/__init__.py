@@ -1,0 +1,1 @@
+"""What zoo's commands ask of the harness: models trained here, and their check."""

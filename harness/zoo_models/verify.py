@@ -1,0 +1,208 @@
+"""Is a model what its annotation says? Hash, strict loading, and accuracy on its dataset."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from harness.data import datasets
+from harness.data.datasets import Dataset, Source, quarters
+from harness.finite import NotFiniteError
+from harness.metrics.label_order import doubt
+from harness.target import BlackBox
+from harness.types import Access, Regime, Split
+from harness.zoo_models.selftrained import SEED
+from zoo.entry import ModelEntry
+from zoo.errors import ZooError
+from zoo.fetch import fetch
+from zoo.home import Home
+from zoo.loading import load_model
+from zoo.sources.blobs import stored_intact
+
+CONFIDENCE = 0.95
+
+LOOKED_AT = 1_000
+"""Examples at most that a model's label order is judged on when it is added."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What was found about one model.
+
+    Attributes:
+        name: Of the model.
+        dataset: What it was measured on.
+        split: Which part of it.
+        n: Number of examples.
+        sha256_ok: Whether what an earlier fetch left on disk still had the recorded hashes. If
+            not, the weights were fetched anew, and the accuracy is theirs.
+        measured: Accuracy in [0, 1].
+        ci_low: Lower end of the exact (Clopper-Pearson) 95 % interval of the accuracy.
+        ci_high: Upper end.
+        annotated: The accuracy that the catalog states; None if it states none.
+        annotated_by: Who measured that: ``source`` is the publisher.
+        annotated_n: On how many examples; None if unknown.
+        verdict: ``agrees`` if the annotated accuracy is compatible with the measured one,
+            ``differs``, ``not annotated``, or ``was altered``.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    n: int
+    sha256_ok: bool
+    measured: float
+    ci_low: float
+    ci_high: float
+    annotated: float | None
+    annotated_by: str | None
+    annotated_n: int | None
+    verdict: str
+
+
+def interval(right: int, n: int) -> tuple[float, float]:
+    """Clopper-Pearson interval of a share of ``right`` out of ``n``."""
+    found = stats.binomtest(right, n).proportion_ci(CONFIDENCE, method="exact")
+    return float(found.low), float(found.high)
+
+
+def compatible(right: int, n: int, annotated: float, annotated_n: int | None) -> bool:
+    """Whether a measured share and an annotated one may be of the same model.
+
+    An annotation with a known number of examples is itself a sample: Fisher's exact test compares
+    the two. Without, the annotated value has to lie in the measured one's interval.
+    """
+    if annotated_n is None:
+        low, high = interval(right, n)
+        return low <= annotated <= high
+    theirs = round(annotated * annotated_n)
+    table = [[right, n - right], [theirs, annotated_n - theirs]]
+    _, p = stats.fisher_exact(table)
+    return float(p) >= 1 - CONFIDENCE  # type: ignore[arg-type]
+
+
+def verify(
+    entry: ModelEntry,
+    home: Home,
+    accuracies: Sequence[Mapping[str, Any]],
+    *,
+    mirror: Path | None = None,
+    data_dir: Path | None = None,
+    device: str = "cpu",
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Verified:
+    """Fetch (or find) a model, load it strictly, and measure it.
+
+    A model that seems to number its classes otherwise than the dataset is a warning.
+
+    Args:
+        entry: The model.
+        home: The store.
+        accuracies: What the catalog states: ``split``, ``value``, ``n``, ``evaluator`` each. The
+            publisher's claim counts before anybody else's.
+        mirror: Where published weights and datasets may be.
+        data_dir: Where datasets may be, in torchvision's formats.
+        device: Where to compute.
+        limit: Measure on the first so many examples only.
+        progress: Called with examples done and in all.
+    """
+    sha256_ok = stored_intact(entry, home) is not False
+    fetched = fetch(entry, home, mirror=mirror, data_dir=data_dir)
+    model = load_model(entry, fetched.path).to(device)
+    dataset = datasets.load(entry.dataset, Source.resolve(data_dir, mirror))
+    split, test = _test_part(entry, dataset)
+    if limit is not None:
+        test = Split(test.x[:limit], test.y[:limit])
+    test = test.to(device)
+    box, answers, done = BlackBox(model, Access.LABELS), [], 0
+    for part in test.x.split(256):
+        answers.append(box.labels(part))
+        done += len(part)
+        if progress:
+            progress(done, len(test))
+    predicted = torch.cat(answers)
+    right = int((predicted == test.y).sum())
+    if renumbered := _order(predicted, test, dataset):
+        warnings.warn(f"{entry.name}: {renumbered}.", stacklevel=2)
+    low, high = interval(right, len(test))
+    known = sorted(
+        (a for a in accuracies if split != "all" and a["split"].startswith("test")),
+        key=lambda a: a["evaluator"] != "source",
+    )
+    stated = known[0] if known else None
+    annotated = stated["value"] if stated else fetched.accuracy
+    by = stated["evaluator"] if stated else ("recipe" if fetched.accuracy is not None else None)
+    annotated_n = stated["n"] if stated else (len(test) if by and limit is None else None)
+    if not sha256_ok:
+        verdict = "was altered"
+    elif annotated is None:
+        verdict = "not annotated"
+    else:
+        agrees = compatible(right, len(test), annotated, annotated_n)
+        verdict = "agrees" if agrees else "differs"
+    return Verified(
+        name=entry.name,
+        dataset=entry.dataset,
+        split=split,
+        n=len(test),
+        sha256_ok=sha256_ok,
+        measured=right / len(test),
+        ci_low=low,
+        ci_high=high,
+        annotated=annotated,
+        annotated_by=by,
+        annotated_n=annotated_n,
+        verdict=verdict,
+    )
+
+
+def order_doubt(entry: ModelEntry, home: Home, source: Source) -> str | None:
+    """Whether a checkpoint seems to number its classes otherwise than its dataset, in words.
+
+    Args:
+        entry: The model, whose weights are in the store.
+        home: The store.
+        source: Where dataset files are.
+
+    Returns:
+        None if it does not, or if nothing can be said: the dataset is not here in the shape that
+        the model takes, or the model gives no answers, of which `verify` says why.
+    """
+    if len(entry.input_shape) < 3 and entry.dataset not in datasets.own_tables(source):
+        return None  # nothing is downloaded for this
+    try:
+        dataset = datasets.load(entry.dataset, source)
+        if tuple(dataset.input_shape) != tuple(entry.input_shape):
+            return None
+        _, test = _test_part(entry, dataset)
+        some = test.take(torch.arange(0, len(test), -(-len(test) // LOOKED_AT)))
+        box = BlackBox(load_model(entry, fetch(entry, home).path), Access.LABELS)
+        predicted = box.labels(some.x)
+    except (ZooError, NotFiniteError):
+        return None
+    return _order(predicted, some, dataset)
+
+
+def _order(predicted: Tensor, test: Split, dataset: Dataset) -> str | None:
+    return doubt(predicted.cpu().numpy(), test.y.cpu().numpy(), dataset.num_classes)
+
+
+def _test_part(entry: ModelEntry, dataset: Dataset) -> tuple[str, Split]:
+    """What the model was not trained on: the official test data, or the quarter held back.
+
+    Without an official split nobody knows, and all the data is measured.
+    """
+    if entry.recipe is not None:
+        held = quarters(dataset, SEED, Regime.FROM_SCRATCH).target_test
+        return f"target-test quarter, seed {SEED}", dataset.all.take(held)
+    if dataset.n_train == 0:
+        return "all", dataset.all
+    return "test", Split(dataset.x[dataset.n_train :], dataset.y[dataset.n_train :])
