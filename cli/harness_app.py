@@ -314,7 +314,7 @@ def compare(
     Example:
       harness compare --defense dpsgd --format json
     """
-    from harness.analysis.compare import load
+    from harness.experiment.interactions import load
     from harness.experiment.store import Store
     from zoo.errors import ZooError
     from zoo.home import Home
@@ -373,7 +373,7 @@ def list_(
       harness list attacks --long
     """
     from harness import listing
-    from harness.data.datasets import Source
+    from harness.data.dataset import Source
 
     source = Source.resolve(data_dir)
     if long and kind is Kind.DATASETS:
@@ -412,7 +412,7 @@ def _plan(
 ) -> tuple[Home, Callable[[], Plan], Context]:
     """The store, what is to do as it is then, and where and with what."""
     from harness import registry
-    from harness.data.datasets import Source
+    from harness.data.dataset import Source
     from harness.experiment import request
     from harness.experiment.plan import plan as make_plan
     from harness.experiment.request import ALL, Request
@@ -445,7 +445,7 @@ def _plan(
         adversaries=request.adversaries(adversary),
         preset=preset,
         seeds=seeds,
-        settings=request.settings(settings or []),
+        settings=registry.settings(settings or []),
         tuning=request.tuning(tuning),
     )
     source = Source.resolve(data_dir, mirror)
@@ -477,7 +477,7 @@ def _workers(workers: int | None, device: str) -> int:
 
 def _say_budgets(measured: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
     """Say on stderr what each private stack of a model spent, and what that is without."""
-    from harness.training.privacy import stated
+    from harness.games.privacy import stated
 
     lines = {
         f"{defense} on {model}: "

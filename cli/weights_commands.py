@@ -238,7 +238,7 @@ def add(
                 f"{', '.join(given)} cannot be given with --train: there are no weights yet, and "
                 "the input is the dataset's. Leave it out."
             )
-        from harness.data.datasets import Source
+        from harness.data.dataset import Source
         from harness.zoo_models import user_recipe
         from zoo.add_trained import add_trained
 
@@ -264,7 +264,7 @@ def add(
             f"--set {settings[0]} is of a recipe, and {path} has been trained. Give --train and no "
             "file, or leave it out."
         )
-    from harness.data.datasets import Source
+    from harness.data.dataset import Source
     from harness.zoo_models.verify import order_doubt
     from zoo.add import add as add_model
 

@@ -10,7 +10,7 @@ from typing import Any
 from annotations.load import load_taxonomy
 from harness import registry
 from harness.data import datasets
-from harness.data.datasets import Source
+from harness.data.dataset import Source
 from harness.data.tables import description as table_description
 from harness.metrics.susceptibility import DIRECTIONS, FORMULAS, PRIMARY
 from harness.registry import Kind

@@ -243,3 +243,18 @@ def defenses(stack: Sequence[Method]) -> list[Any]:
 def attack(method: Method) -> Any:
     """The attack that a record names."""
     return make("attack", method.name, dict(method.params))
+
+
+def settings(texts: Sequence[str]) -> dict[str, str]:
+    """``["a=1", "b.c=2"]`` as a dict.
+
+    Raises:
+        ZooError: A text has no ``=``.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise ZooError(f"--set wants field=value, found {text!r}.")
+        found[key.strip()] = value.strip()
+    return found

@@ -148,7 +148,7 @@ class Evaluation:
             total; not clipped.
         utility: Accuracy of the (defended) target on data it was not trained on.
         evidence: What the defense says for itself. A spent (dp_epsilon, dp_delta) is a claim about
-            the whole model; where something is not covered, see `harness.training.privacy.claimed`.
+            the whole model; where something is not covered, see `harness.games.privacy.claimed`.
         provenance: Weights' sha256, split, versions, device, dtype.
         seconds: Wall time of the attack and its metrics, without training the target.
         peak_memory_mb: Of the process that measured, up to the end of this cell.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness.analysis.compare import load
+from harness.experiment.interactions import load
 from harness.experiment.store import Store
 from leaderboard.publish import publish
 from leaderboard.render import render

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from harness.games.privacy import stated
 from harness.results import Evaluation, Interaction
-from harness.training.privacy import stated
 from harness.types import Regime, Risk
 from leaderboard.findings import RISKS, ColumnKey, Finding, column_key, row_key
 from leaderboard.pages import page_of

@@ -1,6 +1,6 @@
 """From evaluations to interactions: what a defense stack does to a risk, and how sure that is.
 
-Everything but `load` is pure. Evaluations are paired by seed; effects are differences in
+Evaluations are paired by seed; effects are differences in
 susceptibility, so above 0 the stack makes the risk worse. What is estimated is the mean effect on
 new examples of the same population and, where models are trained, over new trainings
 (`harness.analysis.intervals`).
@@ -22,11 +22,9 @@ from harness.analysis import contributions, verdicts
 from harness.analysis.contributions import Measure, Samples
 from harness.analysis.intervals import Estimate, Values, over_seeds, over_seeds_and_examples
 from harness.analysis.verdicts import ALPHA, MARGIN
-from harness.experiment.store import Store
 from harness.results import Cell, Evaluation, Interaction, OtherMeasure
 from harness.types import Regime, Risk
 from zoo.errors import ZooError
-from zoo.home import Home
 
 SamplesOf = Callable[[str], Samples | None]
 """From a cell's key to its per-example columns; None where there are none."""
@@ -315,11 +313,3 @@ def _with_q(rows: list[Interaction]) -> list[Interaction]:
         for i, one, other in zip(members, q, same, strict=True):
             rows[i] = replace(rows[i], q=float(one), q_equivalence=float(other))
     return rows
-
-
-def load(home: Home) -> tuple[list[Interaction], list[Evaluation]]:
-    """Every interaction and every evaluation of a store."""
-    store = Store(home)
-    evaluations = store.evaluations()
-    with store.reading_samples() as samples:
-        return compare(evaluations, samples), evaluations

@@ -23,9 +23,10 @@ from harness.attacks.shared import perturbation
 from harness.attacks.shared.ball import WithinBall
 from harness.attacks.shared.perturbation import Loss, Norm
 from harness.attacks.shared.redraws import Finds
+from harness.data.examples import Split
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, Risk
 
 MOMENTUM = 0.75  # alpha: share of the new step, the rest is the last move
 ENOUGH = 0.75  # rho: share of steps of a period that have to raise the loss

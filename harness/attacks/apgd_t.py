@@ -21,12 +21,11 @@ from harness.attacks.apgd import climb
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import perturbation
 from harness.attacks.shared.ball import WithinBall
+from harness.attacks.shared.perturbation import CLASSES, ratio
+from harness.data.examples import Split
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, Risk, Split, UnfitError
-
-CLASSES = 3
-"""The fewest that the loss is defined for."""
+from harness.types import Access, Aux, Risk, UnfitError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +93,6 @@ class APGDT(WithinBall):
             norm=self.norm,
             steps=self.steps,
         )
-
-
-def ratio(logits: Tensor, y: Tensor, goal: Tensor) -> Tensor:
-    """How far the true class is behind the best other one, by the spread of the first three."""
-    top = logits.sort(1, descending=True).values
-    own = logits.gather(1, y[:, None]).squeeze(1)
-    best_other = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-    return (best_other - own) / (top[:, 0] - top[:, 2] + 1e-12)
 
 
 def targeted_ratio(logits: Tensor, y: Tensor, goal: Tensor) -> Tensor:

@@ -17,18 +17,19 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks import apgd_t
 from harness.attacks.apgd import APGDCE
 from harness.attacks.apgd_t import APGDT
 from harness.attacks.fab_t import FABT
 from harness.attacks.protocol import AttackerData, Evaded
 from harness.attacks.shared import perturbation, reliability
 from harness.attacks.shared.ball import WithinBall
+from harness.attacks.shared.perturbation import CLASSES
 from harness.attacks.shared.redraws import DRAWS, Finds
 from harness.attacks.square import Square
+from harness.data.examples import Split
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, Risk
 
 NEAR = 1e-3
 """Share of a perturbation within which its neighbours are: too little to change anything but the
@@ -65,7 +66,7 @@ class AutoAttack(WithinBall):
     batch_size: int = 256
 
     def __post_init__(self) -> None:
-        self._ensemble(apgd_t.CLASSES)  # which refuses settings that make no sense
+        self._ensemble(CLASSES)  # which refuses settings that make no sense
 
     def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Evaded:
         """Perturbed inputs, and what makes the robustness that they show doubtful."""
@@ -99,7 +100,7 @@ class AutoAttack(WithinBall):
         }  # fmt: skip
         targeted: dict[str, Any] = {**ball, "steps": self.steps, "targets": self.targets}
         found: list[Any] = [APGDCE(**ball, steps=self.steps)]
-        if num_classes >= apgd_t.CLASSES:
+        if num_classes >= CLASSES:
             found.append(APGDT(**targeted))
         return [*found, FABT(**targeted), Square(**ball, queries=self.queries)]
 

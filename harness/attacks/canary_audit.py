@@ -22,10 +22,11 @@ from harness.attacks.lira import confidence
 from harness.attacks.protocol import AttackerData, Poisoned
 from harness.attacks.shared.attacker_data import Canaries
 from harness.attacks.shared.backdoor import check_rate, choose, count_of, flags
+from harness.data.examples import Split
 from harness.data.random_inputs import uniform
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError
 
 

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import convergence, surrogate
 from harness.attacks.shared.row_generator import RowGenerator, drawn, slope_of
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
+from harness.learning.fit import fit, make_optimizer
 from harness.seeds import derive, generator, seeded
 from harness.target import BlackBox
-from harness.training.single import fit, make_optimizer
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

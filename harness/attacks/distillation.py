@@ -17,11 +17,12 @@ from torch import nn
 
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import convergence, surrogate
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
+from harness.learning.fit import fit
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.training.single import fit
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, Risk
 from zoo.recipe import Recipe
 
 

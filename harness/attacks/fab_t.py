@@ -22,8 +22,9 @@ from harness.attacks.shared import perturbation
 from harness.attacks.shared.ball import WithinBall
 from harness.attacks.shared.perturbation import Norm
 from harness.attacks.shared.redraws import Finds
+from harness.data.examples import Split
 from harness.target import BlackBox
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, Risk
 
 PULL = 0.1  # alpha_max: largest weight of the original input
 OVERSHOOT = 1.05  # eta: how far beyond the plane a step goes

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from harness.attacks.shared.backdoor import Backdoor
-from harness.data.datasets import Dataset
-from harness.types import Column
+from harness.data.dataset import Dataset
+from harness.data.examples import Column
 from zoo.errors import ZooError
 
 CUSTOMARY = 3

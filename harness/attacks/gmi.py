@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import convergence, gan
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
 from harness.seeds import generator, seeded
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk

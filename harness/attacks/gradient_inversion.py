@@ -22,7 +22,7 @@ from torch.func import functional_call, grad, replace_all_batch_norm_modules_, v
 
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import perturbation
-from harness.attacks.shared.released import Released
+from harness.attacks.shared.attacker_data import Released
 from harness.attacks.tabular_inversion import hard, soft
 from harness.seeds import generator
 from harness.target import BlackBox

@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from harness.attacks.protocol import AttackerData
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError

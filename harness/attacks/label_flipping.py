@@ -15,9 +15,10 @@ from torch import Tensor
 
 from harness.attacks.protocol import Poisoned
 from harness.attacks.shared.backdoor import check_class, check_rate, choose, count_of, flags
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
 from harness.seeds import generator
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from harness.attacks.shared.attacker_data import Candidates
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
 from harness.data.images import moved
 from harness.target import BlackBox
 from harness.types import Access, Aux, NotApplicableError, Risk

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from harness.attacks.shared import perturbation
 from harness.attacks.shared.attack_network import AttackNetwork, Branches
+from harness.data.examples import Split
 from harness.target import BlackBox
-from harness.types import Access, Aux, Split
+from harness.types import Access, Aux
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from harness.attacks.shared import perturbation
 from harness.attacks.shared.attack_network import AttackNetwork
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
 from harness.target import BlackBox
-from harness.types import Access, Aux, Split
+from harness.types import Access, Aux
 from zoo.errors import ZooError
 from zoo.nets.sequential import mlp
 

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from harness.attacks.shared import perturbation
 from harness.attacks.shared.attack_network import AttackNetwork, Branches
+from harness.data.examples import Split
 from harness.learning.features import features, head
 from harness.target import BlackBox
-from harness.types import Access, Aux, Split
+from harness.types import Access, Aux
 
 
 @dataclass(frozen=True, kw_only=True)

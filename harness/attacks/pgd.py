@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import perturbation
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError
 
 

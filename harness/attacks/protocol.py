@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
-from harness.types import Access, Aux, Column, Risk, Split
+from harness.data.examples import Column, Split
+from harness.types import Access, Aux, Risk
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from harness.data.datasets import Dataset
+    from harness.data.dataset import Dataset
     from harness.target import BlackBox
 
 

@@ -16,9 +16,9 @@ from torch.nn.utils import prune
 
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import convergence
+from harness.learning.fit import fit
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.training.single import fit
 from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from harness.attacks.shared import convergence, surrogate
 from harness.attacks.shared.attack_network import affordable, answers
 from harness.attacks.shared.attacker_data import Candidates
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
+from harness.learning.fit import fit
 from harness.seeds import derive, seeded
 from harness.target import BlackBox
-from harness.training.single import fit
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, Risk
 from zoo import nets
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

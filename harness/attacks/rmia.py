@@ -18,8 +18,9 @@ from torch import Tensor
 from harness.attacks.lira import SMALLEST_SCORE
 from harness.attacks.shared.attack_network import affordable
 from harness.attacks.shared.attacker_data import Candidates
+from harness.data.examples import Split
 from harness.target import BlackBox
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError
 
 

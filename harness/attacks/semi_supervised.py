@@ -24,12 +24,13 @@ from torch import Tensor, nn
 
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import convergence, surrogate
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
 from harness.data.images import moved
+from harness.learning.fit import make_optimizer
 from harness.seeds import derive, seeded
 from harness.target import BlackBox
-from harness.training.single import make_optimizer
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

@@ -24,8 +24,9 @@ from harness.attacks.shared.backdoor import (
     count_of,
     flags,
 )
-from harness.data.datasets import Dataset
-from harness.types import Access, Aux, Risk, Split
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
+from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError
 
 SHARE = 0.5

@@ -19,9 +19,10 @@ from harness.attacks.shared import perturbation, square_rows, tabular_perturbati
 from harness.attacks.shared.ball import WithinBall
 from harness.attacks.shared.redraws import Finds
 from harness.attacks.shared.square_rows import signs as _signs
+from harness.data.examples import Split
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, Risk, Split
+from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import perturbation
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Column
 from harness.data.random_inputs import with_imputed
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, Column, Risk, UnfitError
+from harness.types import Access, Aux, Risk, UnfitError
 from zoo.errors import ZooError
 
 

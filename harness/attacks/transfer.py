@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from harness.attacks.fgsm import FGSM
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import convergence, perturbation, surrogate, tabular_perturbation
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.learning.fit import fit
 from harness.seeds import derive, generator
 from harness.target import BlackBox
-from harness.training.single import fit
 from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

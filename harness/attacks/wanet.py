@@ -16,8 +16,8 @@ from torch import Tensor
 
 from harness.attacks.protocol import Poisoned
 from harness.attacks.shared.backdoor import Backdoor, check_image, choose, count_of, flags
+from harness.data.examples import Split
 from harness.seeds import generator
-from harness.types import Split
 from zoo.errors import ZooError
 
 

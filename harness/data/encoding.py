@@ -1,7 +1,7 @@
 """Rows of a table as numbers in [0, 1] that a model takes, and what they say of people.
 
 What the encoding takes is learnt from the first `Encoded.n_fitted` rows only, and
-`harness.data.datasets.quarters` keeps those out of the part on which a model is judged. They are
+`harness.data.quarters.quarters` keeps those out of the part on which a model is judged. They are
 the official training rows. Without an official split all rows are put in a random order, always the
 same, and the first half is learnt from. A quarter of all rows is left in any case; where the
 official test rows are fewer, the training rows are put in such an order too.
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from harness.data.examples import UNKNOWN, Attribute, Column
 from harness.data.tables.cells import Cells
 from harness.data.tables.description import LONGEST, Description, Sensitive, shown
 from harness.seeds import derive
-from harness.types import UNKNOWN, Attribute, Column
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:

@@ -37,8 +37,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from harness.data.examples import Attribute
 from harness.seeds import derive
-from harness.types import Attribute
 from zoo.errors import ZooError
 
 SIDE = 64

@@ -56,3 +56,10 @@ def moved(x: Tensor, rows: Tensor, columns: Tensor, *, repeat_edges: bool) -> Te
     if repeat_edges:
         return found
     return found * (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
+
+
+def as_images(x: np.ndarray) -> Tensor:
+    """Bytes (n, height, width[, channels]) as float32 (n, channels, height, width) in [0, 1]."""
+    if x.ndim == 3:
+        x = x[..., None]
+    return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))).float().div_(255)

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from harness.data.datasets import Dataset
-from harness.types import Split, UnfitError
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
+from harness.types import UnfitError
 
 SHARED = 0.1
 """Share of another dataset's inputs that may be the target's too, as rows of tables are by chance.

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.datasets import Dataset
-from harness.types import UNKNOWN
+from harness.data.dataset import Dataset
+from harness.data.examples import UNKNOWN
 from zoo.errors import ZooError
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from harness.types import Column
+from harness.data.examples import Column
 
 
 def uniform(

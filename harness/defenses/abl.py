@@ -17,16 +17,17 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.data.examples import Split
 from harness.defenses.protocol import LEFT_OUT
 from harness.learning.features import evaluating
+from harness.learning.fit import fit
 from harness.seeds import derive
-from harness.training.single import fit
-from harness.types import NotApplicableError, Part, Risk, Split
+from harness.types import NotApplicableError, Part, Risk
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.defenses.protocol import InputsOf
+    from harness.learning.fit import InputsOf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.data.examples import Split
 from harness.defenses.protocol import Cleaned
 from harness.defenses.shared.defender import Workshop
 from harness.learning.features import features
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.types import Access, Part, Risk, Split
+from harness.types import Access, Part, Risk
 from zoo.errors import ZooError
 
 # scikit-learn is imported where it is used: a plan needs this class, not it.

@@ -15,14 +15,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.data.examples import UNKNOWN, Split
 from harness.defenses.shared.sensitive_attribute import OfAttribute
 from harness.seeds import seeded
-from harness.types import UNKNOWN, NotApplicableError, Part, Risk, Split
+from harness.types import NotApplicableError, Part, Risk
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from harness.defenses.protocol import LossOf
     from harness.defenses.shared.defender import Workshop
+    from harness.learning.fit import LossOf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from harness.attacks.shared import perturbation, tabular_perturbation
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
 from harness.learning.features import evaluating
-from harness.types import Covered, Part, Risk, Split
+from harness.types import Covered, Part, Risk
 
 
 @dataclass(frozen=True, kw_only=True)

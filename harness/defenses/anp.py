@@ -19,10 +19,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from harness.data.examples import Split
 from harness.defenses.shared.defender import Workshop
 from harness.learning.features import evaluating, head
 from harness.seeds import generator
-from harness.types import Part, Risk, Split, UnfitError
+from harness.types import Part, Risk, UnfitError
 from zoo.errors import ZooError
 
 NORMS = nn.modules.batchnorm._BatchNorm

@@ -16,14 +16,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.data.examples import UNKNOWN, Split
 from harness.defenses.shared.group_columns import stating
 from harness.defenses.shared.sensitive_attribute import OfAttribute
-from harness.types import UNKNOWN, Part, Risk, Split
+from harness.types import Part, Risk
 from zoo.errors import ZooError
 from zoo.nets import Scaled
 
 if TYPE_CHECKING:
-    from harness.data.datasets import Dataset
+    from harness.data.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

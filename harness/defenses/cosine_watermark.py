@@ -28,18 +28,20 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.defenses.shared.ownership import Owner, Verification
+from harness.data.examples import Split
+from harness.defenses.shared.ownership import Owner
 from harness.learning.features import evaluating
+from harness.learning.fit import fit
+from harness.metrics.ownership import Verification
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.training import single
-from harness.types import Part, Risk, Split, UnfitError
+from harness.types import Part, Risk, UnfitError
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.data.datasets import Dataset
-    from harness.defenses.protocol import InputsOf
+    from harness.data.dataset import Dataset
+    from harness.learning.fit import InputsOf
 
 SHARPNESS = 2.0
 """Of the distribution over the wrong classes: it is proportional to exp(SHARPNESS * cosine)."""
@@ -121,7 +123,7 @@ class CosineWatermark:
             targets = right + self.weight * wrong / wrong.sum(1, keepdim=True)
             return F.cross_entropy(model(x), targets, reduction="none")
 
-        single.fit(model, data, recipe, seed=seed, inputs=inputs, loss=loss)
+        fit(model, data, recipe, seed=seed, inputs=inputs, loss=loss)
         return {"watermark_weight": self.weight}
 
     def verifier(self, owner: Owner) -> Callable[[BlackBox], Verification]:

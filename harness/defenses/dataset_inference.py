@@ -27,11 +27,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from harness.data.examples import Split
 from harness.defenses.shared.defender import Workshop
-from harness.defenses.shared.ownership import Owner, Verification, margins
+from harness.defenses.shared.ownership import Owner, margins
+from harness.metrics.ownership import Verification
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, NotApplicableError, Part, Risk, Split
+from harness.types import Access, NotApplicableError, Part, Risk
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:

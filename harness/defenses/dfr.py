@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.data.examples import UNKNOWN, Split
 from harness.defenses.protocol import Cleaned
 from harness.defenses.shared.defender import Workshop
 from harness.defenses.shared.sensitive_attribute import OfAttribute
 from harness.learning.features import features, head
 from harness.seeds import derive, generator
-from harness.types import UNKNOWN, NotApplicableError, Part, Risk, Split, UnfitError
+from harness.types import NotApplicableError, Part, Risk, UnfitError
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:

@@ -26,20 +26,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from harness.data.examples import Split
 from harness.defenses.shared import dp_accounting
 from harness.defenses.shared.dp_clipping import CLIPPERS, Clipper, Clipping
 from harness.defenses.shared.dp_views import MIRRORS, random_views
-from harness.defenses.stack import losses
+from harness.learning.fit import losses, make_optimizer, set_lr
 from harness.learning.tuning import multiples, whole_multiples
 from harness.seeds import derive, generator, seeded
-from harness.training.single import make_optimizer, set_lr
-from harness.types import Covered, NotApplicableError, Part, Risk, Split, UnfitError
+from harness.types import Covered, NotApplicableError, Part, Risk, UnfitError
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.data.datasets import Dataset
-    from harness.defenses.protocol import InputsOf, LossOf
+    from harness.data.dataset import Dataset
+    from harness.learning.fit import InputsOf, LossOf
     from harness.results import Value
 
 # Opacus and torchvision are imported where they are used: a plan needs this class, not them.
@@ -224,7 +224,7 @@ class DPSGD:
         """Train ``model`` in place; return the spent budget and how it was accounted.
 
         The budget is that of these steps. Whether it may be claimed of the model depends on all
-        that touched the examples; see `harness.training.privacy`.
+        that touched the examples; see `harness.games.privacy`.
 
         Args:
             model: On the device of ``data``.

@@ -15,19 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.data.examples import UNKNOWN, Split
 from harness.defenses.shared.sensitive_attribute import OfAttribute, need_two_classes
 from harness.learning.features import evaluating
+from harness.learning.fit import fit
 from harness.learning.mixture import Mixture
-from harness.training.single import fit
-from harness.types import UNKNOWN, NotApplicableError, Part, Risk, Split
+from harness.types import NotApplicableError, Part, Risk
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
     from fairlearn.reductions import ExponentiatedGradient as Reduction
 
-    from harness.data.datasets import Dataset
-    from harness.defenses.protocol import InputsOf
+    from harness.data.dataset import Dataset
+    from harness.learning.fit import InputsOf
 
 # fairlearn and scikit-learn are imported where they are used: a plan needs this class, not them.
 

@@ -18,10 +18,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from harness.data.examples import Split
 from harness.defenses.shared.defender import Workshop
 from harness.defenses.shared.repair import accuracy_on, fine_tune, need_convolutions
 from harness.learning.features import evaluating
-from harness.types import Part, Risk, Split
+from harness.types import Part, Risk
 from zoo.errors import ZooError
 
 STAGES = 20

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.attacks.shared import tabular_perturbation
-from harness.data.datasets import Dataset
-from harness.types import Covered, Part, Risk, Split
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
+from harness.types import Covered, Part, Risk
 from zoo.errors import ZooError
 
 

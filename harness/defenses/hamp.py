@@ -16,13 +16,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.data.examples import Split
 from harness.defenses.shared.defender import Workshop
 from harness.defenses.shared.rewritten_scores import Rewritten, secret, uniform
-from harness.types import Covered, Part, Risk, Split
+from harness.types import Covered, Part, Risk
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from harness.defenses.protocol import LossOf
+    from harness.learning.fit import LossOf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,16 +17,17 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.attacks.shared import surrogate
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
+from harness.learning.fit import fit
 from harness.seeds import derive, seeded
-from harness.training.single import fit
-from harness.types import Part, Risk, Split
+from harness.types import Part, Risk
 from zoo import nets
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.defenses.protocol import InputsOf
+    from harness.learning.fit import InputsOf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.types import Covered, Part, Risk, Split
+from harness.data.examples import Split
+from harness.types import Covered, Part, Risk
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from harness.defenses.protocol import LossOf
     from harness.defenses.shared.defender import Workshop
+    from harness.learning.fit import LossOf
 
 
 @dataclass(frozen=True, kw_only=True)

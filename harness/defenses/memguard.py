@@ -16,11 +16,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.data.examples import Split
 from harness.defenses.shared.defender import Workshop
-from harness.defenses.shared.rewritten_scores import FLOOR, Rewritten, secret, uniform
+from harness.defenses.shared.rewritten_scores import Rewritten, secret, uniform
+from harness.learning.fit import fit
+from harness.learning.scores import FLOOR
 from harness.seeds import derive, generator, seeded
-from harness.training.single import fit
-from harness.types import Part, Risk, Split
+from harness.types import Part, Risk
 from zoo.errors import ZooError
 from zoo.nets.sequential import mlp
 from zoo.recipe import Recipe

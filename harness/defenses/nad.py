@@ -21,9 +21,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.data.examples import Split
 from harness.defenses.shared.defender import Workshop
 from harness.defenses.shared.repair import convolutions, fine_tune, need_convolutions
-from harness.types import Part, Risk, Split
+from harness.types import Part, Risk
 from zoo.errors import ZooError
 
 

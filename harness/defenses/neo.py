@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
 from harness.defenses.shared.defender import Workshop
 from harness.seeds import generator
 from harness.target import BlackBox

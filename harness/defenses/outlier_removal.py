@@ -17,12 +17,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from harness.data.examples import Split
 from harness.defenses.protocol import Cleaned
 from harness.defenses.shared.defender import Workshop
 from harness.learning.features import features
 from harness.learning.knn_shapley import knn_shapley
 from harness.seeds import generator
-from harness.types import Part, Risk, Split
+from harness.types import Part, Risk
 from zoo.errors import ZooError
 
 FOLDS = 10

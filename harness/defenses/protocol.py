@@ -11,21 +11,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor, nn
 
-from harness.types import Covered, Part, Risk, Split
+from harness.data.examples import Split
+from harness.learning.fit import InputsOf, LossOf
+from harness.types import Covered, Part, Risk
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from harness.defenses.shared.defender import Workshop
     from harness.defenses.shared.inspection import Inspection
-    from harness.defenses.shared.ownership import Owner, Verification
+    from harness.defenses.shared.ownership import Owner
+    from harness.metrics.ownership import Verification
     from harness.results import Value
     from harness.target import BlackBox
     from zoo.recipe import Recipe
-
-    InputsOf = Callable[[nn.Module, Split, torch.Generator], Tensor]
-    LossOf = Callable[[nn.Module, Split, torch.Generator], Tensor]
 
 
 class Defense(Protocol):
@@ -322,7 +321,7 @@ class Guards(Protocol):
         """A model whose answers are what the attacker may see.
 
         One that changes decisions, and gives another answer to whoever differentiates it, is a
-        `harness.defenses.shared.rewritten_scores.Redecides`; if its decisions are draws, `Draws` of
+        `harness.learning.scores.Redecides`; if its decisions are draws, `Draws` of
         the same.
         """
         ...

@@ -26,17 +26,19 @@ import torch
 from torch import Tensor, nn
 
 from harness.attacks.shared import perturbation, tabular_perturbation
+from harness.data.examples import Split
 from harness.defenses.protocol import Cleaned
 from harness.defenses.shared.defender import Workshop
-from harness.defenses.shared.ownership import Owner, Verification, margins
+from harness.defenses.shared.ownership import Owner, margins
 from harness.learning.features import features, head
+from harness.metrics.ownership import Verification
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import NotApplicableError, Part, Risk, Split
+from harness.types import NotApplicableError, Part, Risk
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from harness.data.datasets import Dataset
+    from harness.data.dataset import Dataset
 
 BATCH = 1024
 """Images on the marking network at once."""

@@ -21,12 +21,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from harness.attacks.shared import tabular_perturbation
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Column
 from harness.defenses.gaussian_noise import check_sigma, customary_sigma
 from harness.defenses.shared.defender import Workshop
-from harness.defenses.shared.rewritten_scores import Draws, differentiates, noise, to_logits
+from harness.defenses.shared.rewritten_scores import noise
+from harness.learning.scores import Draws, differentiates, to_logits
 from harness.seeds import generator
-from harness.types import Column, Covered, Part, Risk
+from harness.types import Covered, Part, Risk
 from zoo.errors import ZooError
 
 ABSTAIN = -1

@@ -13,10 +13,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from harness.data.examples import UNKNOWN, Split
 from harness.defenses.protocol import Cleaned
 from harness.defenses.shared.defender import Workshop
 from harness.defenses.shared.sensitive_attribute import OfAttribute
-from harness.types import UNKNOWN, Part, Risk, Split
+from harness.types import Part, Risk
 
 
 @dataclass(frozen=True, kw_only=True)

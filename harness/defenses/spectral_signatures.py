@@ -15,10 +15,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from harness.data.examples import Split
 from harness.defenses.protocol import Cleaned
 from harness.defenses.shared.defender import Workshop
 from harness.learning.features import features
-from harness.types import Part, Risk, Split
+from harness.types import Part, Risk
 from zoo.errors import ZooError
 
 EXCESS = 1.5

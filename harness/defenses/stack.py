@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 
+from harness.data.examples import Split
 from harness.defenses.protocol import (
     Adapts,
     Certifies,
@@ -32,15 +32,16 @@ from harness.defenses.protocol import (
     Weighs,
 )
 from harness.defenses.shared.defender import Second
+from harness.learning.fit import step_loss
 from harness.seeds import generator, seeded
-from harness.types import Covered, NotApplicableError, Part, Risk, Split, UnfitError
+from harness.types import Covered, NotApplicableError, Part, Risk, UnfitError
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from harness.defenses.protocol import InputsOf, LossOf
     from harness.defenses.shared.defender import Workshop
+    from harness.learning.fit import InputsOf, LossOf
 
 _ONLY_ONE = {
     Part.INPUTS: "the inputs of a training step",
@@ -365,31 +366,6 @@ def _turn(defense: Defense) -> int:
     if isinstance(defense, Weighs):
         return 2
     return 3 if Part.EVIDENCE in defense.acts_on else 1
-
-
-def step_loss(
-    model: nn.Module, batch: Split, loss: LossOf | None, stream: torch.Generator
-) -> Tensor:
-    """What one step descends: the weighted mean of its examples' losses.
-
-    Args:
-        model: In training mode.
-        batch: Its examples.
-        loss: Of each example; None for cross-entropy.
-        stream: CPU generator for ``loss``.
-    """
-    if loss is None and batch.weight is None:
-        return F.cross_entropy(model(batch.x), batch.y)
-    return losses(model, batch, loss, stream).mean()
-
-
-def losses(model: nn.Module, batch: Split, loss: LossOf | None, stream: torch.Generator) -> Tensor:
-    """The weighted loss of each example (b,); see `step_loss`."""
-    if loss is None:
-        found = F.cross_entropy(model(batch.x), batch.y, reduction="none")
-    else:
-        found = loss(model, batch, stream)
-    return found if batch.weight is None else batch.weight * found
 
 
 def _share(flags: Tensor) -> float | None:

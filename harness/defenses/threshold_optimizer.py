@@ -16,23 +16,19 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.data.examples import UNKNOWN, Column
 from harness.defenses.shared.defender import Workshop
 from harness.defenses.shared.group_columns import groups_in, stating
-from harness.defenses.shared.rewritten_scores import (
-    Draws,
-    differentiates,
-    secret,
-    to_logits,
-    uniform,
-)
+from harness.defenses.shared.rewritten_scores import secret, uniform
 from harness.defenses.shared.sensitive_attribute import OfAttribute, need_two_classes
 from harness.learning.features import evaluating
-from harness.types import UNKNOWN, Column, NotApplicableError, Part, Risk
+from harness.learning.scores import Draws, differentiates, to_logits
+from harness.types import NotApplicableError, Part, Risk
 
 if TYPE_CHECKING:
     from fairlearn.postprocessing import ThresholdOptimizer as Optimizer
 
-    from harness.data.datasets import Dataset
+    from harness.data.dataset import Dataset
 
 # fairlearn and scikit-learn are imported where they are used: a plan needs this class, not them.
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
 from harness.defenses.shared.defender import Workshop
 from harness.defenses.shared.rewritten_scores import Rewritten
 from harness.types import Covered, Part, Risk, UnfitError

@@ -14,14 +14,15 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.attacks.shared import perturbation, tabular_perturbation
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
 from harness.learning.features import evaluating
-from harness.types import Covered, Part, Risk, Split
+from harness.types import Covered, Part, Risk
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from harness.defenses.protocol import LossOf
     from harness.defenses.shared.defender import Workshop
+    from harness.learning.fit import LossOf
 
 START = 0.001
 """Standard deviation of the noise that the inner steps start from: at the input itself the

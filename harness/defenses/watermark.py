@@ -20,14 +20,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from harness.data.examples import Split
 from harness.data.random_inputs import uniform
 from harness.defenses.protocol import Cleaned
 from harness.defenses.shared.defender import Workshop
-from harness.defenses.shared.ownership import Owner, Verification
+from harness.defenses.shared.ownership import Owner
 from harness.metrics.classification import accuracy
+from harness.metrics.ownership import Verification
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Covered, Part, Risk, Split
+from harness.types import Covered, Part, Risk
 from zoo.errors import ZooError
 
 GRAIN = 4

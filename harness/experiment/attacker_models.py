@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.data.datasets import Dataset, quarters
-from harness.training.single import Job
+from harness.data.dataset import Dataset
+from harness.data.quarters import quarters
+from harness.training.job import Job
 from harness.types import Regime, UnfitError
 from harness.zoo_models.selftrained import SEED, job_of
 from zoo.entry import ModelEntry

@@ -10,8 +10,8 @@ from harness import registry
 from harness.attacks.protocol import UsesShadows
 from harness.data.datasets import OOD_DEFAULT
 from harness.experiment import presets
-from harness.experiment.evaluate import GAMES
 from harness.experiment.request import ALL, Request
+from harness.games.by_risk import GAMES
 from harness.types import Access, Aux, Risk, ThreatModel
 from zoo.errors import ZooError, unknown
 from zoo.recipe import Recipe

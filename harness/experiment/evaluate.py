@@ -16,21 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from harness import registry
-from harness.data.datasets import Dataset, Quarters, quarters
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
+from harness.data.quarters import Quarters, quarters
 from harness.defenses.shared.defender import trusted_index
 from harness.defenses.stack import Stack
 from harness.finite import check_model, check_result
-from harness.games import (
-    attribute,
-    discrimination,
-    distribution,
-    evasion,
-    extraction,
-    membership,
-    poisoning,
-    reconstruction,
-)
-from harness.games.game import Game, Outcome, Table, attack_seed
+from harness.games.by_risk import GAMES
+from harness.games.game import Outcome, Table, attack_seed
+from harness.games.privacy import claimed, left_out
 from harness.learning import tuning
 from harness.metrics.classification import accuracy
 from harness.metrics.label_order import CHANCE_LEVEL, doubt, p_majority
@@ -38,21 +32,10 @@ from harness.metrics.susceptibility import PRIMARY, susceptibility, undefined
 from harness.results import Cell, Evaluation
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.training.privacy import claimed, left_out
-from harness.training.single import Job, Trained, collected, workshop, would_leave_out
-from harness.types import Access, Aux, Risk, Split
+from harness.training.job import Job, Trained
+from harness.training.single import collected, workshop, would_leave_out
+from harness.types import Access, Aux
 from zoo.files import digest
-
-GAMES: dict[Risk, Game] = {
-    Risk.EVASION: evasion,
-    Risk.POISONING: poisoning,
-    Risk.EXTRACTION: extraction,
-    Risk.MEMBERSHIP_INFERENCE: membership,
-    Risk.ATTRIBUTE_INFERENCE: attribute,
-    Risk.DATA_RECONSTRUCTION: reconstruction,
-    Risk.DISTRIBUTION_INFERENCE: distribution,
-    Risk.DISCRIMINATORY_BEHAVIOR: discrimination,
-}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -13,20 +13,21 @@ from torch import Tensor, nn
 from harness import registry
 from harness.attacks.protocol import Plants, ReadsNetwork, Resolves
 from harness.data import ood
-from harness.data.datasets import Dataset, Quarters, quarters
+from harness.data.dataset import Dataset
+from harness.data.quarters import Quarters, quarters
 from harness.defenses.protocol import Certifies, Checks, Defense
 from harness.defenses.shared.defender import trusted_index
 from harness.defenses.stack import Stack
 from harness.experiment import presets
 from harness.experiment.attackers import RECIPE, Attacker, attackers, route
-from harness.experiment.evaluate import GAMES
 from harness.experiment.request import Request
 from harness.experiment.tuning_plan import Settled, Tuner, Tuning, label
 from harness.games.auxiliary import num_held
+from harness.games.by_risk import GAMES
 from harness.games.game import Setting, Wanted
 from harness.results import Cell, Method, Value
 from harness.seeds import derive, seeded
-from harness.training.single import Job, check_data
+from harness.training.job import Job, check_data
 from harness.types import Aux, NotApplicableError, Regime, Risk, ThreatModel, UnfitError
 from zoo import nets
 from zoo.entry import ModelEntry

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness import registry
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source
+from harness.data.dataset import Dataset, Source
 from harness.learning.tuning import STANDARD
 from harness.types import Access, Aux, Risk
 from zoo.catalog import open_catalog
@@ -170,21 +170,6 @@ def adversaries(texts: Sequence[str]) -> tuple[bool, ...]:
         if word not in known:
             raise unknown("adversary", word, known)
     return tuple(known[word] for word in found)
-
-
-def settings(texts: Sequence[str]) -> dict[str, str]:
-    """``["a=1", "b.c=2"]`` as a dict.
-
-    Raises:
-        ZooError: A text has no ``=``.
-    """
-    found = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise ZooError(f"--set wants field=value, found {text!r}.")
-        found[key.strip()] = value.strip()
-    return found
 
 
 def tuning(text: str) -> int:

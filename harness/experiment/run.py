@@ -17,8 +17,9 @@ from filelock import Timeout
 from torch import nn
 
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source
+from harness.data.dataset import Dataset, Source
 from harness.data.ood import fitted
+from harness.data.quarters import quarters
 from harness.experiment import attacker_models
 from harness.experiment.evaluate import Loaded, evaluate
 from harness.experiment.plan import Plan, Planned
@@ -28,7 +29,7 @@ from harness.games.game import Outcome
 from harness.results import Cell, Evaluation, Status
 from harness.training.artifacts import AlteredError, Artifacts
 from harness.training.cohort import may_share
-from harness.training.single import Job, Trained
+from harness.training.job import Job, Trained
 from harness.types import Cause, MachineError, NotApplicableError
 from zoo.catalog import open_catalog
 from zoo.entry import ModelEntry
@@ -275,7 +276,7 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         sha256 = context.weights[entry.name]
         target = Trained(_published(entry, context), {})
         origin = {"weights": sha256, "backdoored": entry.backdoored}
-        held = datasets.quarters(dataset, cell.seed, cell.regime).target_train
+        held = quarters(dataset, cell.seed, cell.regime).target_train
         job = Job.of(entry, dataset, held, recipe=None, seed=cell.seed, base=sha256)
     if item.settled and item.settled.record:
         tried = {"tuning": dict(item.settled.record)}

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from harness import registry
-from harness.data.datasets import Dataset, quarters
+from harness.data.dataset import Dataset
+from harness.data.quarters import quarters
 from harness.defenses.protocol import Checks, Defense, Tunable
 from harness.defenses.shared.defender import trusted_index
 from harness.defenses.stack import Stack
@@ -20,7 +21,7 @@ from harness.learning import tuning
 from harness.learning.tuning import STANDARD, Settings, splits_wanted
 from harness.results import Method, Value
 from harness.seeds import derive
-from harness.training.single import Job
+from harness.training.job import Job
 from harness.types import Part, Regime
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError

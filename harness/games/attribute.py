@@ -14,12 +14,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from harness.attacks.shared.records import InfersAttribute, Records, granted
+from harness.attacks.shared.attacker_data import InfersAttribute, Records, granted
+from harness.data.examples import UNKNOWN, Attribute
 from harness.games.auxiliary import pool_index
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.metrics.attribute import attribute, memorised
 from harness.seeds import generator
-from harness.types import UNKNOWN, Attribute, NotApplicableError, UnfitError
+from harness.types import NotApplicableError, UnfitError
 from zoo.errors import ZooError
 
 

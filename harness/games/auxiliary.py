@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.data.datasets import Quarters
+from harness.data.quarters import Quarters
 from harness.types import Aux, ThreatModel
 
 PARTIAL = 0.5  # of the target's training data, as in SecurityNet (Zhang et al. 2024)

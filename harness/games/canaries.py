@@ -19,13 +19,15 @@ import torch
 from torch import Tensor
 
 from harness.attacks.shared.attacker_data import Canaries, PlantsCanaries
-from harness.data.datasets import Dataset, Quarters
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
+from harness.data.quarters import Quarters
 from harness.defenses.shared.defender import trusted_index
 from harness.games.counted import judged
 from harness.games.game import Outcome, Setting, Table
+from harness.games.privacy import audited
 from harness.metrics.audit import CONFIDENCE, audit
-from harness.training.privacy import audited
-from harness.types import Regime, Split, UnfitError
+from harness.types import Regime, UnfitError
 from zoo.errors import ZooError
 
 

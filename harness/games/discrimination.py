@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from harness.attacks.group_audit import GroupAudit
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import UNKNOWN
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.metrics.fairness import fairness
 from harness.metrics.group_picture import group_rates
 from harness.metrics.group_tables import SHUFFLES
 from harness.seeds import seeded
-from harness.types import UNKNOWN, NotApplicableError, UnfitError
+from harness.types import NotApplicableError, UnfitError
 from zoo.errors import ZooError
 
 LARGEST = 2**30

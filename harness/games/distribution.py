@@ -15,12 +15,13 @@ from harness.attacks.shared.distribution_attack import (
     Suspects,
     TrainsModels,
 )
+from harness.data.examples import Split
 from harness.data.populations import Populations
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.metrics.distribution import distribution
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.types import Access, NotApplicableError, Regime, Split, UnfitError
+from harness.types import Access, NotApplicableError, Regime, UnfitError
 from zoo.errors import ZooError
 
 VICTIMS = "victims"

@@ -12,9 +12,9 @@ from harness.attacks.protocol import Attack, Evaded
 from harness.attacks.shared import tabular_perturbation
 from harness.attacks.shared.perturbation import sizes
 from harness.defenses.protocol import Certifies
-from harness.defenses.shared.rewritten_scores import Draws, drawn_again
 from harness.games.auxiliary import pool_index
 from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.learning.scores import Draws, drawn_again
 from harness.metrics.robustness import certified, robustness
 from harness.seeds import seeded
 from harness.target import BlackBox

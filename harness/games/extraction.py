@@ -20,6 +20,7 @@ from harness.attacks.distillation import Distillation
 from harness.attacks.protocol import Attack, LearnsLabels, TrainsSurrogate
 from harness.attacks.shared import convergence
 from harness.attacks.shared import surrogate as surrogates
+from harness.data.examples import Split
 from harness.defenses.protocol import Proves
 from harness.defenses.shared.ownership import Owner
 from harness.defenses.stack import Stack
@@ -30,7 +31,7 @@ from harness.metrics.extraction import extraction
 from harness.metrics.ownership import ownership
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.types import Access, Aux, NotApplicableError, Split
+from harness.types import Access, Aux, NotApplicableError
 from zoo.errors import ZooError
 
 TWIN = "no-query twin"

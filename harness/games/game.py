@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from harness.attacks.protocol import AttackerData, LearnsLabels
-from harness.data.datasets import Dataset, Quarters
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
+from harness.data.quarters import Quarters
 from harness.defenses.shared.defender import Workshop, trusted_index
 from harness.defenses.stack import Stack
 from harness.games.auxiliary import pool_index
 from harness.seeds import derive
 from harness.target import BlackBox
-from harness.types import Access, Aux, Regime, Split, ThreatModel
+from harness.types import Access, Aux, Regime, ThreatModel
 from zoo.files import digest
 
 
@@ -98,7 +100,7 @@ class Table:
         shop: The owner's means.
         poison_seed: What the attacker poisoned the training data with, if anybody did.
         regime: How the target came to its weights.
-        evidence: What the defenses said when the target was made, as `harness.training.privacy`
+        evidence: What the defenses said when the target was made, as `harness.games.privacy`
         allows. source: The attacker's other model of the catalog; None if there is none.
         source_rows: (n,) int64, rows of the dataset that it was trained on. others: Models that the
         game asked for with ``needs``, by purpose; see `Game.needs`. left_out: (k,) int64, which of

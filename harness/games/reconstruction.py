@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from harness.attacks.protocol import Attack
-from harness.attacks.shared.released import InvertsGradients, Released
+from harness.attacks.shared.attacker_data import InvertsGradients, Released
+from harness.data.examples import UNKNOWN, Split
 from harness.data.images import rows
 from harness.games.auxiliary import num_held
 from harness.games.game import Outcome, Setting, Table, Wanted
@@ -22,7 +23,7 @@ from harness.metrics.classification import accuracy
 from harness.metrics.reconstruction import class_means, correlation, psnr, reconstruction
 from harness.seeds import derive, generator
 from harness.target import BlackBox
-from harness.types import UNKNOWN, Access, Aux, NotApplicableError, Regime, Split, UnfitError
+from harness.types import Access, Aux, NotApplicableError, Regime, UnfitError
 from zoo.errors import ZooError
 
 SHOWN = 16

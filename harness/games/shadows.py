@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.attacks.shared.attacker_data import Shadow
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
 from harness.games.game import Setting, Table, Wanted, remaining
 from harness.seeds import derive
 from harness.target import BlackBox

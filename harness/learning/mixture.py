@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from harness.defenses.shared.rewritten_scores import to_logits
+from harness.learning.scores import to_logits
 from harness.types import UnfitError
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-from harness.defenses.shared.ownership import Verification
+from dataclasses import dataclass
 
 FPR = 0.05
 """The false-positive rate at which `ownership` gives the true-positive rate."""
@@ -23,7 +22,7 @@ def ownership(
 
     Returns:
         ``p_value`` and ``own_p_value``. ``claimed`` and ``own_claimed``: 1 if the p-value is below
-        `harness.defenses.shared.ownership.ALPHA`. ``false_claims``: share of the independent models
+        `harness.metrics.ownership.ALPHA`. ``false_claims``: share of the independent models
         that are claimed; None without any. ``claimed_at_5pct_fpr``: see `claimed_by_rank`; its mean
         over seeds is the true-positive rate at that false-positive rate.
     """
@@ -63,3 +62,26 @@ def claimed_by_rank(statistic: float, independent: Sequence[float], fpr: float) 
     if allowed < 0:
         return None
     return float(sum(other >= statistic for other in independent) <= allowed)
+
+
+ALPHA = 0.01
+"""A model is claimed if its p-value is below this: the stated false-positive rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What a test of one suspect found.
+
+    Attributes:
+        p_value: How likely a model that has nothing to do with the owner's looks like this, or
+            more so; in [0, 1].
+        statistic: Larger is more suspicious; comparable between suspects of one owner.
+    """
+
+    p_value: float
+    statistic: float
+
+    @property
+    def claimed(self) -> bool:
+        """Whether the owner claims the suspect."""
+        return self.p_value < ALPHA

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.types import Split
+from harness.data.examples import Split
 
 # torchmetrics is imported where it is used: it takes seconds.
 

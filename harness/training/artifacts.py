@@ -14,9 +14,10 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from harness.data.examples import Split
 from harness.training.cohort import train
-from harness.training.single import Job, Trained, network
-from harness.types import MachineError, Split
+from harness.training.job import Job, Trained, network
+from harness.types import MachineError
 from zoo.errors import ZooError
 from zoo.files import new_folder, sha256_file, write_json
 from zoo.home import Home

@@ -17,20 +17,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
+from harness.data.examples import Split
 from harness.finite import check_training
+from harness.learning.fit import batches, fit, make_optimizer, num_steps, set_lr
 from harness.seeds import derive
-from harness.training.single import (
-    Job,
-    Trained,
-    batches,
-    fit,
-    make_optimizer,
-    network,
-    num_steps,
-    set_lr,
-    train_alone,
-)
-from harness.types import Split
+from harness.training.job import Job, Trained, network
+from harness.training.single import train_alone
 from zoo import nets
 from zoo.recipe import Recipe
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 
 from harness.data import datasets
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset, Source
+from harness.data.quarters import quarters
 from harness.metrics.classification import accuracy
 from harness.target import BlackBox
-from harness.training.single import Job, check_data, train_alone
+from harness.training.job import Job, check_data
+from harness.training.single import train_alone
 from harness.types import Access, Regime
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
@@ -52,8 +54,8 @@ class SelfTrained:
         Returns:
             The weights, and the accuracy on the ``target_test`` quarter.
         """
-        dataset = datasets.load(entry.dataset, datasets.Source.resolve(data_dir, mirror))
-        split = datasets.quarters(dataset, SEED, Regime.FROM_SCRATCH)
+        dataset = datasets.load(entry.dataset, Source.resolve(data_dir, mirror))
+        split = quarters(dataset, SEED, Regime.FROM_SCRATCH)
         job = job_of(entry, dataset)
         with locked(home, entry.name):
             made = recorded(home, entry.name)
@@ -113,5 +115,5 @@ def job_of(entry: ModelEntry, dataset: Dataset) -> Job:
     if entry.recipe is None:
         raise ZooError(f"Model {entry.name!r} has no recipe to train it from.")
     check_data(entry, dataset)
-    held = datasets.quarters(dataset, SEED, Regime.FROM_SCRATCH).target_train
+    held = quarters(dataset, SEED, Regime.FROM_SCRATCH).target_train
     return Job.of(entry, dataset, held, recipe=entry.recipe, seed=SEED)

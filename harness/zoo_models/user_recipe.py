@@ -9,8 +9,8 @@ from typing import get_type_hints
 
 from harness import registry
 from harness.data import datasets
-from harness.data.datasets import Source
-from harness.experiment.request import settings
+from harness.data.dataset import Source
+from harness.registry import settings
 from zoo.add_trained import Data
 from zoo.errors import unknown
 from zoo.recipe import Recipe

@@ -13,11 +13,13 @@ from scipy import stats
 from torch import Tensor
 
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source, quarters
+from harness.data.dataset import Dataset, Source
+from harness.data.examples import Split
+from harness.data.quarters import quarters
 from harness.finite import NotFiniteError
 from harness.metrics.label_order import doubt
 from harness.target import BlackBox
-from harness.types import Access, Regime, Split
+from harness.types import Access, Regime
 from harness.zoo_models.selftrained import SEED
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError

@@ -20,16 +20,17 @@ from harness.attacks.distillation import Distillation
 from harness.attacks.label_flipping import LabelFlipping
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Attribute, Split
 from harness.data.images import to_bytes
 from harness.defenses.shared.defender import Workshop, trusted_index
 from harness.defenses.shared.ownership import Owner
 from harness.defenses.watermark import Watermark
+from harness.learning.fit import fit
 from harness.metrics.classification import accuracy
 from harness.metrics.robustness import robustness
 from harness.target import BlackBox
-from harness.training.single import fit
-from harness.types import Access, Attribute, Split
+from harness.types import Access
 from zoo.nets.registry import ARCHITECTURES
 from zoo.recipe import Recipe
 

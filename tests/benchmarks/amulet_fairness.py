@@ -10,9 +10,9 @@ from amulet_common import RECIPE, Common, Numbers, Work
 from torch import nn
 
 from harness.defenses.adversarial_debiasing import AdversarialDebiasing
+from harness.learning.fit import fit
 from harness.metrics.fairness import fairness
 from harness.target import BlackBox
-from harness.training.single import fit
 from harness.types import Access
 
 

@@ -16,10 +16,9 @@ from harness.attacks.attribute_scores import AttributeScores
 from harness.attacks.distribution_kl import KLDivergence
 from harness.attacks.fredrikson import Fredrikson
 from harness.attacks.lira import LiRA
-from harness.attacks.shared.attacker_data import Candidates, Shadow
+from harness.attacks.shared.attacker_data import Candidates, Records, Shadow
 from harness.attacks.shared.distribution_attack import WORLDS, Suspects
-from harness.attacks.shared.records import Records
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
 from harness.data.populations import Populations
 from harness.defenses.dpsgd import DPSGD
 from harness.metrics.attribute import auc, balanced_accuracy
@@ -28,7 +27,7 @@ from harness.metrics.membership import membership
 from harness.metrics.reconstruction import reconstruction
 from harness.target import BlackBox
 from harness.training.cohort import train
-from harness.training.single import Job
+from harness.training.job import Job
 from harness.types import Access
 from zoo.nets.registry import ARCHITECTURES
 from zoo.recipe import Recipe

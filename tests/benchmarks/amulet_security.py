@@ -14,9 +14,9 @@ from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dataset_inference import DatasetInference
 from harness.defenses.outlier_removal import OutlierRemoval
 from harness.defenses.shared.defender import trusted_index
+from harness.learning.fit import fit
 from harness.metrics.extraction import extraction
 from harness.target import BlackBox
-from harness.training.single import fit
 from harness.types import Access
 from zoo.recipe import Recipe
 

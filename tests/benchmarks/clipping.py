@@ -13,8 +13,8 @@ import time
 import torch
 from torch import nn
 
+from harness.data.examples import Split
 from harness.defenses.dpsgd import DPSGD
-from harness.types import Split
 from zoo import nets
 from zoo.recipe import Recipe
 

@@ -11,9 +11,11 @@ import time
 import torch
 
 from harness.data import datasets
-from harness.data.datasets import Source, quarters
+from harness.data.dataset import Source
+from harness.data.quarters import quarters
 from harness.training import cohort
-from harness.training.single import Job, train_alone
+from harness.training.job import Job
+from harness.training.single import train_alone
 from harness.types import Regime
 from zoo.recipe import Recipe
 

@@ -18,12 +18,14 @@ from torch import nn
 
 from harness.attacks.badnets import BadNets
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source, quarters
+from harness.data.dataset import Dataset, Source
+from harness.data.examples import Split
+from harness.data.quarters import quarters
 from harness.defenses.neo import NEO
 from harness.defenses.neural_cleanse import NeuralCleanse
 from harness.defenses.shared.defender import Workshop, trusted_index
 from harness.defenses.strip import STRIP
-from harness.types import Regime, Split
+from harness.types import Regime
 from zoo.catalog import open_catalog
 from zoo.fetch import fetch
 from zoo.home import Home

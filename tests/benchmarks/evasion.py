@@ -25,9 +25,10 @@ from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData, Evaded
 from harness.data import datasets
-from harness.data.datasets import Source
+from harness.data.dataset import Source
+from harness.data.examples import Split
 from harness.target import BlackBox
-from harness.types import Access, Split
+from harness.types import Access
 from zoo.catalog import open_catalog
 from zoo.fetch import fetch
 from zoo.home import Home

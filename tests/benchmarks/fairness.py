@@ -49,14 +49,18 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source, quarters
+from harness.data.dataset import Dataset, Source
+from harness.data.examples import Attribute, Split
+from harness.data.quarters import quarters
 from harness.defenses.protocol import Defense
 from harness.defenses.reweighing import weights
 from harness.defenses.shared.defender import trusted_index
 from harness.defenses.stack import Stack
+from harness.learning.fit import fit
 from harness.metrics.fairness import fairness
-from harness.training.single import Job, fit, network, train_alone, workshop
-from harness.types import Attribute, Regime, Split
+from harness.training.job import Job, network
+from harness.training.single import train_alone, workshop
+from harness.types import Regime
 from zoo.recipe import Recipe
 
 SIDE = Path(__file__).with_name("fairness_side.py")

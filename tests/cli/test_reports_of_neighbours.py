@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.data import datasets
-from harness.data.datasets import Source
-from harness.types import UNKNOWN
+from harness.data.dataset import Source
+from harness.data.examples import UNKNOWN
 from zoo import nets
 from zoo.build import refresh
 from zoo.files import sha256_file

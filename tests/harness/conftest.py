@@ -8,15 +8,19 @@ from torch import nn
 
 from harness import registry
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source
+from harness.data.dataset import Dataset, Source
+from harness.data.examples import Split
+from harness.data.quarters import quarters
 from harness.defenses.shared.defender import Workshop, trusted_index
 from harness.defenses.stack import Stack
-from harness.experiment.evaluate import GAMES, Loaded, evaluate
+from harness.experiment.evaluate import Loaded, evaluate
 from harness.games import extraction
+from harness.games.by_risk import GAMES
 from harness.games.game import Outcome, Setting, Table, attack_seed
 from harness.results import Cell
-from harness.training.single import Job, Trained, train_alone, workshop
-from harness.types import Access, Regime, Risk, Split, ThreatModel
+from harness.training.job import Job, Trained
+from harness.training.single import train_alone, workshop
+from harness.types import Access, Regime, Risk, ThreatModel
 from zoo.recipe import Recipe
 
 
@@ -45,7 +49,7 @@ def job_for(digits: Dataset):
 
     def make(architecture: str = "mlp-128", seed: int = 0, **changes) -> Job:
         dataset = changes.pop("data", digits)
-        split = datasets.quarters(dataset, seed, Regime.FROM_SCRATCH)
+        split = quarters(dataset, seed, Regime.FROM_SCRATCH)
         return Job(
             **{
                 "dataset": dataset.name,
@@ -129,7 +133,7 @@ def measure(job_for, twins):
         )  # fmt: skip
         if attack.risk is Risk.EXTRACTION:
             setting = Setting(
-                dataset=data, quarters=datasets.quarters(data, seed, cell.regime),
+                dataset=data, quarters=quarters(data, seed, cell.regime),
                 ood_size=0 if ood is None else len(ood), threat=cell.threat, stack=Stack(()),
                 regime=cell.regime, seed=seed,
             )  # fmt: skip
@@ -148,7 +152,7 @@ def table_for(job_for):
     """A table for one game on one model; keyword arguments replace the defaults."""
 
     def make(data: Dataset, model, seed: int = 0, **changes) -> Table:
-        split = datasets.quarters(data, seed, Regime.FROM_SCRATCH)
+        split = quarters(data, seed, Regime.FROM_SCRATCH)
         held = split.target_train
         trusted = data.all.take(held[trusted_index(len(held), seed)])
         return Table(

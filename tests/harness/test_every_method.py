@@ -9,10 +9,16 @@ import torch
 
 from harness import registry
 from harness.attacks.protocol import AttackerData, Evaded, Poison, Resolves
-from harness.attacks.shared.attacker_data import Candidates, Shadow
+from harness.attacks.shared.attacker_data import (
+    Candidates,
+    InfersAttribute,
+    InvertsGradients,
+    Records,
+    Released,
+    Shadow,
+)
 from harness.attacks.shared.distribution_attack import DistributionAttack, Suspects
-from harness.attacks.shared.records import InfersAttribute, Records
-from harness.attacks.shared.released import InvertsGradients, Released
+from harness.data.examples import Attribute, Column, Split
 from harness.defenses.protocol import (
     Adapts,
     ChangesInputs,
@@ -26,7 +32,7 @@ from harness.defenses.protocol import (
     Proves,
 )
 from harness.target import BlackBox
-from harness.types import Access, Attribute, Column, Part, Risk, Split
+from harness.types import Access, Part, Risk
 from zoo import nets
 from zoo.errors import UnknownNameError, ZooError
 

@@ -16,18 +16,19 @@ import torch
 
 from harness import registry
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source
+from harness.data.dataset import Dataset, Source
+from harness.data.examples import Attribute, Column
 from harness.experiment import run
 from harness.experiment.attackers import attackers
 from harness.experiment.executors import local
 from harness.experiment.plan import Plan, plan
 from harness.experiment.request import Request
 from harness.experiment.store import Store
+from harness.learning.fit import fit
 from harness.results import Evaluation
 from harness.seeds import seeded
 from harness.training.artifacts import Artifacts
-from harness.training.single import fit
-from harness.types import Attribute, Aux, Column, Risk
+from harness.types import Aux, Risk
 from zoo import nets
 from zoo.entry import ModelEntry
 from zoo.files import sha256_file

@@ -8,7 +8,9 @@ from torch import nn
 from harness import registry
 from harness.analysis.compare import compare
 from harness.data import datasets
-from harness.data.datasets import Source
+from harness.data.dataset import Source
+from harness.data.examples import Split
+from harness.data.quarters import quarters
 from harness.defenses.label_only import LabelOnly
 from harness.experiment import run
 from harness.experiment.executors import local
@@ -17,10 +19,10 @@ from harness.experiment.request import Request
 from harness.experiment.store import Store
 from harness.finite import DivergedError, NotFiniteError, check_answers, check_result
 from harness.learning.features import features
+from harness.learning.fit import fit
 from harness.target import BlackBox
 from harness.training.artifacts import Artifacts
-from harness.training.single import fit
-from harness.types import Access, Aux, Regime, Risk, Split, ThreatModel
+from harness.types import Access, Aux, Regime, Risk, ThreatModel
 from zoo import nets
 from zoo.catalog import open_catalog
 from zoo.home import Home
@@ -179,7 +181,7 @@ def test_a_result_with_such_a_number_anywhere_is_none(metrics, evidence, samples
 @pytest.mark.parametrize(("right", "flagged"), [(5, True), (66, True), (67, False), (300, False)])
 def test_a_model_at_chance_accuracy_carries_a_flag(digits, measure, right, flagged) -> None:
     """Of 449 test digits 54 are of one class: P[Binomial(449, 54/449) >= 66] = .0506, 67 .0379."""
-    test = datasets.quarters(digits, 0, Regime.FROM_SCRATCH).target_test
+    test = quarters(digits, 0, Regime.FROM_SCRATCH).target_test
     answers = digits.y.clone()
     answers[test[right:]] = (answers[test[right:]] + 1) % 10
 

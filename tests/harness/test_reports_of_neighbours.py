@@ -18,14 +18,16 @@ from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared.attacker_data import Candidates, Shadow
 from harness.data import datasets
-from harness.data.datasets import Source
+from harness.data.dataset import Source
+from harness.data.examples import Split
+from harness.data.quarters import quarters
 from harness.defenses.dpsgd import DPSGD
 from harness.finite import NotFiniteError
 from harness.games.counted import judged
 from harness.metrics.fairness import fairness
 from harness.metrics.membership import membership, tpr_at_fpr
 from harness.target import BlackBox
-from harness.types import Access, NotApplicableError, Regime, Split
+from harness.types import Access, NotApplicableError, Regime
 from zoo import nets
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError
@@ -242,7 +244,7 @@ def test_labels_of_any_kind_give_one_report_of_a_users_table(tmp_path, measure) 
 def test_an_answer_that_is_none_is_no_prediction(measure) -> None:
     """FairPipe 25: of a model whose weights are fine, and which is NaN on a few inputs."""
     data = datasets.load("digits-tinted", Source())
-    test = datasets.quarters(data, 0, Regime.FROM_SCRATCH).target_test
+    test = quarters(data, 0, Regime.FROM_SCRATCH).target_test
 
     class Gap(nn.Module):
         def forward(self, x):

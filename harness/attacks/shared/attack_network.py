@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from harness.attacks.shared import convergence
 from harness.attacks.shared.attacker_data import Candidates
+from harness.data.examples import Split
+from harness.learning.fit import fit
 from harness.seeds import derive, generator, seeded
 from harness.target import BlackBox
-from harness.training.single import fit
-from harness.types import Risk, Split
+from harness.types import Risk
 from zoo.errors import ZooError
 from zoo.nets.sequential import mlp
 from zoo.recipe import Recipe

@@ -21,12 +21,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from harness.attacks.shared import convergence
-from harness.attacks.shared.records import Knowledge, Records
-from harness.data.datasets import Dataset
+from harness.attacks.shared.attacker_data import Knowledge, Records
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
+from harness.learning.fit import fit
 from harness.seeds import derive, generator, seeded
 from harness.target import BlackBox
-from harness.training.single import fit
-from harness.types import Aux, Risk, Split
+from harness.types import Aux, Risk
 from zoo.errors import ZooError
 from zoo.nets.sequential import mlp
 from zoo.recipe import Recipe

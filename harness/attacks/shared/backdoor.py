@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from harness.attacks.protocol import Poisoned
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
 from harness.seeds import generator
-from harness.types import Access, Aux, Risk, Split, UnfitError
+from harness.types import Access, Aux, Risk, UnfitError
 from zoo.errors import ZooError
 
 Goal = Literal["all-to-one", "all-to-all"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 from harness.attacks.shared import perturbation
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

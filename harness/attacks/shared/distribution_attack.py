@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from harness.attacks.protocol import AttackerData
-from harness.types import Access, Aux, Risk, Split
+from harness.data.examples import Split
+from harness.types import Access, Aux, Risk
 from zoo.errors import ZooError, unknown
 
 if TYPE_CHECKING:
-    from harness.data.datasets import Dataset
+    from harness.data.dataset import Dataset
     from harness.target import BlackBox
 
 WORLDS = 2

@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
 from harness.types import UnfitError
 from zoo.errors import ZooError
 

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from harness.attacks.shared import tabular_perturbation
 from harness.attacks.shared.redraws import Finds
-from harness.defenses.shared.rewritten_scores import Redecides
-from harness.types import Split
+from harness.data.examples import Split
+from harness.learning.scores import Redecides
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from harness.data.datasets import Dataset
+    from harness.data.dataset import Dataset
 
 Norm = Literal["linf", "l2"]
 
@@ -314,3 +314,15 @@ def in_turn(
             standing = standing[finds.going(standing, perturbed, right)]
         out[index] = finds.best(found).to(out.device)
     return out
+
+
+CLASSES = 3
+"""The fewest that the loss is defined for."""
+
+
+def ratio(logits: Tensor, y: Tensor, goal: Tensor) -> Tensor:
+    """How far the true class is behind the best other one, by the spread of the first three."""
+    top = logits.sort(1, descending=True).values
+    own = logits.gather(1, y[:, None]).squeeze(1)
+    best_other = logits.scatter(1, y[:, None], -torch.inf).amax(1)
+    return (best_other - own) / (top[:, 0] - top[:, 2] + 1e-12)

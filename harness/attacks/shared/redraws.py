@@ -8,7 +8,7 @@ draws without asking, so these draws are no queries.
 
 Croce and Hein average gradients and losses over 20 passes, too. Here what is followed behind a
 guard that draws is no draw, or the mean of many
-(`harness.defenses.shared.rewritten_scores.Redecides`).
+(`harness.learning.scores.Redecides`).
 
 References:
     Athalye, Carlini and Wagner (2018). Obfuscated Gradients Give a False Sense of Security. ICML.
@@ -23,7 +23,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.defenses.shared.rewritten_scores import drawn_again, is_random
+from harness.learning.scores import drawn_again, is_random
 
 DRAWS = 20
 """Of the attacker's own; as many as the passes of Croce and Hein (2020)."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from harness.attacks.apgd_t import CLASSES, ratio
 from harness.attacks.shared import perturbation
-from harness.types import Split
+from harness.attacks.shared.perturbation import CLASSES, ratio
+from harness.data.examples import Split
 
 PASSES = 5  # answers to the same inputs
 DIFFERENT = 1e-4  # between the answers, each scaled to length 1

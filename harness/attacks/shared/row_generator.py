@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.data.examples import Column
 from harness.data.random_inputs import with_imputed
-from harness.types import Column
 
 
 class RowGenerator(nn.Module):

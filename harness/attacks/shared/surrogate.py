@@ -9,10 +9,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.attacks.protocol import AttackerData
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
 from harness.seeds import generator, seeded
 from harness.target import BlackBox
-from harness.types import Access, Split
+from harness.types import Access
 from zoo import nets
 from zoo.errors import ZooError
 

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from harness.data.examples import Column, Split
 from harness.data.random_inputs import lacks
-from harness.types import Column, Split, UnfitError
+from harness.types import UnfitError
 
 if TYPE_CHECKING:
-    from harness.data.datasets import Dataset
+    from harness.data.dataset import Dataset
 
 
 def movable(x: Tensor, columns: Sequence[Column]) -> Tensor:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from harness.data.examples import Split
 from harness.seeds import generator
-from harness.types import Split
 from zoo.recipe import Recipe
 
 TRUSTED = 0.1

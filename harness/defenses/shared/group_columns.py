@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from harness.types import UNKNOWN, Column, UnfitError
+from harness.data.examples import UNKNOWN, Column
+from harness.types import UnfitError
 
 
 def stating(attribute: str, columns: Sequence[Column], *, name: str) -> tuple[Column, ...]:

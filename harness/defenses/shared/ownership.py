@@ -7,11 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from harness.data.examples import Split
 from harness.defenses.shared.defender import Workshop
-from harness.types import Split
-
-ALPHA = 0.01
-"""A model is claimed if its p-value is below this: the stated false-positive rate."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,25 +28,6 @@ class Owner:
     members: Split
     unseen: Split
     shop: Workshop
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verification:
-    """What a test of one suspect found.
-
-    Attributes:
-        p_value: How likely a model that has nothing to do with the owner's looks like this, or
-            more so; in [0, 1].
-        statistic: Larger is more suspicious; comparable between suspects of one owner.
-    """
-
-    p_value: float
-    statistic: float
-
-    @property
-    def claimed(self) -> bool:
-        """Whether the owner claims the suspect."""
-        return self.p_value < ALPHA
 
 
 def margins(scores: Tensor, y: Tensor) -> Tensor:

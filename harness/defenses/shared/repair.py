@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from harness.data.examples import Split
 from harness.data.images import moved
 from harness.learning.features import evaluating
+from harness.learning.fit import fit
 from harness.learning.mixture import need_one_network
-from harness.training.single import fit
-from harness.types import Split, UnfitError
+from harness.types import UnfitError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.defenses.protocol import LossOf
+    from harness.learning.fit import LossOf
 
 
 def fine_tune(

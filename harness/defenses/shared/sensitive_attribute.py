@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from harness.types import Attribute, Split, UnfitError
+from harness.data.examples import Attribute, Split
+from harness.types import UnfitError
 
 if TYPE_CHECKING:
-    from harness.data.datasets import Dataset
+    from harness.data.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import torch
 
 from harness.analysis.contributions import BLOCKS, OTHERS, SUSCEPTIBILITY, area, rate_at
 from harness.data import datasets
-from harness.data.datasets import Source
+from harness.data.dataset import Source
 from harness.experiment import run
 from harness.experiment.executors import local
 from harness.experiment.plan import plan

@@ -5,7 +5,7 @@ import torch
 
 from harness.attacks.protocol import AttackerData, Evaded
 from harness.attacks.shared import perturbation
-from harness.data.datasets import quarters
+from harness.data.quarters import quarters
 from harness.metrics.classification import accuracy
 from harness.target import BlackBox
 from harness.training.single import train_alone

@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from harness.attacks.apgd import APGDCE, checkpoints, climb
-from harness.attacks.apgd_t import APGDT, ratio, targeted_ratio
+from harness.attacks.apgd_t import APGDT, targeted_ratio
 from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
-from harness.attacks.shared.perturbation import cross_entropy
-from harness.types import NotApplicableError, Split
+from harness.attacks.shared.perturbation import cross_entropy, ratio
+from harness.data.examples import Split
+from harness.types import NotApplicableError
 from zoo.errors import ZooError
 
 LOGITS = torch.tensor([[4.0, 1.0, 3.0, 0.0, -1.0], [1.0, 5.0, 2.0, 4.0, 0.0]])

@@ -8,10 +8,11 @@ from torch import nn
 
 from harness.attacks.attribute_embeddings import AttributeEmbeddings
 from harness.attacks.attribute_scores import AttributeScores
-from harness.attacks.shared.records import InfersAttribute, Records, granted
+from harness.attacks.shared.attacker_data import InfersAttribute, Records, granted
+from harness.data.examples import Attribute, Split
 from harness.metrics.attribute import auc
 from harness.target import AccessDeniedError, BlackBox
-from harness.types import Access, Attribute, NotApplicableError, Split
+from harness.types import Access, NotApplicableError
 from zoo.errors import ZooError
 
 BOTH = [AttributeScores(epochs=5), AttributeEmbeddings(epochs=5)]

@@ -13,8 +13,9 @@ from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import reliability
 from harness.attacks.square import Square
+from harness.data.examples import Split
 from harness.target import AccessDeniedError, BlackBox
-from harness.types import Access, Split
+from harness.types import Access
 from zoo.errors import ZooError
 
 QUICK = AutoAttack(epsilon=0.1, steps=10, targets=2, queries=120)

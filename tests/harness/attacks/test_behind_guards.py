@@ -17,20 +17,14 @@ from harness.attacks.protocol import AttackerData, Evaded, Resolves
 from harness.attacks.shared import perturbation
 from harness.attacks.shared.redraws import DRAWS, Finds, wrong_in
 from harness.attacks.square import Square
+from harness.data.examples import Attribute, Column, Split
 from harness.defenses.label_only import LabelOnly
-from harness.defenses.shared.rewritten_scores import (
-    Draws,
-    Redecides,
-    Rewritten,
-    differentiates,
-    drawn_again,
-    is_random,
-    uniform,
-)
+from harness.defenses.shared.rewritten_scores import Rewritten, uniform
 from harness.games.evasion import REDRAWS
+from harness.learning.scores import Draws, Redecides, differentiates, drawn_again, is_random
 from harness.target import BlackBox
 from harness.training.single import train_alone
-from harness.types import Access, Attribute, Column, Part, Split
+from harness.types import Access, Part
 from zoo.recipe import Recipe
 
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from harness.attacks.boundary import Boundary, hop, nearest, normal, search, search_steps
 from harness.attacks.protocol import AttackerData
+from harness.data.examples import Split
 from harness.target import BlackBox
-from harness.types import Access, Split
+from harness.types import Access
 from zoo import nets
 from zoo.errors import ZooError
 

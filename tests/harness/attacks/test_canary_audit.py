@@ -7,7 +7,8 @@ from torch import nn
 from harness.attacks.canary_audit import CanaryAudit
 from harness.attacks.protocol import AttackerData, Plants, Poison
 from harness.attacks.shared.attacker_data import PlantsCanaries
-from harness.data.datasets import quarters
+from harness.data.examples import Column, Split
+from harness.data.quarters import quarters
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.shared.defender import trusted_index
 from harness.defenses.stack import Stack
@@ -15,8 +16,9 @@ from harness.games import membership
 from harness.games.game import Setting
 from harness.seeds import derive
 from harness.target import AccessDeniedError, BlackBox
-from harness.training.single import Trained, train_alone
-from harness.types import Access, Column, NotApplicableError, Regime, Split, ThreatModel
+from harness.training.job import Trained
+from harness.training.single import train_alone
+from harness.types import Access, NotApplicableError, Regime, ThreatModel
 from zoo import nets
 from zoo.errors import ZooError
 

@@ -9,10 +9,9 @@ from torch import nn
 from harness import registry
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import convergence
-from harness.attacks.shared.attacker_data import Candidates
+from harness.attacks.shared.attacker_data import Candidates, InfersAttribute, Records
 from harness.attacks.shared.distribution_attack import DistributionAttack, Suspects
-from harness.attacks.shared.records import InfersAttribute, Records
-from harness.data.datasets import quarters
+from harness.data.quarters import quarters
 from harness.target import BlackBox
 from harness.types import Access, Regime, Risk
 from zoo import nets

@@ -10,9 +10,10 @@ from torch import nn
 from harness.attacks.distillation import Distillation
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared.surrogate import squared_error
+from harness.data.examples import Split
 from harness.metrics.classification import accuracy
 from harness.target import BlackBox, BudgetError
-from harness.types import Access, Split
+from harness.types import Access
 from zoo import nets
 from zoo.errors import ZooError
 

@@ -20,8 +20,9 @@ from harness.attacks.distribution_pin import (
 )
 from harness.attacks.distribution_threshold import ThresholdTest, best_rule
 from harness.attacks.shared.distribution_attack import DistributionAttack, Suspects
+from harness.data.examples import Split
 from harness.target import BlackBox, BudgetError
-from harness.types import Access, NotApplicableError, Split
+from harness.types import Access, NotApplicableError
 from zoo import nets
 from zoo.errors import ZooError
 

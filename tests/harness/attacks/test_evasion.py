@@ -12,10 +12,11 @@ from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import perturbation
+from harness.data.examples import Split
 from harness.games import evasion
 from harness.seeds import generator
 from harness.target import AccessDeniedError, BlackBox
-from harness.types import Access, Split
+from harness.types import Access
 from zoo.errors import ZooError
 
 

@@ -11,7 +11,7 @@ from harness.attacks.autoattack import AutoAttack
 from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
 from harness.data import datasets
-from harness.data.datasets import Source
+from harness.data.dataset import Source
 from zoo.catalog import open_catalog
 from zoo.fetch import fetch
 from zoo.home import Home

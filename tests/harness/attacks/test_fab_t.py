@@ -8,8 +8,9 @@ from torch import nn
 
 from harness.attacks.fab_t import FABT, to_plane
 from harness.attacks.protocol import AttackerData
+from harness.data.examples import Split
 from harness.target import BlackBox
-from harness.types import Access, Split
+from harness.types import Access
 from zoo.errors import ZooError
 
 

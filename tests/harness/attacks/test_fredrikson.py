@@ -9,9 +9,9 @@ from torch import nn
 
 from harness.attacks.fredrikson import Fredrikson
 from harness.attacks.protocol import AttackerData
+from harness.learning.fit import fit
 from harness.metrics.reconstruction import class_means, correlation
 from harness.target import BlackBox
-from harness.training.single import fit
 from harness.types import Access
 from zoo import nets
 from zoo.errors import ZooError

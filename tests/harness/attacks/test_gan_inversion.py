@@ -16,11 +16,14 @@ from harness.attacks.plg_mi import PLGMI, augmented, margin_loss, pseudo_labelle
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import gan
 from harness.data import datasets
+from harness.data.dataset import Source
+from harness.data.examples import Split
+from harness.data.quarters import quarters
+from harness.learning.fit import fit
 from harness.metrics.reconstruction import class_means
 from harness.seeds import generator, seeded
 from harness.target import BlackBox
-from harness.training.single import fit
-from harness.types import Access, NotApplicableError, Regime, Split
+from harness.types import Access, NotApplicableError, Regime
 from zoo import nets
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
@@ -293,7 +296,7 @@ def gan_once() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def scene(digits, gan_once) -> SimpleNamespace:
     """A target, a classifier of data that neither it nor the attacker has, and one untrained."""
-    quarters = datasets.quarters(digits, 0, Regime.FROM_SCRATCH)
+    split = quarters(digits, 0, Regime.FROM_SCRATCH)
 
     def build(seed: int) -> nn.Module:
         with seeded("init", seed):
@@ -304,11 +307,11 @@ def scene(digits, gan_once) -> SimpleNamespace:
         return fit(build(seed), digits.all.take(index), recipe, seed=seed)
 
     return SimpleNamespace(
-        target=trained(quarters.target_train, 0),
-        judge=trained(quarters.target_test, 1),
+        target=trained(split.target_train, 0),
+        judge=trained(split.target_test, 1),
         untrained=build(2),
-        aux=digits.all.take(torch.cat([quarters.shadow_train, quarters.shadow_test])),
-        means=class_means(digits.all.take(quarters.target_train), digits.num_classes),
+        aux=digits.all.take(torch.cat([split.shadow_train, split.shadow_test])),
+        means=class_means(digits.all.take(split.target_train), digits.num_classes),
     )
 
 
@@ -361,7 +364,7 @@ def test_the_search_makes_the_target_surer(name, scene, inverted) -> None:
 
 
 def test_with_images_of_something_else_it_is_further_off(scene, inverted) -> None:
-    patches = datasets.load("photo-patches", datasets.Source()).x.mean(1, keepdim=True)
+    patches = datasets.load("photo-patches", Source()).x.mean(1, keepdim=True)
     small = nn.functional.avg_pool2d(patches, 4)
     other = Split(small, torch.zeros(len(small), dtype=torch.long))
     found = invert(QUICK["plg-mi"], scene, scene.target, other)

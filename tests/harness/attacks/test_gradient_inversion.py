@@ -14,13 +14,14 @@ from harness.attacks.gradient_inversion import (
     total_variation,
 )
 from harness.attacks.protocol import AttackerData
-from harness.attacks.shared.released import InvertsGradients, Released
+from harness.attacks.shared.attacker_data import InvertsGradients, Released
+from harness.data.examples import Column, Split
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.shared.defender import Workshop
 from harness.defenses.stack import Stack
 from harness.metrics.reconstruction import mse
 from harness.target import BlackBox
-from harness.types import Access, Column, Split
+from harness.types import Access
 from zoo import nets
 from zoo.errors import ZooError
 

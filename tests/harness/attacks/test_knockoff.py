@@ -9,8 +9,9 @@ from torch import nn
 
 from harness.attacks.distillation import Distillation
 from harness.attacks.knockoff import Bandit, Knockoff
+from harness.data.examples import Split
 from harness.target import BlackBox
-from harness.types import Access, Split
+from harness.types import Access
 from zoo import nets
 
 

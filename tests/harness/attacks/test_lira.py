@@ -14,9 +14,10 @@ from torch import nn
 from harness.attacks import lira
 from harness.attacks.lira import LiRA, confidence, views
 from harness.attacks.shared.attacker_data import Candidates, Shadow
+from harness.data.examples import Split
 from harness.games import shadows
 from harness.target import AccessDeniedError, BlackBox, BudgetError
-from harness.types import Access, NotApplicableError, Regime, Split
+from harness.types import Access, NotApplicableError, Regime
 from zoo.errors import ZooError
 
 N, CLASSES, SHADOWS = 12, 3, 16

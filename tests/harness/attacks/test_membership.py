@@ -10,8 +10,9 @@ from harness.attacks.correctness import Correctness
 from harness.attacks.loss_threshold import LossThreshold
 from harness.attacks.modified_entropy import ModifiedEntropy, modified_entropy
 from harness.attacks.protocol import AttackerData
+from harness.data.examples import Split
 from harness.target import AccessDeniedError, BlackBox
-from harness.types import Access, Split
+from harness.types import Access
 
 SCORES = torch.tensor([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25], [0.1, 0.1, 0.8]])
 LABELS = torch.tensor([0, 0, 2])

@@ -13,11 +13,12 @@ from harness.attacks.mlp_black_box import MLPBlackBox
 from harness.attacks.mlp_membership import MLP
 from harness.attacks.mlp_white_box import MLPWhiteBox, last_layer_gradient
 from harness.attacks.shared.attacker_data import Candidates, Shadow
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
 from harness.games import membership
 from harness.seeds import seeded
 from harness.target import BlackBox
-from harness.types import Access, Aux, NotApplicableError, Split, ThreatModel
+from harness.types import Access, Aux, NotApplicableError, ThreatModel
 from zoo import nets
 from zoo.errors import ZooError
 

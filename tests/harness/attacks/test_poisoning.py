@@ -16,9 +16,10 @@ from harness.attacks.label_flipping import LabelFlipping
 from harness.attacks.protocol import Poison
 from harness.attacks.sig import SIG
 from harness.attacks.wanet import WaNet
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Column, Split
 from harness.seeds import generator
-from harness.types import Column, NotApplicableError, Split
+from harness.types import NotApplicableError
 from zoo.errors import ZooError
 
 TRIGGERED = [

@@ -12,9 +12,10 @@ from torch.distributions import Normal
 from harness.attacks.quantile import Quantile, gaussian, lead, pinball
 from harness.attacks.shared.attack_network import answers
 from harness.attacks.shared.attacker_data import Candidates
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
 from harness.target import AccessDeniedError, BlackBox
-from harness.types import Access, Split
+from harness.types import Access
 from zoo.errors import UnknownNameError, ZooError
 
 SHIFT = 3.0

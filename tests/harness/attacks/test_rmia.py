@@ -11,8 +11,9 @@ from torch import nn
 
 from harness.attacks.rmia import RMIA
 from harness.attacks.shared.attacker_data import Candidates, Shadow
+from harness.data.examples import Split
 from harness.target import AccessDeniedError, BlackBox
-from harness.types import Access, Split
+from harness.types import Access
 from zoo.errors import ZooError
 
 N, M, CLASSES = 9, 14, 3

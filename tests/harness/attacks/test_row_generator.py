@@ -7,8 +7,9 @@ from torch import nn
 from harness.attacks.data_free import DataFree, squash
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared.row_generator import RowGenerator, drawn, slope_of
+from harness.data.examples import Column
 from harness.target import BlackBox
-from harness.types import Access, Column
+from harness.types import Access
 
 COLUMNS = (
     Column("age", 0, 1),

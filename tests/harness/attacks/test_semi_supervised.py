@@ -10,9 +10,10 @@ from torch import nn
 from harness.attacks.distillation import Distillation
 from harness.attacks.protocol import AttackerData
 from harness.attacks.semi_supervised import SemiSupervised, corrupted, mixed, sharpen
+from harness.data.examples import Column, Split
 from harness.metrics.classification import accuracy
 from harness.target import BlackBox
-from harness.types import Access, Column, Split
+from harness.types import Access
 from zoo.errors import ZooError
 
 

@@ -11,10 +11,11 @@ from harness.attacks import square
 from harness.attacks.apgd import APGDCE
 from harness.attacks.protocol import AttackerData
 from harness.attacks.square import Square
+from harness.data.examples import Split
 from harness.games import evasion
 from harness.seeds import generator
 from harness.target import AccessDeniedError, BlackBox
-from harness.types import Access, Split, ThreatModel
+from harness.types import Access, ThreatModel
 from zoo.errors import ZooError
 
 

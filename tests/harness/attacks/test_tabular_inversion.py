@@ -6,8 +6,9 @@ from torch import nn
 
 from harness.attacks.protocol import AttackerData
 from harness.attacks.tabular_inversion import TabularInversion
+from harness.data.examples import Column
 from harness.target import BlackBox
-from harness.types import Access, Column
+from harness.types import Access
 from zoo.errors import ZooError
 
 COLUMNS = (

@@ -19,11 +19,13 @@ from harness.attacks.shared import perturbation, square_rows, tabular_perturbati
 from harness.attacks.square import Square
 from harness.attacks.transfer import Transfer
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source
+from harness.data.dataset import Dataset, Source
+from harness.data.examples import Column, Split
+from harness.data.quarters import quarters
 from harness.games import evasion
 from harness.seeds import generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, Column, NotApplicableError, Regime, Risk, Split, ThreatModel
+from harness.types import Access, Aux, NotApplicableError, Regime, Risk, ThreatModel
 from zoo.recipe import Recipe
 
 COLUMNS = (
@@ -336,7 +338,7 @@ def adult(mirror, job_for):
     data = datasets.load("adult", Source(mirror=mirror))
     job = job_for("mlp-32", data=data, recipe=Recipe(lr=3e-3, epochs=10, batch_size=128))
     trained = train_alone(job, data.all.take(job.index), None)
-    test = datasets.quarters(data, 0, Regime.FROM_SCRATCH).target_test[:600]
+    test = quarters(data, 0, Regime.FROM_SCRATCH).target_test[:600]
     return data, trained.model, data.all.take(test)
 
 

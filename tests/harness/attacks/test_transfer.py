@@ -9,7 +9,7 @@ from torch import nn
 from harness.attacks.fgsm import FGSM
 from harness.attacks.protocol import AttackerData
 from harness.attacks.transfer import Transfer
-from harness.data.datasets import quarters
+from harness.data.quarters import quarters
 from harness.games import evasion
 from harness.target import BlackBox
 from harness.types import Access, Aux, Regime, ThreatModel

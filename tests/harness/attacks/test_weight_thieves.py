@@ -8,8 +8,9 @@ from torch import nn
 
 from harness.attacks.fine_tuning import FineTuning
 from harness.attacks.pruning import Pruning
+from harness.data.examples import Split
 from harness.target import AccessDeniedError, BlackBox
-from harness.types import Access, Split
+from harness.types import Access
 from zoo.errors import ZooError
 
 ATTACKS = [FineTuning(epochs=2), Pruning(), Pruning(share=0.9, epochs=2)]

@@ -11,11 +11,14 @@ import torch
 
 from harness import registry
 from harness.data import datasets
-from harness.data.datasets import Source, quarters
+from harness.data.dataset import Source
+from harness.data.examples import Attribute
+from harness.data.quarters import quarters
 from harness.games import attribute
 from harness.metrics.classification import accuracy
-from harness.training.single import Job, train_alone
-from harness.types import Access, Attribute, Aux, Regime, ThreatModel
+from harness.training.job import Job
+from harness.training.single import train_alone
+from harness.types import Access, Aux, Regime, ThreatModel
 from zoo.recipe import Recipe
 
 pytestmark = pytest.mark.mirror

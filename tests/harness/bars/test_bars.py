@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from harness import registry
-from harness.data.datasets import Dataset, quarters
+from harness.data.dataset import Dataset
+from harness.data.quarters import quarters
 from harness.defenses.dpsgd import DPSGD
 from harness.games import membership
 from harness.seeds import generator
-from harness.training.single import Job, Trained, train_alone
+from harness.training.job import Job, Trained
+from harness.training.single import train_alone
 from harness.types import Access, Aux, Regime, ThreatModel
 from zoo.recipe import Recipe
 
@@ -180,7 +182,7 @@ def test_numbers_are_made_again_from_the_stored_samples(digits, plain, measure) 
 
 def test_partial_and_foreign_data_are_what_the_attacker_says(digits, plain, measure) -> None:
     from harness.data import datasets
-    from harness.data.datasets import Source
+    from harness.data.dataset import Source
     from harness.data.ood import fitted
 
     ood = fitted(datasets.load("photo-patches", Source()), digits)

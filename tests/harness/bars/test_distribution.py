@@ -13,14 +13,16 @@ import torch
 
 from harness import registry
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source, quarters
+from harness.data.dataset import Dataset, Source
+from harness.data.examples import Attribute
+from harness.data.quarters import quarters
 from harness.defenses.stack import Stack
 from harness.games import distribution as game
 from harness.games.game import Setting
 from harness.seeds import generator
 from harness.training.cohort import train_together
-from harness.training.single import Job, Trained
-from harness.types import Access, Attribute, Aux, Regime, ThreatModel
+from harness.training.job import Job, Trained
+from harness.types import Access, Aux, Regime, ThreatModel
 from zoo.recipe import Recipe
 
 pytestmark = pytest.mark.mirror

@@ -12,14 +12,17 @@ import torch
 from harness import registry
 from harness.analysis.compare import compare
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source, quarters
+from harness.data.dataset import Dataset, Source
+from harness.data.examples import Attribute
+from harness.data.quarters import quarters
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.reweighing import Reweighing
 from harness.games import discrimination
 from harness.metrics.susceptibility import susceptibility
 from harness.seeds import derive
-from harness.training.single import Job, Trained, train_alone
-from harness.types import Access, Attribute, Regime, Risk, ThreatModel
+from harness.training.job import Job, Trained
+from harness.training.single import train_alone
+from harness.types import Access, Regime, Risk, ThreatModel
 from zoo.recipe import Recipe
 
 SEEDS = range(5)

@@ -15,13 +15,16 @@ from harness.attacks.canary_audit import CanaryAudit
 from harness.attacks.lira import LiRA, confidence
 from harness.attacks.rmia import RMIA
 from harness.attacks.shared.attacker_data import Candidates, Shadow
-from harness.data.datasets import Dataset, quarters
+from harness.data.dataset import Dataset
+from harness.data.quarters import quarters
 from harness.defenses.dpsgd import DPSGD
 from harness.games import membership, shadows
+from harness.learning.fit import fit
 from harness.seeds import derive, generator, seeded
 from harness.target import BlackBox
 from harness.training.cohort import train_together
-from harness.training.single import Trained, fit, train_alone
+from harness.training.job import Trained
+from harness.training.single import train_alone
 from harness.types import Access, Aux, Regime, ThreatModel
 from zoo import nets
 from zoo.recipe import Recipe

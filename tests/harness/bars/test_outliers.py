@@ -4,7 +4,7 @@ import numpy as np
 
 from harness import registry
 from harness.attacks.label_flipping import LabelFlipping
-from harness.data.datasets import quarters
+from harness.data.quarters import quarters
 from harness.defenses.outlier_removal import OutlierRemoval
 from harness.metrics.classification import accuracy
 from harness.target import BlackBox

@@ -13,15 +13,17 @@ from torch import nn
 
 from harness import registry
 from harness.attacks.protocol import AttackerData
-from harness.data.datasets import quarters
+from harness.data.quarters import quarters
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.shared.defender import trusted_index
-from harness.defenses.shared.ownership import ALPHA, Owner
+from harness.defenses.shared.ownership import Owner
 from harness.metrics.classification import accuracy
+from harness.metrics.ownership import ALPHA
 from harness.seeds import derive
 from harness.target import BlackBox
 from harness.training.cohort import train_together
-from harness.training.single import Job, train_alone, workshop
+from harness.training.job import Job
+from harness.training.single import train_alone, workshop
 from harness.types import Access, Regime
 from zoo.recipe import Recipe
 

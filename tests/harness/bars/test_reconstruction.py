@@ -15,7 +15,7 @@ from scipy import stats
 from harness import registry
 from harness.attacks.fredrikson import Fredrikson
 from harness.attacks.gradient_inversion import GradientInversion
-from harness.data.datasets import quarters
+from harness.data.quarters import quarters
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
 from harness.training.single import train_alone

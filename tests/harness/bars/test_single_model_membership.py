@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from harness import registry
-from harness.data.datasets import quarters
+from harness.data.quarters import quarters
 from harness.games import membership, shadows
 from harness.seeds import derive, generator
 from harness.training.single import train_alone

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source, quarters
+from harness.data.dataset import Dataset, Source
+from harness.data.quarters import quarters
 from harness.types import Regime
 from zoo.errors import ZooError
 

@@ -16,23 +16,17 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 
 from harness import listing, registry
 from harness.data import datasets, encoding
-from harness.data.datasets import TINT_STRENGTH, Dataset, Quarters, Source, quarters
+from harness.data.builtin import TINT_STRENGTH
+from harness.data.dataset import Dataset, Source
 from harness.data.encoding import Encoded
+from harness.data.examples import UNKNOWN, Attribute, Column
+from harness.data.quarters import Quarters, quarters
 from harness.data.tables import cells, description
 from harness.defenses.stack import Stack
 from harness.games import attribute as attribute_game
 from harness.games.game import Setting
 from harness.seeds import derive
-from harness.types import (
-    UNKNOWN,
-    Access,
-    Attribute,
-    Aux,
-    Column,
-    NotApplicableError,
-    Regime,
-    ThreatModel,
-)
+from harness.types import Access, Aux, NotApplicableError, Regime, ThreatModel
 from zoo import nets
 from zoo.errors import ZooError
 

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from harness.data import datasets, faces
-from harness.data.datasets import Dataset, Source, quarters
+from harness.data.dataset import Dataset, Source
+from harness.data.quarters import quarters
 from harness.types import Regime
 from zoo.errors import ZooError
 

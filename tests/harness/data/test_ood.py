@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source
+from harness.data.dataset import Dataset, Source
+from harness.data.examples import Column
 from harness.data.ood import check, fitted
-from harness.types import Column, NotApplicableError
+from harness.types import NotApplicableError
 
 COLUMNS = (Column("age", 0, 1), Column("colour", 1, 4, values=("red", "green", "blue")))
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import UNKNOWN, Attribute
 from harness.data.populations import Populations
-from harness.types import UNKNOWN, Attribute
 from zoo.errors import ZooError
 
 COUNTS = np.array([[300, 100], [80, 120], [150, 50]])  # by class, without and with the hat

@@ -4,8 +4,8 @@ import torch
 
 from harness.attacks.shared.row_generator import drawn
 from harness.attacks.tabular_inversion import hard
+from harness.data.examples import Column
 from harness.data.random_inputs import uniform
-from harness.types import Column
 
 COLUMNS = (
     Column("age", 0, 1),

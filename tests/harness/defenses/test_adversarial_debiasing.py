@@ -10,7 +10,8 @@ from fairlearn.metrics import demographic_parity_difference, equalized_odds_diff
 from torch import nn
 
 from harness import registry
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import UNKNOWN, Attribute, Split
 from harness.defenses.adversarial_debiasing import AdversarialDebiasing, Adversary
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
@@ -22,7 +23,7 @@ from harness.defenses.reweighing import Reweighing
 from harness.defenses.stack import Stack
 from harness.defenses.trades import TRADES
 from harness.training.single import train_alone
-from harness.types import UNKNOWN, Attribute, NotApplicableError, Split
+from harness.types import NotApplicableError
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

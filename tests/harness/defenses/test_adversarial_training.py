@@ -10,13 +10,15 @@ from torch import nn
 
 from harness import registry
 from harness.attacks.shared import perturbation
+from harness.data.examples import Split
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.fast_adversarial_training import FastAdversarial
 from harness.defenses.gaussian_noise import GaussianNoise
 from harness.defenses.trades import TRADES
+from harness.learning.fit import batches, num_steps
 from harness.seeds import derive, generator
-from harness.training.single import batches, network, num_steps, train_alone
-from harness.types import Split
+from harness.training.job import network
+from harness.training.single import train_alone
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

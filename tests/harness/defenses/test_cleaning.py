@@ -10,14 +10,15 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from harness.attacks.badnets import BadNets
-from harness.data.datasets import quarters
+from harness.data.examples import Split
+from harness.data.quarters import quarters
 from harness.defenses.activation_clustering import ActivationClustering
 from harness.defenses.outlier_removal import OutlierRemoval
 from harness.defenses.shared.defender import Workshop, trusted_index
 from harness.defenses.spectral_signatures import SpectralSignatures, outlyingness
 from harness.learning.features import features
 from harness.training.single import train_alone, workshop
-from harness.types import Regime, Split
+from harness.types import Regime
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

@@ -11,7 +11,8 @@ from torch import nn
 from harness import registry
 from harness.attacks.distribution_pin import PermutationInvariantNetwork
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source
+from harness.data.dataset import Dataset, Source
+from harness.data.examples import UNKNOWN, Attribute, Column, Split
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.correlation_remover import CorrelationRemover, FixedMap, uncorrelated
 from harness.defenses.dpsgd import DPSGD
@@ -22,8 +23,9 @@ from harness.defenses.stack import Stack
 from harness.defenses.watermark import Watermark
 from harness.learning.features import features, head
 from harness.training.artifacts import Artifacts
-from harness.training.single import network, train_alone
-from harness.types import UNKNOWN, Attribute, Column, NotApplicableError, Split
+from harness.training.job import network
+from harness.training.single import train_alone
+from harness.types import NotApplicableError
 from zoo.errors import UnknownNameError, ZooError
 from zoo.home import Home
 from zoo.nets import Scaled

@@ -12,6 +12,8 @@ from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import tabular_perturbation
 from harness.data import datasets
+from harness.data.dataset import Source
+from harness.data.examples import Column, Split
 from harness.defenses.protocol import ChangesInputs
 from harness.defenses.randomized_smoothing import RandomizedSmoothing
 from harness.defenses.shared.defender import Workshop
@@ -19,7 +21,7 @@ from harness.defenses.trades import TRADES
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.training.single import train_alone
-from harness.types import Access, Column, Split
+from harness.types import Access
 from zoo.recipe import Recipe
 
 COLUMNS = (
@@ -159,7 +161,7 @@ def test_no_move_of_numbers_within_the_certified_radius_changes_the_answer() -> 
 
 @pytest.mark.mirror
 def test_every_one_of_them_guards_adult(mirror, job_for, measure) -> None:
-    data = datasets.load("adult", datasets.Source(mirror=mirror))
+    data = datasets.load("adult", Source(mirror=mirror))
     data = replace(data, x=data.x[:2400], y=data.y[:2400], z={}, n_train=0)
 
     def metrics(stack, **settings):

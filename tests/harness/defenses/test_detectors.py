@@ -12,7 +12,8 @@ from torch import nn
 from harness import registry
 from harness.attacks.badnets import BadNets
 from harness.data import datasets
-from harness.data.datasets import Source
+from harness.data.dataset import Source
+from harness.data.examples import Split
 from harness.defenses import strip
 from harness.defenses.neo import NEO, dominant_colours
 from harness.defenses.neural_cleanse import NeuralCleanse, anomaly_indices, chance_of_false_alarm
@@ -21,7 +22,7 @@ from harness.defenses.strip import STRIP
 from harness.experiment.evaluate import Loaded, evaluate
 from harness.results import Cell
 from harness.training.single import train_alone
-from harness.types import NotApplicableError, Regime, Risk, Split, ThreatModel
+from harness.types import NotApplicableError, Regime, Risk, ThreatModel
 from zoo.catalog import open_catalog
 from zoo.errors import ZooError
 from zoo.fetch import fetch

@@ -9,13 +9,15 @@ from torch import nn
 
 from harness import registry
 from harness.data import datasets
-from harness.data.datasets import Source
+from harness.data.dataset import Source
+from harness.data.examples import UNKNOWN, Attribute, Split
+from harness.data.quarters import quarters
 from harness.defenses import dfr
 from harness.defenses.dfr import DFR, balanced, chosen, retrained
 from harness.defenses.shared.defender import Workshop
 from harness.defenses.stack import Stack
 from harness.training.single import train_alone
-from harness.types import UNKNOWN, Attribute, NotApplicableError, Part, Regime, Split
+from harness.types import NotApplicableError, Part, Regime
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
@@ -206,7 +208,7 @@ def test_the_tint_matters_less_after_it(job_for) -> None:
                 data=tinted, seed=seed, stack=stack, recipe=Recipe(lr=3e-3, epochs=30)
             )  # fmt: skip
             model = train_alone(job, tinted.collected.take(job.index), None).model
-            split = datasets.quarters(tinted, seed, Regime.FROM_SCRATCH)
+            split = quarters(tinted, seed, Regime.FROM_SCRATCH)
             test = tinted.collected.take(split.target_test)
             right = (model(test.x).argmax(1) == test.y).double()
             usual = test.z["tint"].values == test.y % 2

@@ -11,12 +11,14 @@ from torch import nn
 from harness import registry
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
+from harness.data.examples import Split
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
 from harness.seeds import derive, generator
 from harness.target import BlackBox
-from harness.training.single import network, train_alone
-from harness.types import Access, NotApplicableError, Split
+from harness.training.job import network
+from harness.training.single import train_alone
+from harness.types import Access, NotApplicableError
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

@@ -9,10 +9,10 @@ from scipy.special import gammaln, logsumexp
 from scipy.stats import norm
 from torch import nn
 
+from harness.data.examples import Split
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.shared import dp_accounting
 from harness.defenses.shared.dp_accounting import noise_for, smallest, spent
-from harness.types import Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

@@ -12,6 +12,7 @@ from opacus.utils.uniform_sampler import UniformWithReplacementSampler
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from harness.data.examples import Split
 from harness.defenses import label_smoothing
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
@@ -19,7 +20,7 @@ from harness.defenses.label_smoothing import LabelSmoothing
 from harness.defenses.stack import Stack
 from harness.defenses.trades import TRADES
 from harness.seeds import derive, generator
-from harness.types import NotApplicableError, Split
+from harness.types import NotApplicableError
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

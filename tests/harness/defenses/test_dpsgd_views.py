@@ -8,14 +8,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness import registry
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
 from harness.defenses import dpsgd
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.shared.dp_views import random_views
 from harness.experiment import presets
 from harness.seeds import derive, generator
 from harness.training.single import train_alone
-from harness.types import Split
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

@@ -9,12 +9,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from harness import registry
+from harness.data.examples import Split
 from harness.defenses import early_stopping
 from harness.defenses.early_stopping import EarlyStopping
 from harness.defenses.label_smoothing import LabelSmoothing
+from harness.learning.fit import fit
 from harness.seeds import generator
-from harness.training.single import fit, train_alone
-from harness.types import Split
+from harness.training.single import train_alone
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

@@ -13,13 +13,15 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from harness import registry
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Attribute, Split
 from harness.defenses import exponentiated_gradient
 from harness.defenses.exponentiated_gradient import ExponentiatedGradient, Member, gap
 from harness.defenses.stack import Stack
 from harness.learning.mixture import Mixture
-from harness.training.single import network, train_alone
-from harness.types import Attribute, NotApplicableError, Split
+from harness.training.job import network
+from harness.training.single import train_alone
+from harness.types import NotApplicableError
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

@@ -9,7 +9,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from harness import registry
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import UNKNOWN, Attribute, Split
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.early_stopping import EarlyStopping
@@ -20,7 +21,7 @@ from harness.defenses.reweighing import Reweighing
 from harness.defenses.stack import Stack
 from harness.defenses.trades import TRADES
 from harness.training.single import train_alone
-from harness.types import UNKNOWN, Attribute, NotApplicableError, Split
+from harness.types import NotApplicableError
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

@@ -12,6 +12,7 @@ from scipy.special import rel_entr
 from torch import nn
 
 from harness import registry
+from harness.data.examples import Split
 from harness.defenses import relaxloss
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
@@ -25,10 +26,11 @@ from harness.defenses.shared.defender import trusted_index
 from harness.defenses.stack import Stack
 from harness.defenses.trades import TRADES
 from harness.games import membership
+from harness.learning.fit import fit
 from harness.metrics.classification import accuracy
 from harness.seeds import generator
-from harness.training.single import fit, train_alone, workshop
-from harness.types import Access, NotApplicableError, Split, ThreatModel
+from harness.training.single import train_alone, workshop
+from harness.types import Access, NotApplicableError, ThreatModel
 from zoo import nets
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
+from harness.data.examples import Split
 from harness.defenses import hamp, memguard
 from harness.defenses.hamp import HAMP
 from harness.defenses.memguard import MemGuard, representative
@@ -17,7 +18,7 @@ from harness.defenses.shared.defender import Workshop
 from harness.defenses.shared.rewritten_scores import secret, uniform
 from harness.target import BlackBox
 from harness.training.single import train_alone, workshop
-from harness.types import Access, NotApplicableError, Split
+from harness.types import Access, NotApplicableError
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

@@ -8,7 +8,8 @@ import torch
 from scipy.stats import binomtest, kstest
 from torch import nn
 
-from harness.data.datasets import quarters
+from harness.data.examples import Column, Split
+from harness.data.quarters import quarters
 from harness.defenses.cosine_watermark import CosineWatermark, _preference
 from harness.defenses.dataset_inference import DatasetInference, distances
 from harness.defenses.radioactive_data import RadioactiveData
@@ -17,7 +18,7 @@ from harness.defenses.shared.ownership import Owner
 from harness.defenses.watermark import Watermark
 from harness.target import BlackBox
 from harness.training.single import workshop
-from harness.types import Access, Column, NotApplicableError, Regime, Split
+from harness.types import Access, NotApplicableError, Regime
 from zoo import nets
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
@@ -47,8 +48,8 @@ def _shop(seed=0, classes=3, shape=(1, 4, 4), recipe=Recipe(lr=0.01, epochs=3, b
     trusted = Split(torch.rand(12, *shape, generator=stream), torch.arange(12) % classes)
 
     def train(data: Split) -> nn.Module:
+        from harness.learning.fit import fit
         from harness.seeds import seeded
-        from harness.training.single import fit
 
         with seeded("net", 0):
             return fit(nets.build("mlp-128", shape, classes), data, recipe, seed=0)

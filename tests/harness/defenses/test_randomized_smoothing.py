@@ -11,13 +11,15 @@ from torch import nn
 
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
+from harness.data.dataset import Source
+from harness.data.examples import Split
 from harness.defenses.gaussian_noise import GaussianNoise
 from harness.defenses.randomized_smoothing import RandomizedSmoothing, lower_bound
 from harness.defenses.shared.defender import Workshop
 from harness.registry import describe
 from harness.target import BlackBox
 from harness.training.single import train_alone
-from harness.types import Access, Split
+from harness.types import Access
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
@@ -210,7 +212,7 @@ def test_a_published_robust_model_is_certified_and_its_guards_mask_nothing(
     from harness.data import datasets
     from harness.defenses.label_only import LabelOnly
 
-    data = datasets.load("mnist", datasets.Source(mirror=mirror))
+    data = datasets.load("mnist", Source(mirror=mirror))
     points = data.all.take(torch.arange(data.n_train, data.n_train + 30))
     model = zoo.load("locuslab/fast-adversarial-pgd-mnist", mirror=mirror, accept_licence=True)
     model.eval().requires_grad_(False)

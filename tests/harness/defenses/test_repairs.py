@@ -7,7 +7,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from harness.attacks.badnets import BadNets
-from harness.data.datasets import Source, load, quarters
+from harness.data.dataset import Source
+from harness.data.datasets import load
+from harness.data.examples import Split
+from harness.data.quarters import quarters
 from harness.defenses.abl import ABL, certainty
 from harness.defenses.anp import ANP, neurons
 from harness.defenses.fine_pruning import FinePruning, last_channels
@@ -15,8 +18,9 @@ from harness.defenses.nad import NAD, attention, distance, watching
 from harness.defenses.shared.defender import Workshop, trusted_index
 from harness.defenses.shared.repair import fine_tune, shifted
 from harness.seeds import derive
-from harness.training.single import network, workshop
-from harness.types import NotApplicableError, Regime, Split
+from harness.training.job import network
+from harness.training.single import workshop
+from harness.types import NotApplicableError, Regime
 from zoo import nets
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -9,13 +9,15 @@ import torch
 
 from harness import registry
 from harness.data import datasets
-from harness.data.datasets import Source
+from harness.data.dataset import Source
+from harness.data.examples import UNKNOWN, Attribute, Split
 from harness.defenses.protocol import Cleaned
 from harness.defenses.reweighing import Reweighing
-from harness.defenses.stack import Stack, step_loss
+from harness.defenses.stack import Stack
 from harness.defenses.watermark import Watermark
+from harness.learning.fit import step_loss
 from harness.training.single import train_alone
-from harness.types import UNKNOWN, Attribute, NotApplicableError, Part, Risk, Split
+from harness.types import NotApplicableError, Part, Risk
 from zoo.errors import UnknownNameError
 from zoo.recipe import Recipe
 

@@ -12,6 +12,7 @@ from torch import nn
 from harness.attacks.distillation import Distillation
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackerData
+from harness.data.examples import Split
 from harness.defenses.hamp import HAMP
 from harness.defenses.label_only import LabelOnly
 from harness.defenses.rounding import Rounding
@@ -21,7 +22,7 @@ from harness.defenses.shared.rewritten_scores import noise, uniform
 from harness.defenses.top_k import TopK
 from harness.target import BlackBox
 from harness.training.single import train_alone
-from harness.types import Access, Split
+from harness.types import Access
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from harness import registry
+from harness.data.examples import Split
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.fast_adversarial_training import FastAdversarial
@@ -22,7 +23,7 @@ from harness.defenses.trades import TRADES
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
 from harness.training.single import train_alone
-from harness.types import Cause, NotApplicableError, Part, Risk, Split
+from harness.types import Cause, NotApplicableError, Part, Risk
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

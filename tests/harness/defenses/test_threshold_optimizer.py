@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import UNKNOWN, Attribute, Column, Split
 from harness.defenses.label_only import LabelOnly
 from harness.defenses.randomized_smoothing import RandomizedSmoothing
 from harness.defenses.shared.defender import Workshop
@@ -21,7 +22,7 @@ from harness.defenses.threshold_optimizer import (
     fitted,
 )
 from harness.defenses.top_k import TopK
-from harness.types import UNKNOWN, Attribute, Column, NotApplicableError, Split
+from harness.types import NotApplicableError
 from zoo.errors import ZooError
 
 COLUMNS = (

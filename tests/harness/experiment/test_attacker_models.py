@@ -11,7 +11,8 @@ from harness.analysis import compare
 from harness.analysis.verdicts import unsettled
 from harness.attacks.transfer import Transfer
 from harness.data import datasets
-from harness.data.datasets import Source, quarters
+from harness.data.dataset import Source
+from harness.data.quarters import quarters
 from harness.experiment import run
 from harness.experiment.attacker_models import check_other, trained_on
 from harness.experiment.executors import local

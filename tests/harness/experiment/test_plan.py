@@ -10,13 +10,16 @@ import torch
 
 from harness import games, registry
 from harness.data import datasets
-from harness.data.datasets import quarters
+from harness.data.dataset import Dataset
+from harness.data.examples import Attribute, Column
+from harness.data.quarters import quarters
 from harness.experiment import request
 from harness.experiment.plan import FINE_TUNING, plan
 from harness.experiment.request import Request
 from harness.games.game import attack_seed
-from harness.training.single import check_data
-from harness.types import Access, Attribute, Aux, Column, Regime, Risk
+from harness.registry import settings
+from harness.training.job import check_data
+from harness.types import Access, Aux, Regime, Risk
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import UnknownNameError, ZooError
 from zoo.recipe import Recipe
@@ -102,7 +105,7 @@ def test_everything_that_enters_a_metric_is_in_the_key(make, digits, tiny) -> No
     assert one["randomized-smoothing"] != other["randomized-smoothing"]
 
 
-@pytest.mark.parametrize("changed", [f.name for f in fields(datasets.Dataset)])
+@pytest.mark.parametrize("changed", [f.name for f in fields(Dataset)])
 def test_nothing_of_a_dataset_is_outside_its_fingerprint_but_what_cells_name(changed, tiny) -> None:
     tiny = replace(tiny, columns=(Column("a", 0, 16),), n_fitted=3)
     other = {
@@ -466,7 +469,7 @@ def test_a_setting_shared_by_attacks_goes_to_all_of_them(make) -> None:
 )
 def test_numbers_that_make_no_sense_are_refused_before_any_work(make, setting, message) -> None:
     with pytest.raises(ZooError, match=message):
-        make(stacks="dpsgd", risks="all", settings=request.settings([setting]))
+        make(stacks="dpsgd", risks="all", settings=settings([setting]))
 
 
 @pytest.mark.parametrize("key", ["stepz", "pgd.stepz", "recipe.epoch"])
@@ -550,7 +553,7 @@ def test_output_defenses_share_the_undefended_training(make, monkeypatch) -> Non
         (lambda: request.risks(["evasoin"]), "No risk 'evasoin'. Nearest: evasion"),
         (lambda: request.auxiliary("shaddow"), "No auxiliary data 'shaddow'. Nearest: shadow"),
         (lambda: request.auxiliary("shadow:x"), "No auxiliary data 'shadow:x'"),
-        (lambda: request.settings(["epsilon"]), "wants field=value, found 'epsilon'"),
+        (lambda: settings(["epsilon"]), "wants field=value, found 'epsilon'"),
         (lambda: request.stacks([","]), "--defense names no stack"),
         (lambda: request.risks([""]), "--risk names no risk"),
     ],
@@ -566,7 +569,7 @@ def test_words_become_a_request() -> None:
     assert request.risks(["extraction", "evasion"]) == (Risk.EVASION, Risk.EXTRACTION)
     assert request.auxiliary("ood") == (Aux.OOD, "photo-patches")
     assert request.auxiliary("ood:mnist") == (Aux.OOD, "mnist")
-    assert request.settings(["a=1", "b.c = x=y"]) == {"a": "1", "b.c": "x=y"}
+    assert settings(["a=1", "b.c = x=y"]) == {"a": "1", "b.c": "x=y"}
 
 
 def test_adversaries_are_read_from_texts() -> None:

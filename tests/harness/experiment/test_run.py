@@ -132,7 +132,7 @@ def test_a_failed_cell_is_shown_with_its_cause_and_tried_again(
     error, reason, cause, tmp_path: Path, monkeypatch
 ) -> None:
     from harness.data import datasets
-    from harness.data.datasets import Source
+    from harness.data.dataset import Source
     from harness.experiment import run
     from harness.experiment.executors import local
     from harness.experiment.plan import plan
@@ -218,7 +218,7 @@ def test_a_cell_that_two_trainings_took_is_lost_to_the_data_if_one_of_them_is(
     tmp_path: Path, monkeypatch
 ) -> None:
     from harness.data import datasets
-    from harness.data.datasets import Source
+    from harness.data.dataset import Source
     from harness.experiment import run
     from harness.experiment.executors import local
     from harness.experiment.plan import plan
@@ -252,7 +252,7 @@ def test_a_cell_that_two_trainings_took_is_lost_to_the_data_if_one_of_them_is(
 def test_a_training_that_fails_takes_none_of_its_share_with_it(
     tmp_path: Path, job_for, monkeypatch
 ) -> None:
-    from harness.data.datasets import Source
+    from harness.data.dataset import Source
     from harness.experiment import run
     from harness.training import cohort
     from harness.types import Cause

@@ -9,7 +9,9 @@ import torch
 
 from harness import registry
 from harness.data import datasets
-from harness.data.datasets import OOD_DEFAULT, Source, quarters
+from harness.data.dataset import Source
+from harness.data.datasets import OOD_DEFAULT
+from harness.data.quarters import quarters
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
 from harness.experiment.run import Context, run

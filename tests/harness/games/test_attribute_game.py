@@ -10,15 +10,18 @@ from torch import nn
 
 from harness.attacks.attribute_embeddings import AttributeEmbeddings
 from harness.attacks.attribute_scores import AttributeScores
-from harness.data.datasets import Source, load, quarters
+from harness.data.dataset import Source
+from harness.data.datasets import load
+from harness.data.examples import Attribute
+from harness.data.quarters import quarters
 from harness.defenses.label_only import LabelOnly
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
 from harness.games import attribute
+from harness.learning.fit import fit
 from harness.metrics.susceptibility import susceptibility
 from harness.seeds import seeded
-from harness.training.single import fit
-from harness.types import Access, Attribute, Aux, NotApplicableError, Regime, Risk, ThreatModel
+from harness.types import Access, Aux, NotApplicableError, Regime, Risk, ThreatModel
 from zoo import nets
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError

@@ -12,7 +12,7 @@ from harness import registry
 from harness.attacks.canary_audit import CanaryAudit
 from harness.attacks.label_flipping import LabelFlipping
 from harness.attacks.loss_threshold import LossThreshold
-from harness.data.datasets import quarters
+from harness.data.quarters import quarters
 from harness.defenses import early_stopping
 from harness.defenses.activation_clustering import ActivationClustering
 from harness.defenses.dataset_inference import DatasetInference
@@ -22,18 +22,20 @@ from harness.defenses.outlier_removal import OutlierRemoval
 from harness.defenses.protocol import Cleaned
 from harness.defenses.radioactive_data import RadioactiveData
 from harness.defenses.shared.defender import trusted_index
-from harness.defenses.shared.ownership import Verification
 from harness.defenses.spectral_signatures import SpectralSignatures
 from harness.defenses.stack import Stack
 from harness.defenses.watermark import Watermark
 from harness.games import extraction, membership, shadows
 from harness.games.counted import judged
 from harness.games.game import remaining
+from harness.learning.fit import fit
 from harness.metrics.membership import auc
+from harness.metrics.ownership import Verification
 from harness.seeds import derive, generator
 from harness.training import single
 from harness.training.artifacts import Artifacts
-from harness.training.single import Trained, train_alone, would_leave_out
+from harness.training.job import Trained
+from harness.training.single import train_alone, would_leave_out
 from harness.types import Access, Aux, Cause, NotApplicableError, Part, Regime, Risk, ThreatModel
 from zoo.home import Home
 from zoo.recipe import Recipe
@@ -339,7 +341,7 @@ def test_a_canary_that_a_cleaner_dropped_is_none_that_was_trained_on(
 
     def survivors(attack) -> tuple[set, Trained]:
         used = []
-        real = single.fit
+        real = fit
         monkeypatch.setattr(
             single, "fit", lambda m, data, *a, **k: used.append(data) or real(m, data, *a, **k)
         )

@@ -9,7 +9,9 @@ from torch import nn
 
 from harness.attacks.group_audit import GroupAudit
 from harness.data import datasets
-from harness.data.datasets import Dataset, Quarters, Source, quarters
+from harness.data.dataset import Dataset, Source
+from harness.data.examples import UNKNOWN, Attribute
+from harness.data.quarters import Quarters, quarters
 from harness.defenses.label_only import LabelOnly
 from harness.defenses.stack import Stack
 from harness.experiment.plan import plan
@@ -17,16 +19,7 @@ from harness.experiment.request import Request
 from harness.games import discrimination
 from harness.games.game import Setting
 from harness.metrics.fairness import fairness
-from harness.types import (
-    UNKNOWN,
-    Access,
-    Attribute,
-    Cause,
-    NotApplicableError,
-    Regime,
-    Risk,
-    ThreatModel,
-)
+from harness.types import Access, Cause, NotApplicableError, Regime, Risk, ThreatModel
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -11,13 +11,15 @@ from torch import nn
 from harness.attacks.distribution_kl import KLDivergence
 from harness.attacks.distribution_loss import LossTest
 from harness.attacks.shared.distribution_attack import TrainsModels
-from harness.data.datasets import Dataset, quarters
+from harness.data.dataset import Dataset
+from harness.data.examples import Attribute
+from harness.data.quarters import quarters
 from harness.defenses.label_only import LabelOnly
 from harness.defenses.stack import Stack
 from harness.games import distribution as game
 from harness.games.game import Setting
 from harness.metrics.distribution import distribution
-from harness.types import Access, Attribute, Aux, NotApplicableError, Regime, ThreatModel
+from harness.types import Access, Aux, NotApplicableError, Regime, ThreatModel
 from zoo import nets
 from zoo.errors import ZooError
 

@@ -10,14 +10,17 @@ from harness import registry
 from harness.attacks.data_free import DataFree
 from harness.attacks.distillation import Distillation
 from harness.attacks.fine_tuning import FineTuning
-from harness.data.datasets import OOD_DEFAULT, Source, load, quarters
+from harness.data.dataset import Source
+from harness.data.datasets import OOD_DEFAULT, load
+from harness.data.examples import Split
+from harness.data.quarters import quarters
 from harness.experiment import presets, request
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
 from harness.games import auxiliary, extraction
 from harness.metrics.extraction import extraction as metrics
 from harness.results import Cell
-from harness.types import Access, Aux, Regime, Risk, Split, ThreatModel
+from harness.types import Access, Aux, Regime, Risk, ThreatModel
 from zoo import nets
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError

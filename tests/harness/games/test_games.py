@@ -9,12 +9,12 @@ from torch import nn
 from harness.attacks.distillation import Distillation
 from harness.attacks.loss_threshold import LossThreshold
 from harness.attacks.pgd import PGD
-from harness.data.datasets import quarters
+from harness.data.quarters import quarters
 from harness.defenses.dpsgd import DPSGD
 from harness.games import auxiliary, evasion, membership
 from harness.games.game import Table
 from harness.target import BlackBox
-from harness.training.single import Trained
+from harness.training.job import Trained
 from harness.types import Access, Aux, Regime, ThreatModel
 from zoo import nets
 

@@ -64,7 +64,7 @@ def test_an_attack_may_take_fewer_candidates_but_not_more_than_there_are(table) 
 
 
 def test_members_that_nobody_knows_are_refused(table, digits) -> None:
-    from harness.data.datasets import quarters
+    from harness.data.quarters import quarters
 
     split = quarters(replace(digits, n_train=0), 0, Regime.PUBLISHED)
     with pytest.raises(ZooError, match="needs to know what the model was trained on"):

@@ -11,7 +11,9 @@ from harness import registry
 from harness.attacks.distillation import Distillation
 from harness.attacks.protocol import LearnsLabels
 from harness.attacks.shared import surrogate
-from harness.data.datasets import OOD_DEFAULT, Source, load
+from harness.data.dataset import Source
+from harness.data.datasets import OOD_DEFAULT, load
+from harness.data.examples import Split
 from harness.defenses.dpsgd import DPSGD
 from harness.experiment import presets
 from harness.experiment.plan import plan
@@ -21,7 +23,7 @@ from harness.games.game import attack_seed
 from harness.metrics.susceptibility import susceptibility
 from harness.registry import describe
 from harness.training.single import train_alone
-from harness.types import Access, Aux, Regime, Risk, Split, ThreatModel
+from harness.types import Access, Aux, Regime, Risk, ThreatModel
 from zoo import nets
 from zoo.entry import ModelEntry
 from zoo.recipe import Recipe

@@ -11,6 +11,7 @@ from torch import nn
 from harness import registry
 from harness.attacks.label_flipping import LabelFlipping
 from harness.attacks.protocol import Resolves
+from harness.data.examples import Attribute, Column
 from harness.defenses.label_only import LabelOnly
 from harness.defenses.stack import Stack
 from harness.defenses.strip import STRIP
@@ -21,16 +22,7 @@ from harness.games import poisoning
 from harness.metrics.susceptibility import susceptibility
 from harness.results import Cell
 from harness.training.single import train_alone
-from harness.types import (
-    Access,
-    Attribute,
-    Column,
-    NotApplicableError,
-    Part,
-    Regime,
-    Risk,
-    ThreatModel,
-)
+from harness.types import Access, NotApplicableError, Part, Regime, Risk, ThreatModel
 from zoo.entry import ModelEntry
 from zoo.recipe import Recipe
 

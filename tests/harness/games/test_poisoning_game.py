@@ -13,16 +13,19 @@ from harness.attacks.badnets import BadNets
 from harness.attacks.feature_trigger import FeatureTrigger
 from harness.attacks.label_flipping import LabelFlipping
 from harness.data import datasets
-from harness.data.datasets import Source, quarters
+from harness.data.dataset import Source
+from harness.data.examples import Split
+from harness.data.quarters import quarters
 from harness.defenses.shared.defender import trusted_index
 from harness.defenses.shared.inspection import Inspection
 from harness.defenses.stack import Stack
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
 from harness.games import poisoning
+from harness.learning.fit import fit
 from harness.seeds import seeded
-from harness.training.single import fit, train_alone
-from harness.types import NotApplicableError, Part, Regime, Risk, Split
+from harness.training.single import train_alone
+from harness.types import NotApplicableError, Part, Regime, Risk
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.recipe import Recipe

@@ -9,14 +9,15 @@ import torch
 
 from harness.attacks.fredrikson import Fredrikson
 from harness.attacks.gradient_inversion import GradientInversion
-from harness.data.datasets import quarters
+from harness.data.examples import UNKNOWN
 from harness.data.images import to_bytes
+from harness.data.quarters import quarters
 from harness.defenses.label_only import LabelOnly
 from harness.games import reconstruction
 from harness.games.game import Table
 from harness.metrics.reconstruction import class_means
 from harness.metrics.susceptibility import susceptibility
-from harness.types import UNKNOWN, Access, Aux, NotApplicableError, Regime, Risk, ThreatModel
+from harness.types import Access, Aux, NotApplicableError, Regime, Risk, ThreatModel
 from zoo import nets
 from zoo.errors import ZooError
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from harness import registry
 from harness.attacks.lira import LiRA
-from harness.data.datasets import quarters
+from harness.data.quarters import quarters
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.rounding import Rounding
 from harness.defenses.stack import Stack

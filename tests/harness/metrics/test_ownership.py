@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.defenses.shared.ownership import Verification, margins
-from harness.metrics.ownership import claimed_by_rank, ownership
+from harness.defenses.shared.ownership import margins
+from harness.metrics.ownership import Verification, claimed_by_rank, ownership
 
 
 def _found(statistic: float, p_value: float = 0.5) -> Verification:

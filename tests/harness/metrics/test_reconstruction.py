@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from harness.data.examples import Split
 from harness.metrics.reconstruction import (
     class_means,
     correlation,
@@ -13,7 +14,6 @@ from harness.metrics.reconstruction import (
     reconstruction,
     ssim,
 )
-from harness.types import Split
 
 
 def test_class_means_by_hand() -> None:

@@ -8,7 +8,7 @@ import torch
 from harness import registry
 from harness.attacks.badnets import BadNets
 from harness.data import datasets
-from harness.data.datasets import Source
+from harness.data.dataset import Source
 from harness.defenses import memguard
 from harness.defenses.memguard import MemGuard
 from harness.defenses.shared.defender import trusted_index
@@ -121,6 +121,6 @@ def test_a_second_cell_trains_nothing(tmp_path, monkeypatch) -> None:
     def refuse(*args, **kwargs):
         raise AssertionError("a model was trained")
 
-    monkeypatch.setattr("harness.training.single.fit", refuse)
+    monkeypatch.setattr("harness.learning.fit.fit", refuse)
     assert go("modified-entropy") == ["measured", "measured"]
     assert {e.status for e in Store(home).evaluations()} == {"ok"}

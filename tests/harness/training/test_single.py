@@ -8,12 +8,14 @@ import torch.nn.functional as F  # noqa: N812
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.datasets import Dataset
+from harness.data.dataset import Dataset
+from harness.data.examples import Split
+from harness.learning.fit import batches, fit, num_steps, set_lr
 from harness.results import Method
 from harness.training import cohort
 from harness.training.cohort import train
-from harness.training.single import Job, batches, fit, num_steps, set_lr, train_alone
-from harness.types import Split
+from harness.training.job import Job
+from harness.training.single import train_alone
 from zoo.recipe import Recipe
 
 SELF_TRAINED = ["mlp-128", "cnn-small", "resnet8", "vit-tiny-patch2", "residual-mlp"]
@@ -92,7 +94,7 @@ def test_what_may_share_its_steps_is_the_same_model_after_its_whole_recipe(
     name, digits, tmp_path
 ) -> None:
     """Rounding is 1e-7 a step; where training is chaotic it would grow into another model."""
-    from harness.data.datasets import quarters
+    from harness.data.quarters import quarters
     from harness.types import Regime
     from zoo.catalog import open_catalog
     from zoo.home import Home

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.data import datasets
-from harness.data.datasets import Source
+from harness.data.dataset import Source
 from harness.zoo_models import user_recipe
 from harness.zoo_models.selftrained import SelfTrained
 from zoo.add_trained import Data, add_trained

@@ -11,7 +11,7 @@ import pytest
 from servers import Answer, Site, running
 
 from harness.data import datasets
-from harness.data.datasets import Source
+from harness.data.dataset import Source
 from harness.data.tables import cells, description
 from zoo.errors import ZooError
 

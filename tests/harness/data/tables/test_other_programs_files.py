@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from harness.data import datasets
-from harness.data.datasets import Dataset, Source
+from harness.data.dataset import Dataset, Source
 from zoo.errors import ZooError
 
 SAID = 'label = "y"\nclasses = ["n", "y"]\ncategorical = ["job"]\n'

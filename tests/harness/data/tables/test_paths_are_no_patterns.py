@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from harness.data import datasets
-from harness.data.datasets import Source
+from harness.data.dataset import Source
 from zoo.errors import ZooError
 
 SAID = 'file = {file}\nlabel = "y"\nclasses = ["n", "y"]\n'

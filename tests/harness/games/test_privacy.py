@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.attacks.protocol import Resolves
+from harness.data.examples import Attribute, Split
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.protocol import (
     ChangesInputs,
@@ -26,10 +27,10 @@ from harness.defenses.protocol import (
 from harness.defenses.shared.defender import trusted_index
 from harness.defenses.shared.ownership import Owner
 from harness.defenses.stack import Stack
+from harness.games.privacy import GIVEN_SETTINGS, TRAINING, audited, claimed, left_out
 from harness.target import BlackBox
-from harness.training.privacy import GIVEN_SETTINGS, TRAINING, audited, claimed, left_out
 from harness.training.single import train_alone, workshop
-from harness.types import Access, Attribute, Covered, NotApplicableError, Part, Risk, Split
+from harness.types import Access, Covered, NotApplicableError, Part, Risk
 from zoo import nets
 from zoo.recipe import Recipe
 

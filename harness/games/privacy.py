@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.data.datasets import Dataset
+    from harness.data.dataset import Dataset
     from harness.defenses.stack import Stack
 
 BUDGETS = ("dp_epsilon", "dp_epsilon_rdp", "dp_epsilon_prv")

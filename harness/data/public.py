@@ -1,0 +1,103 @@
+"""Public sets of images in torchvision's on-disk formats, or as compressed arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from harness.data.dataset import Dataset, Source
+from harness.data.images import as_images
+from zoo.errors import ZooError
+
+
+def _not_here(name: str, source: Source) -> ZooError:
+    looked = [str(p) for p in (source.data_dir, source.mirror) if p is not None]
+    return ZooError(
+        f"Dataset {name!r} is not here (looked in: {', '.join(looked) or 'nowhere'}). Give "
+        f"--data-dir (torchvision's format) or --mirror, or set ZOO_DATA_DIR or ZOO_MIRROR."
+    )
+
+
+MIRROR = {
+    "cifar10": ("cifar10/cifar10_train10000.npz", "cifar10/cifar10_test1000.npz"),
+    "mnist": ("mnist/mnist_train.npz", "mnist/mnist_test.npz"),
+    "fashion-mnist": (
+        "fashion_mnist/fashion_mnist_train10000.npz",
+        "fashion_mnist/fashion_mnist_test.npz",
+    ),
+    "gtsrb": ("gtsrb/gtsrb_train_35px.npz", "gtsrb/gtsrb_test_35px.npz"),
+}
+
+
+_CLASSES = {"cifar10": 10, "mnist": 10, "fashion-mnist": 10, "gtsrb": 43}
+
+
+_EPSILON = {
+    "cifar10": {"linf": 8 / 255, "l2": 0.5},
+    "mnist": {"linf": 0.3, "l2": 2.0},
+    "fashion-mnist": {"linf": 0.1, "l2": 1.5},
+    "gtsrb": {"linf": 8 / 255, "l2": 0.5},
+}
+
+
+def _from_mirror(name: str, mirror: Path) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    parts = []
+    for file in MIRROR[name]:
+        if not (mirror / file).exists():
+            return None
+        with np.load(mirror / file, allow_pickle=False) as arrays:
+            parts.append((arrays["x"], arrays["y"]))
+    return parts
+
+
+def _from_torchvision(name: str, root: Path) -> list[tuple[np.ndarray, np.ndarray]] | None:
+    """Both official splits as torchvision reads them; None where its files are not there."""
+    from torchvision import datasets
+
+    try:
+        if name == "gtsrb":
+            parts = []
+            for split in ("train", "test"):
+                signs = datasets.GTSRB(str(root), split=split)
+                # Signs come in many sizes; 35 is what the public copies of this set use.
+                x = [np.asarray(image.convert("RGB").resize((35, 35), 2)) for image, _ in signs]
+                parts.append((np.stack(x), np.array([label for _, label in signs])))
+            return parts
+        kind = {
+            "cifar10": datasets.CIFAR10,
+            "mnist": datasets.MNIST,
+            "fashion-mnist": datasets.FashionMNIST,
+        }[name]
+        both = [kind(str(root), train=train) for train in (True, False)]
+    except RuntimeError as error:
+        if "not found" in str(error).lower():
+            return None
+        raise
+    return [(np.asarray(part.data), np.asarray(part.targets)) for part in both]
+
+
+def public(name: str) -> Callable[[Source], Dataset]:
+    """The loader of one of the sets above: the data folder first, then the mirror."""
+
+    def load_public(source: Source) -> Dataset:
+        parts = None
+        if source.data_dir is not None:
+            parts = _from_torchvision(name, source.data_dir)
+        if parts is None and source.mirror is not None:
+            parts = _from_mirror(name, source.mirror)
+        if parts is None:
+            raise _not_here(name, source)
+        (x_train, y_train), (x_test, y_test) = parts
+        return Dataset(
+            name=name,
+            num_classes=_CLASSES[name],
+            x=as_images(np.concatenate([x_train, x_test])),
+            y=torch.from_numpy(np.concatenate([y_train, y_test]).astype(np.int64)),
+            n_train=len(y_train),
+            epsilon=_EPSILON[name],
+        )
+
+    return load_public
