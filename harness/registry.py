@@ -11,7 +11,7 @@ import types
 import typing
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -183,6 +183,11 @@ def make(kind: Kind, name: str, settings: Mapping[str, Any]) -> Any:
         if key not in own:
             raise unknown(f"setting of {name}", key, own)
     return method(**{k: parse(v, hints[k], f"{name}.{k}") for k, v in settings.items()})
+
+
+def changed(method: Any, settings: Mapping[str, Any]) -> Any:
+    """The same method with some settings replaced."""
+    return replace(method, **settings)
 
 
 def parse(value: Any, hint: Any, name: str) -> Value:

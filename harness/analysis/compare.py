@@ -147,20 +147,22 @@ def compare(
     Returns:
         In a fixed order, whatever order the evaluations came in.
     """
-    groups: dict[str, dict[tuple[str, ...], list[Evaluation]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
+    baselines: dict[str, dict[int, Evaluation]] = defaultdict(dict)
+    groups: dict[tuple[str, str, tuple[str, ...]], list[Evaluation]] = defaultdict(list)
     for evaluation in evaluations:
         cell = evaluation.cell
         stack = tuple(str(method.name) + repr(method.params) for method in cell.stack)
-        if stack and cell.tuned:
+        if not stack:
+            seeds = baselines[_undefended(cell)]
+            if cell.threat.adaptive or cell.seed not in seeds:
+                seeds[cell.seed] = evaluation
+            continue
+        if cell.tuned:
             stack += (repr(cell.tuned),)
-        groups[_without_stack(cell)][stack].append(evaluation)
+        groups[_undefended(cell), str(cell.threat), stack].append(evaluation)
     rows = [
-        _interaction(stacks.get((), []), defended, samples)
-        for _, stacks in sorted(groups.items())
-        for stack, defended in sorted(stacks.items())
-        if stack
+        _interaction(list(baselines[undefended].values()), defended, samples)
+        for (undefended, _, _), defended in sorted(groups.items())
     ]
     rows = _with_q(rows)
     rows = verdicts.judged(rows)
@@ -174,9 +176,13 @@ def compare(
     )  # fmt: skip
 
 
-def _without_stack(cell: Cell) -> str:
-    """The key that a defended cell shares with its baseline, whatever the seed."""
-    return replace(cell, stack=(), seed=0, tuned=()).key
+def _undefended(cell: Cell) -> str:
+    """The key that a defended cell shares with its baseline, whatever the seed.
+
+    Whether the attacker's own models have the stack makes no difference where there is none.
+    """
+    threat = replace(cell.threat, adaptive=True)
+    return replace(cell, stack=(), seed=0, tuned=(), threat=threat).key
 
 
 def _interaction(

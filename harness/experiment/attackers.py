@@ -9,7 +9,9 @@ from typing import Any
 from harness import registry
 from harness.attacks.protocol import UsesShadows
 from harness.data.datasets import OOD_DEFAULT
+from harness.defenses.protocol import Defense
 from harness.experiment import presets
+from harness.experiment.presets import Preset, Row
 from harness.experiment.request import ALL, Request
 from harness.games.by_risk import GAMES
 from harness.types import Access, Aux, Risk, ThreatModel
@@ -26,11 +28,83 @@ SHARED = frozenset({"attribute"})
 """Settings that say what the request is about, so that a bare one is meant for every method."""
 
 
-def _attack_names(request: Request) -> list[str]:
+@dataclass(frozen=True, eq=False)
+class Attacker:
+    """An attack, what it is granted, and how people call it.
+
+    Attributes:
+        attack: With its settings.
+        threat: What is granted.
+        label: For people.
+        share: Query budget as a share of what the attacker holds; None if the threat model says.
+        chosen: Whether the user named the attack or a setting of it, and so has to hear if it fits
+            no model.
+    """
+
+    attack: Any
+    threat: ThreatModel
+    label: str
+    share: float | None = None
+    chosen: bool = True
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Methods:
+    """What the names of a request stand for.
+
+    Attributes:
+        stacks: The defenses of each stack with the settings of the request and its preset.
+        attackers: The attacks that what is granted suffices for.
+        recipe: Settings of the training recipe, as texts.
+        decided: By method, or ``recipe``, the settings that the request or its preset decides.
+    """
+
+    stacks: tuple[tuple[Defense, ...], ...]
+    attackers: tuple[Attacker, ...]
+    recipe: Mapping[str, str]
+    decided: Mapping[str, frozenset[str]]
+
+
+def resolve(request: Request, chosen: Mapping[str, str]) -> Methods:
+    """The methods of a request.
+
+    Args:
+        request: What the user asks for.
+        chosen: Of each of its settings one text.
+
+    Raises:
+        ZooError: A setting is unknown or does not fit, an attack is on no requested risk, or what
+            is granted does not suffice for an attack that was named, or for any on some risk.
+    """
+    preset = presets.get(request.preset)
+    attacks = _attacks(request, preset)
+    defenses = {name: registry.get("defense", name) for names in request.stacks for name in names}
+    settings = _route(chosen, attacks, defenses)
+    stacks = tuple(
+        tuple(
+            registry.make(
+                "defense", name, {**preset.defenses.get(name, {}), **settings.get(name, {})}
+            )
+            for name in names
+        )
+        for names in request.stacks
+    )
+    return Methods(
+        stacks=stacks,
+        attackers=tuple(_attackers(request, preset, attacks, settings)),
+        recipe=settings.get(RECIPE, {}),
+        decided={
+            name: frozenset({*settings.get(name, {}), *preset.defenses.get(name, {})})
+            for name in {*settings, *preset.defenses}
+        },
+    )
+
+
+def _attacks(request: Request, preset: Preset) -> dict[str, type[Any]]:
     """The attacks that are named, else the preset's, else the standard ones; some for each risk."""
     known = registry.known("attack")
-    preset = presets.get(request.preset)
-    names = [name for name in request.attacks if name != ALL]
+    ids = preset.ids()
+    names = [ids.get(name, name) for name in request.attacks if name != ALL]
     if not request.attacks and preset.attacks is None:
         names = [
             name
@@ -43,25 +117,36 @@ def _attack_names(request: Request) -> list[str]:
             name for risk in request.risks for name, kind in known.items()
             if kind.risk is risk and preset.rows(name) and name not in names
         ]  # fmt: skip
+    attacks = {}
     for name in names:
+        attacks[name] = registry.get("attack", name)
         if not preset.rows(name):
             raise ZooError(
                 f"The preset {request.preset} has no attack {name!r}. It has: "
-                f"{', '.join(preset.attacks or ())}."
+                f"{', '.join([*(preset.attacks or ()), *ids])}."
             )
-        risk = registry.get("attack", name).risk
+        risk = attacks[name].risk
         if risk not in request.risks:
             raise ZooError(
                 f"Attack {name!r} is on {risk}, which is not among the requested risks "
                 f"({', '.join(request.risks)})."
             )
     for risk in request.risks:
-        if risk not in GAMES or not any(known[name].risk is risk for name in names):
+        if risk in GAMES and any(attack.risk is risk for attack in attacks.values()):
+            continue
+        if preset.attacks is not None:
+            has = sorted({known[name].risk for name in preset.attacks})
+            if request.every_risk:
+                continue
             raise ZooError(
-                f"No attack on {risk} is available. Risks with attacks: "
-                f"{', '.join(sorted({kind.risk for kind in known.values()}))}."
+                f"The preset {request.preset} has no attack on {risk}. It has attacks on: "
+                f"{', '.join(has)}."
             )
-    return names
+        raise ZooError(
+            f"No attack on {risk} is available. Risks with attacks: "
+            f"{', '.join(sorted({kind.risk for kind in known.values()}))}."
+        )
+    return attacks
 
 
 def _standard(name: str, request: Request) -> list[str]:
@@ -70,15 +155,16 @@ def _standard(name: str, request: Request) -> list[str]:
     return list(dict.fromkeys(ON_TABLES.get(name, name) if t else name for t in sorted(tables)))
 
 
-def route(request: Request) -> dict[str, dict[str, str]]:
+def _route(
+    settings: Mapping[str, str], attacks: Mapping[str, type[Any]], defenses: Mapping[str, type[Any]]
+) -> dict[str, dict[str, str]]:
     """Settings by method: a bare field goes to the one method that has it."""
-    methods: dict[str, set[str]] = {RECIPE: _settings(Recipe)}
-    for names in request.stacks:
-        methods |= {n: _settings(registry.get("defense", n)) for n in names}
-    for name in _attack_names(request):
-        methods[name] = _settings(registry.get("attack", name))
+    methods = {
+        name: {field.name for field in fields(method)}
+        for name, method in ((RECIPE, Recipe), *defenses.items(), *attacks.items())
+    }
     routed: dict[str, dict[str, str]] = {}
-    for key, value in request.settings.items():
+    for key, value in settings.items():
         method, dot, name = key.rpartition(".")
         if dot and method not in methods:
             raise unknown("method in this request with settings", method, methods)
@@ -88,7 +174,7 @@ def route(request: Request) -> dict[str, dict[str, str]]:
             raise unknown(f"setting of {method}", name, methods[method])
         if not owners:
             raise unknown("setting", key, {f"{m}.{f}" for m in methods for f in methods[m]})
-        families = {m for m in owners if m in registry.known("attack")} or set(owners)
+        families = {m for m in owners if m in attacks} or set(owners)
         if set(owners) != families and name not in SHARED:
             raise ZooError(
                 f"Setting {key!r} is a field of {', '.join(owners)}. Write which: "
@@ -99,63 +185,67 @@ def route(request: Request) -> dict[str, dict[str, str]]:
     return routed
 
 
-def _settings(method: type[Any]) -> set[str]:
-    return {field.name for field in fields(method)}
-
-
-@dataclass(frozen=True, eq=False)
-class Attacker:
-    """An attack, what it is granted, and how people call it.
-
-    Attributes:
-        attack: With its settings.
-        threat: What is granted.
-        label: For people.
-        share: Query budget as a share of what the attacker holds; None if the threat model says.
-    """
-
-    attack: Any
-    threat: ThreatModel
-    label: str
-    share: float | None = None
-
-
-def attackers(request: Request, settings: Mapping[str, Mapping[str, str]]) -> list[Attacker]:
-    """The attacks that what is granted suffices for, each with its threat model.
-
-    Raises:
-        ZooError: It does not suffice for an attack that was named, or for any on some risk.
-    """
-    preset = presets.get(request.preset)
+def _attackers(
+    request: Request,
+    preset: Preset,
+    attacks: Mapping[str, type[Any]],
+    settings: Mapping[str, Mapping[str, str]],
+) -> list[Attacker]:
+    asked = [name for name in request.attacks if name != ALL]
     found: list[Attacker] = []
     refused: dict[Risk, ZooError] = {}
-    for name in _attack_names(request):
+    for name, kind in attacks.items():
         for row in preset.rows(name):
+            if name not in asked and row.id not in asked and ALL not in asked and asked:
+                continue
             own = settings.get(name, {})
             attack = registry.make("attack", name, {**row.settings, **own})
-            # What the preset sets is named by its row, and written out where rows of one name
-            # differ; what the user sets is written out.
-            shown = {key: row.settings[key] for key in preset.varied(name, row)}
-            label = registry.describe(registry.make("attack", name, {**shown, **own})).label
-            if row.id:
-                label = label.replace(name, f"{name}[{row.id}]", 1)
             for queries in request.queries or (None,):
                 try:
                     threat = _threat(attack, request, row, queries)
                 except ZooError as error:
                     if request.attacks:
                         raise
-                    refused[attack.risk] = error
-                else:
-                    share = None if queries is not None else row.share
-                    found += [
-                        Attacker(attack, replace(threat, adaptive=adaptive), label, share)
-                        for adaptive in _adversaries(attack, threat, request)
-                    ]
+                    refused[kind.risk] = error
+                    continue
+                label = _label(attack, threat, request, preset, row, own)
+                share = row.share if queries is None else None
+                found += [
+                    Attacker(
+                        attack,
+                        replace(threat, adaptive=adaptive),
+                        label,
+                        share,
+                        chosen=bool(asked or own),
+                    )
+                    for adaptive in _adversaries(attack, threat, request)
+                ]
     for risk in request.risks:
-        if not any(wanted.attack.risk is risk for wanted in found):
+        measured = any(one.attack.risk is risk for one in found)
+        if not measured and risk in refused:
             raise refused[risk]
     return found
+
+
+def _label(
+    attack: Any,
+    threat: ThreatModel,
+    request: Request,
+    preset: Preset,
+    row: Row,
+    own: Mapping[str, str],
+) -> str:
+    """What people call an attacker: by its row, unless the request grants something else.
+
+    What the preset sets is named by its row, and written out where rows of one name differ; what
+    the user sets is written out.
+    """
+    plain = replace(request, access=None, aux=None, ood=None, queries=())
+    if not row.id or threat != _threat(attack, plain, row, None):
+        return registry.describe(attack).label
+    shown = {key: row.settings[key] for key in preset.varied(attack.name, row)}
+    label = registry.describe(registry.make("attack", attack.name, {**shown, **own})).label
+    return label.replace(attack.name, f"{attack.name}[{row.id}]", 1)
 
 
 def _adversaries(attack: Any, threat: ThreatModel, request: Request) -> tuple[bool, ...]:
@@ -164,7 +254,7 @@ def _adversaries(attack: Any, threat: ThreatModel, request: Request) -> tuple[bo
     return request.adversaries if trains else (True,)
 
 
-def _threat(attack: Any, request: Request, row: presets.Row, queries: int | None) -> ThreatModel:
+def _threat(attack: Any, request: Request, row: Row, queries: int | None) -> ThreatModel:
     """No more than is granted, and no more than the attack uses."""
     granted = request.access or row.access or Access.WEIGHTS
     usable = [level for level in attack.access if granted.grants(level)]

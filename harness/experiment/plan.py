@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
-from typing import Any, get_type_hints
-
-import torch
-from torch import Tensor, nn
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from harness import registry
 from harness.attacks.protocol import Plants, ReadsNetwork, Resolves
 from harness.data import ood
 from harness.data.dataset import Dataset
-from harness.data.quarters import Quarters, quarters
-from harness.defenses.protocol import Certifies, Checks, Defense
+from harness.data.quarters import Quarters
+from harness.defenses.protocol import Certifies
 from harness.defenses.shared.defender import trusted_index
 from harness.defenses.stack import Stack
-from harness.experiment import presets
-from harness.experiment.attackers import RECIPE, Attacker, attackers, route
+from harness.experiment.attackers import Attacker, Methods, resolve
 from harness.experiment.request import Request
-from harness.experiment.tuning_plan import Settled, Tuner, Tuning, label
+from harness.experiment.targets import NOBODY, Target, targets
+from harness.experiment.tuning_plan import Settled, Tuning
 from harness.games.auxiliary import num_held
 from harness.games.by_risk import GAMES
-from harness.games.game import Setting, Wanted
-from harness.results import Cell, Method, Value
-from harness.seeds import derive, seeded
+from harness.games.game import Setting
+from harness.results import Cell, Value
+from harness.seeds import derive
 from harness.training.job import Job, check_data
 from harness.types import Aux, NotApplicableError, Regime, Risk, ThreatModel, UnfitError
-from zoo import nets
 from zoo.entry import ModelEntry
-from zoo.files import digest
-from zoo.recipe import Recipe
-
-FINE_TUNING = Recipe(optimizer="sgd", lr=0.01, momentum=0.9, epochs=3, batch_size=128)
-"""How a published model is trained further, unless the request changes it."""
-
-NOBODY = Quarters(**{one.name: torch.arange(0) for one in fields(Quarters)})
-"""Who holds what of data that cannot be shared out."""
+from zoo.errors import ZooError
 
 SEEDS = {Regime.FROM_SCRATCH: 12, Regime.FINE_TUNED: 12, Regime.PUBLISHED: 1}
 """How many seeds there are, unless the request says. A published model is judged on all its test
@@ -127,22 +115,18 @@ def plan(
     Raises:
         ZooError: The request cannot be carried out as a whole; nothing was started.
     """
-    settings = route(request)
-    faced = attackers(request, settings)
-    preset = presets.get(request.preset)
-    stacks = [
-        tuple(
-            registry.make(
-                "defense", name, {**preset.defenses.get(name, {}), **settings.get(name, {})}
-            )
-            for name in names
-        )
-        for names in request.stacks
-    ]
     wanted: dict[str, Planned] = {}
-    for entry in request.models:
-        for item in _for_model(request, entry, stacks, faced, settings, datasets, bases, tuned):
-            wanted.setdefault(item.cell.key, item)
+    for settings in request.sweep():
+        methods = resolve(request, settings)
+        drafts = [
+            draft
+            for entry in request.models
+            for target in _targets(request, entry, methods, datasets, bases, tuned)
+            for draft in _drafts(target, request.seeds, methods.attackers, datasets, bases)
+        ]
+        _refuse_misfits(drafts, () if request.every_risk else request.risks)
+        for draft in drafts:
+            wanted.setdefault(draft.item.cell.key, draft.item)
     missing = tuple(item for key, item in wanted.items() if not is_done(key))
     jobs = {job.key: job for item in missing if not item.refused for job in item.jobs}
     tunings = {
@@ -160,249 +144,202 @@ def plan(
     )
 
 
-def _for_model(
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """A planned cell, and what the user would have to change if it does not fit.
+
+    Attributes:
+        item: The cell.
+        owner: What does not fit: the attacker, or the stack as it was asked for.
+        misfit: Why; None if it fits.
+        chosen: Whether the user chose the owner.
+    """
+
+    item: Planned
+    owner: Any = None
+    misfit: ZooError | None = None
+    chosen: bool = True
+
+
+def _refuse_misfits(drafts: Sequence[_Draft], named: Collection[Risk]) -> None:
+    """Refuse a request of which something that the user named fits nowhere.
+
+    What fits some of the models is not applicable to the others.
+
+    Args:
+        drafts: All cells of the request.
+        named: The risks that the user named.
+
+    Raises:
+        ZooError: The first of the reasons.
+    """
+    fits = {id(draft.owner) for draft in drafts if draft.misfit is None}
+    measured = {draft.item.cell.risk for draft in drafts if draft.misfit is None}
+    for draft in drafts:
+        risk = draft.item.cell.risk
+        alone = draft.chosen and id(draft.owner) not in fits
+        if draft.misfit is not None and (alone or (risk in named and risk not in measured)):
+            raise draft.misfit
+
+
+def _targets(
     request: Request,
     entry: ModelEntry,
-    stacks: Sequence[tuple[Defense, ...]],
-    attacks: Sequence[Attacker],
-    settings: Mapping[str, Mapping[str, str]],
+    methods: Methods,
     datasets: Mapping[str, Dataset],
     bases: Mapping[str, str],
     tuned: Callable[[str], Mapping[str, Any] | None],
-) -> list[Planned]:
+) -> list[Target]:
     dataset = datasets[entry.dataset]
     check_data(entry, dataset)
-    recipe, changed = _recipe(entry, settings.get(RECIPE, {}))
-    tuner = None
-    if request.tuning:
-        tuner = Tuner(
-            entry=entry,
-            dataset=dataset,
-            recipe=recipe,
-            base=bases.get(entry.name),
-            budget=request.tuning,
-            fixed=_fixed(request, settings),
-            known=tuned,
-        )
-        changed = ", ".join(filter(None, (changed, label(request.tuning))))
-    found = []
-    tried: set[tuple[Regime, Method, int]] = set()
-    for regime, given in _with_baselines(entry, stacks):
-        defenses = given
-        refused: NotApplicableError | None = None
-        # Labels show what the user changed, not what the dataset filled in.
-        labels = {d.name: registry.describe(d).label for d in given}
+    return targets(entry, dataset, methods, budget=request.tuning, bases=bases, tuned=tuned)
+
+
+def _drafts(
+    target: Target,
+    seeds: int | None,
+    attackers: Sequence[Attacker],
+    datasets: Mapping[str, Dataset],
+    bases: Mapping[str, str],
+) -> Iterator[_Draft]:
+    """Every cell of one target."""
+    try:
+        if not target.refusal:
+            target.check_defenses()
+        defenses_misfit = None
+    except NotApplicableError as error:
+        target, defenses_misfit = replace(target, refusal=error), None
+    except ZooError as error:
+        target, defenses_misfit = replace(target, refusal=UnfitError(str(error))), error
+    fitted = [_fitted(attacker, target, datasets, bases) for attacker in attackers]
+    for seed in range(seeds or SEEDS[target.regime]):
         try:
-            defenses = tuple(d.resolve(dataset) if isinstance(d, Resolves) else d for d in given)
-            Stack.of(defenses)
-        except NotApplicableError as error:
-            refused = error
-        trained = regime is not Regime.PUBLISHED
-        plain = settled = Settled(recipe=recipe, defenses=()) if trained else None
-        if tuner and trained:
-            try:
-                plain = settled = tuner.settle(regime, ())
-            except NotApplicableError as error:
-                refused = error
-        if tuner and trained and not refused:
-            settled = tuner.settle(regime, defenses)
-            defenses = settled.defenses
-            labels |= {name: _tuned(labels[name], request.tuning) for name in settled.names}
-        stack = Stack(tuple(sorted(defenses, key=lambda d: d.name)))
-        methods = tuple(replace(registry.describe(d), label=labels[d.name]) for d in stack.defenses)
-        for seed in range(request.seeds or SEEDS[regime]):
-            try:
-                splits = {
-                    shadow: quarters(dataset, seed, regime, shadow=shadow)
-                    for shadow in (False, True)
-                }
-            except NotApplicableError as error:
-                splits, refused = dict.fromkeys((False, True), NOBODY), error
-            base = None if regime is Regime.FROM_SCRATCH else bases[entry.name]
-            make = partial(_job, entry, dataset, plain, settled, base=base)
-            # Defenses that only guard, inspect or prove do not change the training, so such models
-            # are trained once for all.
-            makes = tuple(map(registry.describe, stack.makes_model))
-            for defense in () if refused else defenses:
-                if isinstance(defense, Checks):
-                    defense.check(
-                        len(splits[False].target_train), settled.recipe if settled else recipe
-                    )
-            for wanted in attacks:
-                split = splits[wanted.threat.aux is Aux.SHADOW]
-                attack, unfit = _resolved(wanted.attack, dataset, bases, regime)
-                other = datasets[wanted.threat.ood] if wanted.threat.ood else None
-                ood_size = len(other) if other is not None else 0
-                threat = _with_share(wanted, split, ood_size)
-                game = GAMES[attack.risk]
-                setting = Setting(
-                    dataset=dataset,
-                    quarters=split,
-                    ood_size=ood_size,
-                    threat=threat,
-                    stack=stack,
-                    regime=regime,
-                    seed=seed,
-                )
-                if idle := stack.only_inspects(attack.risk):
-                    unfit = unfit or UnfitError(idle)
-                unfit = refused or unfit
-                try:
-                    if not unfit:
-                        if other is not None:
-                            ood.check(other, dataset)
-                        if isinstance(attack, ReadsNetwork):
-                            attack.check_network(_network(entry))
-                        game.check(attack, setting)
-                except NotApplicableError as error:
-                    unfit = error
-                poison = None
-                if not unfit and isinstance(attack, Plants) and attack.rate > 0:
-                    poison = registry.describe(attack)
-                    if (regime, poison, seed) not in tried:
-                        tried.add((regime, poison, seed))
-                        _try_poison(attack, dataset, split, seed)
-                job = None
-                if trained or makes:
-                    job = make(split.target_train, stack=makes, seed=seed, poison=poison)
-                cell = Cell(
-                    model=entry.name + (f"({changed})" if changed and trained else ""),
-                    model_key=_model_key(
-                        entry,
-                        plain.recipe if plain is not None else None,
-                        bases,
-                        untuned=recipe if tuner and trained else None,
-                        budget=request.tuning,
-                    ),
-                    dataset=dataset.name,
-                    fingerprint=dataset.fingerprint,
-                    regime=regime,
-                    stack=methods,
-                    risk=attack.risk,
-                    attack=replace(registry.describe(attack), label=wanted.label),
-                    threat=threat,
-                    seed=seed,
-                    tuned=settled.settings if settled else (),
-                    ood_fingerprint=other.fingerprint if other is not None else None,
-                    constants=_constants(attack.risk, stack, dataset),
-                )
-                others, target_seconds, seconds = {}, {}, {}
-                if not unfit:
-                    needed = game.needs(attack, setting)
-                    if trained and job is not None and stack.learning:
-                        target_seconds = _seconds(job, stack)
-                        seconds = {
-                            model.key: _seconds(
-                                make(model.index, stack=makes, seed=model.seed), stack
-                            )
-                            for models in needed.values()
-                            for model in models
-                            if model.guarded
-                        }
-                    others = _others(
-                        needed,
-                        make if trained else None,
-                        makes,
-                        partial(Job.stolen, dataset),
-                        entry.architecture,
-                    )
-                found.append(
-                    Planned(
-                        cell=cell,
-                        entry=entry,
-                        job=job,
-                        refusal=unfit,
-                        others=others,
-                        settled=settled,
-                        target_seconds=target_seconds,
-                        seconds=seconds,
-                    )
-                )
-    return found
+            splits = {shadow: target.quarters(seed, shadow=shadow) for shadow in (False, True)}
+        except NotApplicableError:  # the target is refused for it
+            splits = dict.fromkeys((False, True), NOBODY)
+        for one in fitted:
+            split = splits[one.attacker.threat.aux is Aux.SHADOW]
+            item, misfit = _planned(target, one, split, seed)
+            if defenses_misfit is not None:
+                yield _Draft(item, target.given, defenses_misfit)
+            else:
+                misfit = one.misfit or misfit
+                yield _Draft(item, one.attacker, misfit, one.attacker.chosen)
 
 
-def _seconds(job: Job, stack: Stack) -> dict[str, Job]:
-    """The trainings of the second models of an owner's guards, by guard.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Fitted:
+    """An attacker on one target, whatever the seed.
 
-    Args:
-        job: Of the owner's model.
-        stack: Its defenses.
+    Attributes:
+        attacker: As the request has it.
+        attack: With the settings that depend on the dataset filled in.
+        other: The attacker's other dataset; None if there is none.
+        refusal: Why it cannot be.
+        misfit: If that is something the user could change.
     """
-    return {
-        guard.name: replace(job, stack=(), second=registry.describe(guard))
-        for guard in stack.learning
-    }
+
+    attacker: Attacker
+    attack: Any
+    other: Dataset | None
+    refusal: NotApplicableError | None = None
+    misfit: ZooError | None = None
 
 
-def _job(
-    entry: ModelEntry,
-    dataset: Dataset,
-    plain: Settled | None,
-    settled: Settled | None,
-    index: Tensor,
-    *,
-    stack: tuple[Method, ...],
-    seed: int,
-    base: str | None,
-    poison: Method | None = None,
-) -> Job:
-    """The training of a model with ``stack``, or of one without any.
-
-    Args:
-        entry: The catalog's record of the model.
-        dataset: Its data.
-        plain: How the undefended model is trained; None if nothing is.
-        settled: How it is trained with the stack.
-        index: (n,) int64, the examples to train on.
-        stack: The defenses that the weights depend on; empty for the undefended model.
-        seed: Of the training.
-        base: sha256 of the weights to start from; None to start at random.
-        poison: The attack that changes the training data; None if nobody does.
-    """
-    how = settled if stack else plain
-    return Job.of(
-        entry,
-        dataset,
-        index,
-        recipe=how.recipe if how is not None else None,
-        seed=seed,
-        stack=stack,
-        base=base,
-        poison=poison,
-    )
-
-
-def _fixed(
-    request: Request, settings: Mapping[str, Mapping[str, str]]
-) -> dict[str, frozenset[str]]:
-    """By method, or ``recipe``, the settings that the request or its preset decides."""
-    preset = presets.get(request.preset).defenses
-    return {
-        name: frozenset({*settings.get(name, {}), *preset.get(name, {})})
-        for name in {*settings, *preset}
-    }
-
-
-def _tuned(name: str, budget: int) -> str:
-    """The label of a tuned defense: ``dpsgd(dp_epsilon=8.0, tuned)``."""
-    return f"{name[:-1]}, {label(budget)})" if name.endswith(")") else f"{name}({label(budget)})"
-
-
-def _resolved(
-    attack: Any, dataset: Dataset, bases: Mapping[str, str], regime: Regime
-) -> tuple[Any, NotApplicableError | None]:
-    """The attack as it is carried out on this dataset and in this regime, or why it is not."""
+def _fitted(
+    attacker: Attacker,
+    target: Target,
+    datasets: Mapping[str, Dataset],
+    bases: Mapping[str, str],
+) -> _Fitted:
+    """Everything about an attacker on a target that does not depend on the seed."""
+    attack: Any = attacker.attack
+    threat = attacker.threat
+    risk: Risk = attack.risk
+    other = datasets[threat.ood] if threat.ood else None
+    refusal, misfit = target.refusal, None
+    try:
+        if isinstance(attack, Resolves):
+            attack = attack.resolve(target.dataset)
+        if idle := target.stack.only_inspects(risk):
+            refusal = refusal or UnfitError(idle)
+        if not refusal:
+            if other is not None:
+                ood.check(other, target.dataset)
+            if isinstance(attack, ReadsNetwork):
+                attack.check_network(target.network)
+    except NotApplicableError as error:
+        refusal = refusal or error
+    except ZooError as error:
+        refusal, misfit = refusal or UnfitError(str(error)), error
     changes: dict[str, Any] = {}
-    if isinstance(attack, Resolves):
-        try:
-            attack = attack.resolve(dataset)
-        except NotApplicableError as error:
-            return attack, error
-    if attack.risk is Risk.POISONING and regime is Regime.PUBLISHED:
+    if risk is Risk.POISONING and target.regime is Regime.PUBLISHED:
         changes["rate"] = 0.0
     if source := getattr(attack, "source", None):
         changes["source"] = f"{source}@{bases[source][:12]}"
-    return replace(attack, **changes), None
+    return _Fitted(
+        attacker=attacker,
+        attack=registry.changed(attack, changes),
+        other=other,
+        refusal=refusal,
+        misfit=misfit,
+    )
+
+
+def _planned(
+    target: Target, fitted: _Fitted, split: Quarters, seed: int
+) -> tuple[Planned, ZooError | None]:
+    """One cell, and why it does not fit if the user could change that."""
+    attack, refusal, misfit = fitted.attack, fitted.refusal, None
+    ood_size = len(fitted.other) if fitted.other is not None else 0
+    threat = _threat(fitted.attacker, target, split, ood_size)
+    game = GAMES[attack.risk]
+    setting = Setting(
+        dataset=target.dataset,
+        quarters=split,
+        ood_size=ood_size,
+        threat=threat,
+        stack=target.stack,
+        regime=target.regime,
+        seed=seed,
+    )
+    poison = None
+    try:
+        if not refusal:
+            game.check(attack, setting)
+            if isinstance(attack, Plants) and attack.rate > 0:
+                poison = registry.describe(attack)
+                _try_poison(attack, target, split, seed)
+    except NotApplicableError as error:
+        refusal = error
+    except ZooError as error:
+        refusal, misfit = UnfitError(str(error)), error
+    job = target.own_job(split.target_train, seed=seed, poison=None if refusal else poison)
+    needed = {} if refusal else game.needs(attack, setting)
+    return Planned(
+        cell=Cell(
+            model=target.name,
+            model_key=target.model_key,
+            dataset=target.dataset.name,
+            fingerprint=target.dataset.fingerprint,
+            regime=target.regime,
+            stack=target.methods,
+            risk=attack.risk,
+            attack=replace(registry.describe(attack), label=fitted.attacker.label),
+            threat=threat,
+            seed=seed,
+            tuned=target.settled.settings if target.settled else (),
+            ood_fingerprint=fitted.other.fingerprint if fitted.other is not None else None,
+            constants=_constants(attack.risk, target.stack, target.dataset),
+        ),
+        entry=target.entry,
+        job=job,
+        refusal=refusal,
+        others=target.other_jobs(needed),
+        settled=target.settled,
+        target_seconds={} if refusal else target.second_jobs(job),
+        seconds=target.seconds_of_others(needed),
+    ), misfit
 
 
 def _constants(risk: Risk, stack: Stack, dataset: Dataset) -> tuple[tuple[str, Value], ...]:
@@ -414,125 +351,24 @@ def _constants(risk: Risk, stack: Stack, dataset: Dataset) -> tuple[tuple[str, V
     return (("epsilon.l2", dataset.epsilon["l2"]),) if risk is Risk.EVASION and certifies else ()
 
 
-def _network(entry: ModelEntry) -> nn.Module:
-    """The entry's network without memory for its weights."""
-    with torch.device("meta"), seeded("network"):
-        return nets.build(entry.architecture, entry.input_shape, entry.num_classes)
-
-
-def _try_poison(attack: Plants, dataset: Dataset, split: Quarters, seed: int) -> None:
+def _try_poison(attack: Plants, target: Target, split: Quarters, seed: int) -> None:
     """Refuse a rate that these training data cannot bear."""
-    held = dataset.all.take(split.target_train)
+    held = target.dataset.all.take(split.target_train)
     attack.poison(
         held,
         trusted=trusted_index(len(held), seed),
-        num_classes=dataset.num_classes,
+        num_classes=target.dataset.num_classes,
         seed=derive("poison", seed),
     )
 
 
-def _with_share(wanted: Attacker, split: Quarters, ood_size: int) -> ThreatModel:
-    """The threat model with a budget that was given as a share of the attacker's data."""
-    if wanted.share is None:
-        return wanted.threat
-    held = num_held(wanted.threat, split, ood_size)
-    return replace(wanted.threat, queries=max(1, round(wanted.share * held)))
+def _threat(attacker: Attacker, target: Target, split: Quarters, ood_size: int) -> ThreatModel:
+    """The threat model with a budget that was given as a share of the attacker's data.
 
-
-def _others(
-    needed: Mapping[str, Sequence[Wanted]],
-    make: Callable[..., Job] | None,
-    stack: tuple[Method, ...],
-    steal: Callable[..., Job],
-    architecture: str,
-) -> dict[str, tuple[Job, ...]]:
-    """The trainings of the models that a game needs besides the target.
-
-    Args:
-        needed: What the game says.
-        make: The job of a model like the target; None where nobody trains any, as of a published
-            model. A thief trains what it likes.
-        stack: Defenses of those that are to have the target's.
-        steal: The job of a thief's surrogate.
-        architecture: Of the target.
+    What the attacker's own models have of an empty stack is nothing, so there is one of them.
     """
-
-    def job(model: Wanted) -> Job | None:
-        if model.thief is not None:
-            return steal(
-                model.index,
-                architecture=model.thief.surrogate or architecture,
-                thief=model.thief,
-                seed=model.seed,
-            )
-        if make is None:
-            return None
-        return make(model.index, stack=stack if model.defended else (), seed=model.seed)
-
-    found = {
-        purpose: tuple(made for model in models if (made := job(model)) is not None)
-        for purpose, models in needed.items()
-    }
-    return {purpose: jobs for purpose, jobs in found.items() if jobs}
-
-
-def _with_baselines(
-    entry: ModelEntry, stacks: Sequence[tuple[Defense, ...]]
-) -> list[tuple[Regime, tuple[Defense, ...]]]:
-    """Each stack with the regime it makes of this model, and that regime's undefended model."""
-    found: list[tuple[Regime, tuple[Defense, ...]]] = []
-    for defenses in stacks:
-        if entry.recipe is not None:
-            regime = Regime.FROM_SCRATCH
-        elif Stack(defenses).is_trained:
-            regime = Regime.FINE_TUNED
-        else:
-            regime = Regime.PUBLISHED
-        for pair in ((regime, ()), (regime, defenses)):
-            if pair not in found:
-                found.append(pair)
-    return found
-
-
-def _recipe(entry: ModelEntry, settings: Mapping[str, str]) -> tuple[Recipe, str]:
-    """The recipe with the request's changes, and those changes for people."""
-    recipe = entry.recipe or FINE_TUNING
-    hints = get_type_hints(Recipe)
-    values = {k: registry.parse(v, hints[k], f"{RECIPE}.{k}") for k, v in settings.items()}
-    changed = replace(recipe, **values)  # type: ignore[arg-type]
-    differs = [f"{k}={v}" for k, v in asdict(changed).items() if v != getattr(recipe, k)]
-    return changed, ", ".join(differs)
-
-
-def _model_key(
-    entry: ModelEntry,
-    recipe: Recipe | None,
-    bases: Mapping[str, str],
-    *,
-    untuned: Recipe | None,
-    budget: int,
-) -> str:
-    """Digest of what determines the undefended model, the data aside.
-
-    Args:
-        entry: The catalog's record of the model.
-        recipe: How it is trained; None for a published model as downloaded.
-        bases: sha256 of every published model's weights, by model name.
-        untuned: The recipe that was tuned, so that no tuned model is ever compared with an untuned
-            one, or one that was tuned more; None if none was.
-        budget: How many candidates were tried.
-    """
-    mean, std = entry.scaling
-    tuning = {"untuned": asdict(untuned), "budget": budget} if untuned else None
-    return digest(
-        {
-            "architecture": entry.architecture,
-            "input_shape": list(entry.input_shape),
-            "num_classes": entry.num_classes,
-            "mean": list(mean),
-            "std": list(std),
-            "recipe": asdict(recipe) if recipe else None,
-            "base": bases.get(entry.name),
-            **({"tuning": tuning} if tuning else {}),
-        }
-    )
+    threat = attacker.threat if target.given else replace(attacker.threat, adaptive=True)
+    if attacker.share is None:
+        return threat
+    held = num_held(threat, split, ood_size)
+    return replace(threat, queries=max(1, round(attacker.share * held)))

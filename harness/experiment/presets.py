@@ -57,6 +57,11 @@ class Preset:
         """The experiments with this attack; none if the paper does not use it."""
         return (Row(),) if self.attacks is None else self.attacks.get(attack, ())
 
+    def ids(self) -> dict[str, str]:
+        """The attack of each row by the row's name."""
+        rows = (self.attacks or {}).items()
+        return {row.id: name for name, found in rows for row in found if row.id}
+
     def varied(self, attack: str, row: Row) -> list[str]:
         """The settings in which rows of this row's name differ."""
         alike = [other.settings for other in self.rows(attack) if other.id == row.id]

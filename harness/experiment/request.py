@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Request:
         adversaries: Whether shadow models have the target's defenses, each measured by itself.
         preset: Name of a paper's settings; None for this project's own.
         seeds: Number of seeds, from 0; None for as many as the regime needs.
-        settings: ``field`` or ``method.field`` to its text.
+        settings: ``field`` or ``method.field`` to its text, or to the texts of a sweep.
         tuning: How many settings are tried for each training, with a defense and without; 0 to
             train by the recipe as it is.
     """
@@ -53,8 +54,19 @@ class Request:
     adversaries: tuple[bool, ...] = (True, False)
     preset: str | None = None
     seeds: int | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     tuning: int = 0
+
+    @property
+    def every_risk(self) -> bool:
+        """Whether it is about whatever risk there is, so that one may well not apply."""
+        return self.risks == tuple(Risk)
+
+    def sweep(self) -> Iterator[dict[str, str]]:
+        """Every choice of one text for each setting."""
+        texts = [(v,) if isinstance(v, str) else v for v in self.settings.values()]
+        for values in itertools.product(*texts):
+            yield dict(zip(self.settings, values, strict=True))
 
 
 def words(texts: Sequence[str]) -> list[str]:
@@ -189,7 +201,9 @@ def tuning(text: str) -> int:
 
 def sources(request: Request) -> list[str]:
     """Models of the catalog that an attack of the request starts from."""
-    return [value for key, value in request.settings.items() if key.rpartition(".")[2] == "source"]
+    settings = [one.items() for one in request.sweep()]
+    found = [v for one in settings for k, v in one if k.rpartition(".")[2] == "source"]
+    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, eq=False)

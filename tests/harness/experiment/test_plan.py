@@ -14,8 +14,9 @@ from harness.data.dataset import Dataset
 from harness.data.examples import Attribute, Column
 from harness.data.quarters import quarters
 from harness.experiment import request
-from harness.experiment.plan import FINE_TUNING, plan
+from harness.experiment.plan import plan
 from harness.experiment.request import Request
+from harness.experiment.targets import FINE_TUNING
 from harness.games.game import attack_seed
 from harness.registry import settings
 from harness.training.job import check_data
@@ -161,14 +162,16 @@ def test_shadow_models_are_shared_by_seeds_and_know_the_defense_or_not(make) -> 
         (i.cell.defense, i.cell.threat.adaptive): {job.key for job in i.others["shadows"]}
         for i in found.wanted
     }
-    assert len(found.wanted) == 8  # two seeds, with and without the defense, both adversaries
-    assert shadows[("dpsgd", False)] == shadows[("none", True)] == shadows[("none", False)]
+    # Two seeds; both adversaries of the defense, and one of the undefended model.
+    assert len(found.wanted) == 6
+    assert shadows[("dpsgd", False)] == shadows[("none", True)]
     assert shadows[("dpsgd", True)].isdisjoint(shadows[("none", True)])
     assert len(found.jobs) == 4 + 2 * len(shadows[("dpsgd", True)])
     naive = make(
         stacks="dpsgd", risks="membership-inference", attacks=("rmia",), adversaries=(False,)
     )
-    assert {str(i.cell.threat) for i in naive.wanted} == {"scores, shadow, naive"}
+    threats = {i.cell.defense: str(i.cell.threat) for i in naive.wanted}
+    assert threats == {"none": "scores, shadow", "dpsgd": "scores, shadow, naive"}
 
 
 def test_an_attack_without_shadow_models_has_one_adversary(make) -> None:
@@ -397,9 +400,49 @@ def test_an_attack_on_another_risk_is_refused(make) -> None:
 
 def test_a_risk_without_attacks_is_refused(make) -> None:
     with pytest.raises(
-        ZooError, match=r"No attack on evasion is available. Risks with attacks: att"
+        ZooError, match=r"preset ml-doctor has no attack on evasion. It has attacks on: att"
     ):
         make(risks="evasion", preset="ml-doctor")
+    found = make(risks="all", preset="ml-doctor", seeds=1)
+    assert Risk.EVASION not in {i.cell.risk for i in found.wanted}
+
+
+def test_what_fits_some_models_is_not_applicable_to_the_others(make, tiny) -> None:
+    """64 images leave an attacker 32, digits 898."""
+    asked = {"risks": "extraction", "queries": (100,), "seeds": 1}
+    small = replace(SCRATCH, name="small", dataset="tiny", input_shape=(1, 4, 4), num_classes=3)
+    found = make(models=(SCRATCH, small), **asked)
+    refused = {i.cell.model: i.refused for i in found.wanted}
+    assert refused["own"] is None
+    assert "budget is 100, but" in refused["small"]
+    with pytest.raises(ZooError, match="budget is 100, but"):
+        make(models=(small,), **asked)
+
+
+def test_a_row_of_a_preset_is_selected_by_its_name_and_loses_it_when_changed(make) -> None:
+    asked = {"risks": "extraction", "preset": "securitynet", "seeds": 1}
+    found = make(attacks=("SN-A01",), **asked)
+    assert {i.cell.attack.label for i in found.wanted} == {"distillation[SN-A01]"}
+    (kept,) = make(attacks=("SN-A01",), access=Access.SCORES, **asked).wanted
+    assert kept.cell.attack.label == "distillation[SN-A01]"
+    (changed,) = make(attacks=("SN-A01",), aux=Aux.SHADOW, **asked).wanted
+    assert changed.cell.attack.label.startswith("distillation(")
+    assert "resnet18-stem3" in changed.cell.attack.label
+    with pytest.raises(ZooError, match="Nearest: distillation"):
+        make(attacks=("distilation",), **asked)
+
+
+def test_a_sweep_is_every_choice_of_one_value_for_each_setting(make) -> None:
+    found = make(
+        risks="evasion", attacks=("pgd", "fgsm"), seeds=1,
+        settings={"epsilon": ("0.01", "0.03"), "pgd.steps": ("5", "10"), "recipe.epochs": "2"},
+    )  # fmt: skip
+    labels = {(i.cell.attack.name, i.cell.attack.label) for i in found.wanted}
+    assert {label for name, label in labels if name == "fgsm"} == {
+        "fgsm(epsilon=0.01)", "fgsm(epsilon=0.03)",
+    }  # fmt: skip
+    assert len(labels) == len(found.wanted) == 2 + 4
+    assert len(found.jobs) == 1
 
 
 def test_a_bare_attribute_is_meant_for_every_method(digits, tiny) -> None:
