@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.printing import Format, new_app, show
-from cli.zoo_options import (
+from cli.options import (
     AnnotationsOption,
     FormatOption,
     annotations_folder,
@@ -15,6 +14,7 @@ from cli.zoo_options import (
     explained,
     report,
 )
+from cli.printing import Format, new_app, show
 from zoo.errors import ZooError, unknown
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.printing import Format, progress, show
-from cli.zoo_options import (
+from cli.options import (
     DataDir,
     FormatOption,
     Mirror,
@@ -23,6 +22,7 @@ from cli.zoo_options import (
     report,
     the_catalog,
 )
+from cli.printing import Format, progress, show
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cli import curator_commands, weights_commands
-from cli.printing import Format, new_app, run, show, table
-from cli.zoo_options import (
+from cli.options import (
     DatasetOption,
     FormatOption,
     Name,
@@ -20,6 +19,7 @@ from cli.zoo_options import (
     open_home,
     the_catalog,
 )
+from cli.printing import Format, new_app, run, show, table
 from zoo.errors import ZooError
 
 app = new_app(

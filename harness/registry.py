@@ -216,7 +216,7 @@ def parse(value: Any, hint: Any, name: str) -> Value:
                 return value.lower() == "true"
         else:
             try:
-                found = option(value)
+                found = _fraction(value) if option is float else option(value)
             except ValueError:
                 continue
             if not isinstance(found, float) or math.isfinite(found):
@@ -226,6 +226,17 @@ def parse(value: Any, hint: Any, name: str) -> Value:
         for o in options
     ).replace("NoneType", "none")
     raise ZooError(f"{name} wants {wanted}, found {value!r}.")
+
+
+def _fraction(text: str) -> float:
+    """A number, or a quotient of two as papers write radii: ``8/255``."""
+    above, slash, below = text.partition("/")
+    if not slash:
+        return float(text)
+    try:
+        return float(above) / float(below)
+    except ZeroDivisionError:
+        raise ValueError(text) from None
 
 
 def describe(method: Any) -> Method:
@@ -254,12 +265,18 @@ def settings(texts: Sequence[str]) -> dict[str, str]:
     """``["a=1", "b.c=2"]`` as a dict.
 
     Raises:
-        ZooError: A text has no ``=``.
+        ZooError: A text has no ``=``, or a field is given twice.
     """
     found = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise ZooError(f"--set wants field=value, found {text!r}.")
-        found[key.strip()] = value.strip()
+        key, value = key.strip(), value.strip()
+        if key in found:
+            raise ZooError(
+                f"--set gives {key} twice, as {found[key]} and as {value}. Give it once; several "
+                f"values to measure one by one have commas between: {key}={found[key]},{value}."
+            )
+        found[key] = value
     return found

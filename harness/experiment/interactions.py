@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from harness.analysis.compare import compare
 from harness.experiment.store import Store
 from harness.results import Evaluation, Interaction
+from zoo.errors import ZooError
 from zoo.home import Home
 
 
@@ -14,3 +17,40 @@ def load(home: Home) -> tuple[list[Interaction], list[Evaluation]]:
     evaluations = store.evaluations()
     with store.reading_samples() as samples:
         return compare(evaluations, samples), evaluations
+
+
+def matching(rows: Sequence[Interaction], wanted: Mapping[str, str | None]) -> list[Interaction]:
+    """The interactions that agree with all that is wanted.
+
+    Args:
+        rows: Of a store.
+        wanted: By ``model``, ``dataset``, ``regime``, ``defense``, ``risk`` or ``attack``; None for
+            any. A stack is wanted by one of its defenses, too, and a model or an attack whose
+            settings were changed by its plain name.
+
+    Raises:
+        ZooError: There are none at all, or none that agree.
+    """
+    if not rows:
+        raise ZooError("Nothing to compare yet; run `harness eval --defense … --risk …` first.")
+    kept = [
+        row
+        for row in rows
+        if all(value is None or value in _names(row, key) for key, value in wanted.items())
+    ]
+    if not kept:
+        shown = {k: sorted({str(getattr(row, k)) for row in rows}) for k in wanted}
+        raise ZooError(
+            "No interaction matches. There are: "
+            + "; ".join(f"{k} {', '.join(values)}" for k, values in shown.items())
+            + "."
+        )
+    return kept
+
+
+def _names(row: Interaction, key: str) -> set[str]:
+    """What the part of an interaction may be called."""
+    name = str(getattr(row, key))
+    parts = set(row.defense_params) if key == "defense" else set()
+    # A changed recipe and tuning stand behind a model's name: digits-cnn(tuned).
+    return {name, name.partition("(")[0], name.partition("[")[0], *parts}

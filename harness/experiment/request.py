@@ -11,12 +11,16 @@ from pathlib import Path
 from harness import registry
 from harness.data import datasets
 from harness.data.dataset import Dataset, Source
+from harness.experiment.options import Options
 from harness.learning.tuning import STANDARD
 from harness.types import Access, Aux, Risk
 from zoo.catalog import open_catalog
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError, unknown
 from zoo.home import Home
+
+EMBEDDED = "digits-cnn"
+"""The model that needs no file: it is trained in seconds on data that come with scikit-learn."""
 
 ALL = "all"
 """In place of a name: every risk, or every attack on the requested risks."""
@@ -109,21 +113,56 @@ def risks(texts: Sequence[str]) -> tuple[Risk, ...]:
     return tuple(risk for risk in Risk if risk in names)
 
 
-def models(names: Sequence[str], where: str | None, home: Home) -> tuple[ModelEntry, ...]:
-    """Catalog entries by name or by a SQL expression.
+def of(options: Options, home: Home, source: Source) -> Request:
+    """The request that options in words ask for.
 
-    Of those that an expression selects, models without weights to fetch or without a stated
-    scaling of their input are left out with a warning: there is nothing that could be attacked.
+    Args:
+        options: In words.
+        home: The store.
+        source: Where dataset files are.
 
     Raises:
-        ZooError: Neither or both are given, or nothing matches.
+        ZooError: A name or a value is wrong.
+    """
+    if options.access is not None and options.access not in set(Access):
+        raise unknown("access", options.access, list(Access))
+    kind, other = auxiliary(options.aux)
+    return Request(
+        models=models(options.model, options.where, home, source),
+        stacks=stacks(options.defense),
+        risks=risks(options.risk),
+        attacks=tuple(words(options.attack)),
+        access=Access(options.access) if options.access else None,
+        aux=kind,
+        ood=other,
+        queries=budgets(options.queries),
+        adversaries=adversaries(options.adversary),
+        preset=options.preset,
+        seeds=options.seeds,
+        settings=options.set,
+        tuning=tuning(options.tuning),
+    )
+
+
+def models(
+    names: Sequence[str], where: str | None, home: Home, source: Source
+) -> tuple[ModelEntry, ...]:
+    """Catalog entries by name or by a SQL expression; without either, those that were fetched.
+
+    Of those that nobody named, models without weights to fetch or without a stated scaling of
+    their input are left out with a warning: there is nothing that could be attacked.
+
+    Raises:
+        ZooError: Names and an expression are given, or nothing matches.
     """
     names = words(names)
-    if bool(names) == bool(where):
-        raise ZooError("Give the models with --model or with --where, one of the two.")
+    if names and where:
+        raise ZooError("Give the models with --model or with --where, not with both.")
     catalog = open_catalog(home)
     if names:
         return tuple(catalog.entry(name) for name in names)
+    if where is None:
+        return _fetched(catalog.entries(None), home, source) or (catalog.entry(EMBEDDED),)
     found = catalog.entries(where)
     if not found:
         raise ZooError(f"No model of the catalog matches --where {where!r}.")
@@ -140,6 +179,26 @@ def models(names: Sequence[str], where: str | None, home: Home) -> tuple[ModelEn
             f"no stated scaling: {', '.join(left_out[:3])}…",
             stacklevel=2,
         )
+    return tuple(usable)
+
+
+def _fetched(entries: Sequence[ModelEntry], home: Home, source: Source) -> tuple[ModelEntry, ...]:
+    """Those whose weights are in the store and that can be attacked with the data at hand."""
+    from zoo.sources.blobs import recorded
+
+    usable, left_out = [], {}
+    for entry in entries:
+        if recorded(home, entry.name) is None:
+            continue
+        try:
+            if entry.recipe is None and entry.mean is None:
+                raise ZooError("its source does not say how the input is scaled")
+            datasets.load(entry.dataset, source)
+            usable.append(entry)
+        except ZooError as error:
+            left_out[entry.name] = str(error)
+    for name, reason in left_out.items():
+        warnings.warn(f"{name} was fetched and is left out: {reason}", stacklevel=3)
     return tuple(usable)
 
 

@@ -1,12 +1,62 @@
-"""The command of ``harness`` that judges detectors of backdoors."""
+"""The commands of ``harness`` that read what was measured."""
 
 from typing import Annotated
 
 import typer
 
+from cli.options import FormatOption
 from cli.printing import Format, show
+from cli.spent import say_budgets, say_outdated
 
 app = typer.Typer()
+
+
+@app.command()
+def compare(
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
+    regime: Annotated[str | None, typer.Option(help="Only this regime.")] = None,
+    defense: Annotated[str | None, typer.Option(help="Only stacks with this defense.")] = None,
+    risk: Annotated[str | None, typer.Option(help="Only this risk.")] = None,
+    attack: Annotated[str | None, typer.Option(help="Only this attack.")] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """What every stack does to every risk: paired effects with intervals and verdicts.
+
+    Effects are changes in susceptibility (0 chance, 1 total): above 0, the risk gets worse. q is
+    corrected over everything in the store, whatever is shown. Under some rows stand other measures
+    of the risk: their effect is the raw change in points, and p is not corrected. Numbers in
+    brackets are notes below the table: why a row has its verdict, and reasons to doubt it.
+
+    Example:
+      harness compare --defense dpsgd --format json
+    """
+    from dataclasses import asdict
+
+    from harness.experiment.interactions import load, matching
+    from harness.experiment.store import Store
+    from zoo.errors import ZooError
+    from zoo.home import Home
+
+    home = Home.open()
+    rows, _ = load(home)
+    say_outdated(Store(home))
+    old = len(Store(home).outdated())
+    if not rows and old:
+        raise ZooError(f"Nothing to compare: all {old} stored cells are of an earlier version.")
+    wanted = {
+        "model": model, "dataset": dataset, "regime": regime, "defense": defense, "risk": risk,
+        "attack": attack,
+    }  # fmt: skip
+    kept = matching(rows, wanted)
+    if format is Format.TABLE:
+        from cli.interaction_table import show_interactions
+
+        show_interactions(kept)
+        say_budgets((row.model, row.defense, row.evidence) for row in kept)
+        return
+    header = list(asdict(kept[0]))
+    show(header, [list(asdict(row).values()) for row in kept], format)
 
 
 @app.command()

@@ -1,0 +1,301 @@
+"""Measuring models from Python: what the command ``harness`` does, as functions.
+
+For example:
+
+    >>> import harness
+    >>> found = harness.measure(
+    ...     "digits-mlp", risks="evasion", attacks="fgsm", seeds=2, tuning="none"
+    ... )
+    >>> found[["model", "attack", "seed", "status"]].to_dict("list")["attack"]
+    ['fgsm', 'fgsm']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.experiment.experiment import Experiment, Progress, summary_of
+from harness.experiment.interactions import load, matching
+from harness.experiment.options import Options
+from zoo.errors import ZooError
+from zoo.home import Home
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.experiment.plan import Plan
+    from harness.results import Evaluation
+
+Names = str | Sequence[str]
+"""One name, several in a list, or several with commas between."""
+
+
+def measure(
+    model: Names = (),
+    *,
+    where: str | None = None,
+    defenses: Names = "none",
+    risks: Names = (),
+    attacks: Names = (),
+    access: str | None = None,
+    aux: str | None = None,
+    queries: int | Sequence[int] = (),
+    adversaries: Names = ("adaptive", "naive"),
+    preset: str | None = None,
+    seeds: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    tuning: str | int = "standard",
+    data: str | Path | None = None,
+    mirror: str | Path | None = None,
+    device: str = "cpu",
+    workers: int | None = None,
+    executor: str = "local",
+    home: Home | Path | None = None,
+    progress: Progress = lambda step, done, total: None,
+) -> pd.DataFrame:
+    """Measure every risk of every model under every stack; only what is missing is done.
+
+    The undefended model of the same regime is always measured too. A call that is interrupted goes
+    on where it was when it is made again.
+
+    Args:
+        model: Names of the catalog; every fetched model, or digits-cnn, if neither this nor
+            ``where`` is given.
+        where: Models by a SQL expression over the catalog.
+        defenses: Stacks: ``none``, ``dpsgd``, ``a+b``.
+        risks: Names, or ``all``.
+        attacks: Names, or ``all``; the standard ones if not given.
+        access: Most that is granted: ``labels``, ``scores`` or ``weights``.
+        aux: The attacker's data: ``none``, ``shadow``, ``partial``, ``ood`` or ``ood:DATASET``.
+        queries: Query budgets, each measured by itself.
+        adversaries: ``adaptive``, ``naive`` or both: whether shadow models have the defenses.
+        preset: Settings of a paper: ``securitynet``, ``ml-doctor`` or ``de-et-al``.
+        seeds: Number of seeds; by default 12, and 1 for published models as downloaded.
+        settings: By ``field`` or ``method.field`` a value, or several in a list to measure one by
+            one.
+        tuning: ``none``, ``standard`` or how many settings are tried for every training.
+        data: Folder of datasets; by default ``$ZOO_DATA_DIR``.
+        mirror: Folder of public datasets and checkpoints; by default ``$ZOO_MIRROR``.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: Processes; by default one for every core.
+        executor: ``local`` or ``ray``.
+        home: The store; by default ``$ZOO_HOME``, or the platform's folder for user data.
+        progress: Called with the step of the work, how many parts of it are done, and of how many.
+
+    Returns:
+        A row for each cell, in the order of the plan: ``model``, ``dataset``, ``regime``,
+        ``defense``, ``risk``, ``attack``, ``threat_model``, ``seed``, ``status`` (``ok``,
+        ``failed`` or ``not applicable``), ``reason``, ``metric`` (the primary one), ``value``,
+        ``susceptibility`` (0 what an attacker has without the model, 1 total), ``utility``
+        (accuracy), ``flags`` (reasons to doubt it), ``key``, and every metric in a column
+        ``metrics.NAME``.
+
+    Raises:
+        ZooError: A name or a value is wrong; nothing was started.
+    """
+    options = _options(
+        model, where, defenses, risks, attacks, access, aux, queries, adversaries, preset, seeds,
+        settings, tuning, data, mirror, device, workers, executor,
+    )  # fmt: skip
+    made = Experiment.open(options, _home(home), fetching=True)
+    return evaluations_frame(made.run(progress).evaluations)
+
+
+def plan(
+    model: Names = (),
+    *,
+    where: str | None = None,
+    defenses: Names = "none",
+    risks: Names = (),
+    attacks: Names = (),
+    access: str | None = None,
+    aux: str | None = None,
+    queries: int | Sequence[int] = (),
+    adversaries: Names = ("adaptive", "naive"),
+    preset: str | None = None,
+    seeds: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    tuning: str | int = "standard",
+    data: str | Path | None = None,
+    mirror: str | Path | None = None,
+    home: Home | Path | None = None,
+) -> pd.DataFrame:
+    """What `measure` with the same arguments would do.
+
+    Returns:
+        A row for each group of cells that differ in their seeds only: ``model``, ``regime``,
+        ``defense``, ``risk``, ``attack``, ``threat_model``, ``refused`` (why they do not apply),
+        ``cells`` and ``missing``. Its ``attrs`` have the totals.
+
+    Raises:
+        ZooError: A name or a value is wrong.
+    """
+    import pandas as pd
+
+    options = _options(
+        model, where, defenses, risks, attacks, access, aux, queries, adversaries, preset, seeds,
+        settings, tuning, data, mirror, "cpu", None, "local",
+    )  # fmt: skip
+    experiment = Experiment.open(options, _home(home), fetching=False)
+    made = experiment.plan()
+    header, rows = plan_rows(made)
+    frame = pd.DataFrame(rows, columns=header)
+    frame.attrs.update(summary_of(made, experiment.context))
+    return frame
+
+
+def compare(
+    *,
+    model: str | None = None,
+    dataset: str | None = None,
+    regime: str | None = None,
+    defense: str | None = None,
+    risk: str | None = None,
+    attack: str | None = None,
+    home: Home | Path | None = None,
+) -> pd.DataFrame:
+    """What every stack in the store does to every risk: paired effects, intervals and verdicts.
+
+    Args:
+        model: Only this model.
+        dataset: Only this dataset.
+        regime: Only ``from-scratch``, ``fine-tuned`` or ``published``.
+        defense: Only stacks with this defense.
+        risk: Only this risk.
+        attack: Only this attack.
+        home: The store; by default ``$ZOO_HOME``, or the platform's folder for user data.
+
+    Returns:
+        A row for each `harness.results.Interaction`, its fields the columns.
+
+    Raises:
+        ZooError: The store has none, or none of these.
+    """
+    import pandas as pd
+
+    rows, _ = load(_home(home))
+    filters = {
+        "model": model, "dataset": dataset, "regime": regime, "defense": defense, "risk": risk,
+        "attack": attack,
+    }  # fmt: skip
+    return pd.DataFrame([asdict(row) for row in matching(rows, filters)])
+
+
+def list_methods(kind: str = "attacks", *, data: str | Path | None = None) -> pd.DataFrame:
+    """What there is, one in a row.
+
+    Args:
+        kind: ``risks``, ``attacks``, ``defenses``, ``metrics`` or ``datasets``.
+        data: Folder of datasets; by default ``$ZOO_DATA_DIR``.
+
+    Raises:
+        ZooError: There is no such kind.
+    """
+    import pandas as pd
+
+    from harness import listing
+    from harness.data.dataset import Source
+
+    header, rows = listing.rows(kind, Source.resolve(Path(data) if data else None))
+    return pd.DataFrame(rows, columns=header)
+
+
+def evaluations_frame(evaluations: Sequence[Evaluation | None]) -> pd.DataFrame:
+    """A row for each evaluation, as `measure` has them."""
+    import pandas as pd
+
+    rows = []
+    for one in evaluations:
+        if one is None:
+            continue
+        cell = one.cell
+        rows.append(
+            {
+                "model": cell.model,
+                "dataset": cell.dataset,
+                "regime": str(cell.regime),
+                "defense": cell.defense,
+                "risk": str(cell.risk),
+                "attack": str(cell.attack),
+                "threat_model": str(cell.threat),
+                "seed": cell.seed,
+                "status": one.status,
+                "reason": one.reason,
+                "metric": one.primary,
+                "value": one.metrics.get(one.primary) if one.primary else None,
+                "susceptibility": one.susceptibility,
+                "utility": one.utility,
+                "flags": tuple(one.evidence.get("flags", ())),
+                "key": cell.key,
+                **{f"metrics.{name}": value for name, value in one.metrics.items()},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def plan_rows(made: Plan) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names, and a row for each group of cells that differ in their seeds only."""
+    missing = {item.cell.key for item in made.missing}
+    groups: dict[tuple[str | None, ...], list[bool]] = {}
+    for item in made.wanted:
+        cell = item.cell
+        key = (cell.model, str(cell.regime), cell.defense, str(cell.risk), str(cell.attack),
+               str(cell.threat), item.refused)  # fmt: skip
+        groups.setdefault(key, []).append(cell.key in missing)
+    header = ["model", "regime", "defense", "risk", "attack", "threat_model", "refused", "cells",
+              "missing"]  # fmt: skip
+    return header, [(*key, len(flags), sum(flags)) for key, flags in groups.items()]
+
+
+def _home(home: Home | Path | None) -> Home:
+    return home if isinstance(home, Home) else Home.open(home)
+
+
+def _options(
+    model: Names,
+    where: str | None,
+    defenses: Names,
+    risks: Names,
+    attacks: Names,
+    access: str | None,
+    aux: str | None,
+    queries: int | Sequence[int],
+    adversaries: Names,
+    preset: str | None,
+    seeds: int | None,
+    settings: Mapping[str, Any] | None,
+    tuning: str | int,
+    data: str | Path | None,
+    mirror: str | Path | None,
+    device: str,
+    workers: int | None,
+    executor: str,
+) -> Options:
+    if not risks:
+        raise ZooError("risks wants the name of a risk, several in a list, or 'all'.")
+    return Options.of(
+        {
+            "model": model,
+            "where": where,
+            "defense": defenses,
+            "risk": risks,
+            "attack": attacks,
+            "access": access,
+            "aux": aux,
+            "queries": queries,
+            "adversary": adversaries,
+            "preset": preset,
+            "seeds": seeds,
+            "set": settings or {},
+            "tuning": tuning,
+            "mirror": mirror,
+            "data_dir": data,
+            "device": device,
+            "workers": workers,
+            "executor": executor,
+        },
+        "the call",
+    )

@@ -1,0 +1,165 @@
+"""A request with all that it takes to plan it and to carry it out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.data.dataset import Source
+from harness.experiment import plan as planning
+from harness.experiment import request as requests
+from harness.experiment.executors import local, ray_cluster
+from harness.experiment.options import Options
+from harness.experiment.plan import Plan
+from harness.experiment.request import Loaded, Request
+from harness.experiment.run import Context, code_version, run
+from harness.experiment.store import Store
+from harness.experiment.tuning_run import Tunings, tune
+from harness.results import Evaluation
+from harness.training.artifacts import Artifacts, check_device
+from zoo.errors import unknown
+from zoo.home import Home
+
+POOLS = {"local": local.pool, "ray": ray_cluster.pool}
+
+Progress = Callable[[str, int, int], None]
+"""Told of a step of the work how many parts are done, and of how many."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ran:
+    """What carrying out a request came to.
+
+    Attributes:
+        plan: As it was before the cells were measured.
+        evaluations: Of every cell of the request, in the order of the plan; None where a cell could
+            not be measured now and is tried again by the next run.
+        counts: How many were ``trained``, ``tried``, ``tuned``, ``measured``, ``failed``,
+            ``skipped`` and ``not applicable``.
+        problems: How often each failure and each reason not to apply occurred.
+    """
+
+    plan: Plan
+    evaluations: list[Evaluation | None]
+    counts: Mapping[str, int]
+    problems: Mapping[str, int]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Experiment:
+    """A request, the data it is about, and where and with what to work.
+
+    Attributes:
+        request: What is asked for.
+        loaded: Its datasets and published weights.
+        context: Where and with what.
+        workers: Processes.
+        executor: ``local`` or ``ray``.
+    """
+
+    request: Request
+    loaded: Loaded
+    context: Context
+    workers: int
+    executor: str = field(default="local")
+
+    @classmethod
+    def open(cls, options: Options, home: Home, *, fetching: bool) -> Experiment:
+        """Everything that ``options`` ask for.
+
+        Args:
+            options: In words.
+            home: The store.
+            fetching: Whether to fetch the published weights; a plan can do without.
+
+        Raises:
+            ZooError: A name or a value is wrong; nothing was started.
+        """
+        check_device(options.device)
+        if options.executor not in POOLS:
+            raise unknown("executor", options.executor, POOLS)
+        source = Source.resolve(options.data_dir, options.mirror)
+        request = requests.of(options, home, source)
+        loaded = requests.load(request, home, source, options.mirror, fetching=fetching)
+        return cls(
+            request=request,
+            loaded=loaded,
+            context=Context(home, source, options.device, loaded.bases, code_version()),
+            workers=options.workers or default_workers(options.device),
+            executor=options.executor,
+        )
+
+    def plan(self) -> Plan:
+        """What is to be done now."""
+        home = self.context.home
+        return planning.plan(
+            self.request,
+            self.loaded.datasets,
+            self.loaded.bases,
+            is_done=Store(home).is_done,
+            is_trained=Artifacts(home).has,
+            tuned=Tunings(home).get,
+        )
+
+    def run(self, progress: Progress = lambda step, done, total: None) -> Ran:
+        """Do what is missing, and read the result; a killed run goes on where it was."""
+        counts: Counter[str] = Counter()
+        problems: Counter[str] = Counter()
+        pool = POOLS[self.executor]
+        store = Store(self.context.home)
+        made = self.plan()
+        try:
+            if made.tunings:
+                total = len(made.tuning_jobs)
+                progress("trying settings", 0, total)
+                for event in tune(made, self.context, pool, workers=self.workers):
+                    counts["tried" if event.kind == "trained" else event.kind] += event.count
+                    progress("trying settings", counts["tried"], total)
+                made = self.plan()
+            sizes = {"training models": len(made.jobs), "measuring cells": len(made.missing)}
+            steps: Counter[str] = Counter()
+            for step, total in sizes.items():
+                progress(step, 0, total)
+            for event in run(made, self.context, pool, workers=self.workers):
+                counts[event.kind] += event.count
+                step = "training models" if event.kind == "trained" else "measuring cells"
+                steps[step] += event.count
+                progress(step, steps[step], sizes[step])
+                if event.kind in ("failed", "not applicable"):
+                    problems[f"{event.kind}: {event.text}"] += event.count
+        finally:
+            # Whatever ended the run, what it finished is found by the next command.
+            store.sync()
+        found = [store.get(item.cell.key) for item in made.wanted]
+        return Ran(made, found, counts, problems)
+
+
+def default_workers(device: str) -> int:
+    """One process for every core that this one may use; one for an accelerator."""
+    if device != "cpu":
+        return 1
+    if hasattr(os, "sched_getaffinity"):  # only what this process may use; not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def summary_of(made: Plan, context: Context) -> dict[str, Any]:
+    """The totals of a plan, as JSON values."""
+    unfetched = sorted(
+        {
+            item.entry.name
+            for item in made.wanted
+            if context.weights.get(item.entry.name, "").startswith("to ")
+        }
+    )
+    return {
+        "cells": len(made.wanted),
+        "cells_missing": len(made.missing),
+        "trainings_missing": len(made.jobs),
+        "tunings_missing": [tuning.subject for tuning in made.tunings],
+        "tuning_trainings_missing": len(made.tuning_jobs),
+        "models_to_fetch": unfetched,
+    }

@@ -1,0 +1,265 @@
+"""What is asked for as a user writes it: on a command line, in a file, or from Python.
+
+One record for all three, so that a request means the same wherever it comes from. Its field names
+are the names of the command line's options.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+from harness import registry
+from harness.types import Access, Aux, Risk
+from zoo.errors import ZooError
+
+LISTS = ("model", "defense", "risk", "attack", "queries", "adversary")
+NUMBERS = ("seeds", "workers")
+PATHS = ("mirror", "data_dir")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """A request and how to carry it out, in words.
+
+    Every field is an option of ``harness eval``; its annotation has the help text.
+    """
+
+    model: Annotated[
+        tuple[str, ...],
+        "Names, with commas between. Every fetched model if neither this nor --where is given, or "
+        "digits-cnn if none was.",
+    ] = ()
+    where: Annotated[str | None, "Models by a SQL expression over the catalog."] = None
+    defense: Annotated[
+        tuple[str, ...], "Stacks, with commas between: none, dpsgd, a+b; none if not given."
+    ] = ("none",)
+    risk: Annotated[tuple[str, ...], "Risks, with commas between, or all."] = ()
+    attack: Annotated[
+        tuple[str, ...], "Attacks or rows of a preset, or all; the standard ones if not given."
+    ] = ()
+    access: Annotated[str | None, "Most that is granted: labels, scores or weights."] = None
+    aux: Annotated[str | None, "Attacker's data: none, shadow, partial, ood or ood:DATASET."] = None
+    queries: Annotated[
+        tuple[str, ...], "Query budgets of black-box attacks, with commas between."
+    ] = ()
+    adversary: Annotated[
+        tuple[str, ...],
+        "Whether shadow models are trained with the target's defenses (adaptive) or without "
+        "(naive); both if not given. Other attacks do not differ.",
+    ] = ("adaptive", "naive")
+    preset: Annotated[str | None, "Settings of a paper: securitynet, ml-doctor or de-et-al."] = None
+    seeds: Annotated[
+        int | None,
+        "Seeds, from 0. If not given: 12, and 1 for published models as downloaded, which are "
+        "judged on their whole test data at once.",
+    ] = None
+    set: Annotated[
+        Mapping[str, tuple[str, ...]],
+        "field=value of a method, or method.field=value; recipe.epochs=5. Several values with "
+        "commas between are measured one by one.",
+    ] = field(default_factory=dict)
+    tuning: Annotated[
+        str,
+        "Settings tried for every training, with a defense and without, on data that the owner "
+        "trusts: none, standard (12) or a number; standard if not given.",
+    ] = "standard"
+    mirror: Annotated[
+        Path | None, "Folder of public datasets and checkpoints; $ZOO_MIRROR if not given."
+    ] = None
+    data_dir: Annotated[
+        Path | None,
+        "Folder of datasets: torchvision's formats, tables; $ZOO_DATA_DIR if not given.",
+    ] = None
+    device: Annotated[str, "cpu, cuda or cuda:N; cpu if not given."] = "cpu"
+    workers: Annotated[int | None, "Processes; all cores if not given."] = None
+    executor: Annotated[str, "Where the work is done: local or ray; local if not given."] = "local"
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], where: str = "the request") -> Options:
+        """Options from values as TOML and Python have them: lists, texts, numbers, tables.
+
+        Args:
+            given: By option; what is None or missing stays at its default.
+            where: What holds them, for messages.
+
+        Raises:
+            ZooError: An option is unknown or its value is of another kind.
+        """
+        known = [option.name for option in fields(cls)]
+        values: dict[str, Any] = {}
+        for name, value in given.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f" Did you mean {near[0]}?" if near else f" There are: {', '.join(known)}."
+                raise ZooError(f"{where} has no option {name!r}.{hint}")
+            if value is not None:
+                values[name] = _value(name, value, where)
+        return cls(**values)
+
+    @classmethod
+    def read(cls, path: Path) -> Options:
+        """Options from a TOML file.
+
+        Raises:
+            ZooError: There is no such file, or it is no request.
+        """
+        return cls.of(read_request(path), str(path))
+
+    def given(self) -> dict[str, Any]:
+        """The options that are not at their defaults, as values of TOML."""
+        plain = asdict(Options())
+        found: dict[str, Any] = {}
+        for name, value in asdict(self).items():
+            if value == plain[name]:
+                continue
+            if isinstance(value, Path):
+                found[name] = str(value)
+            elif isinstance(value, Mapping):
+                found[name] = {k: v[0] if len(v) == 1 else list(v) for k, v in value.items()}
+            else:
+                found[name] = list(value) if isinstance(value, tuple) else value
+        return found
+
+    def write(self, path: Path) -> None:
+        """Write these options to a file that `read` reads."""
+        import tomlkit
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(tomlkit.dumps(self.given()), encoding="utf-8")
+
+
+def helps() -> dict[str, str]:
+    """What each option means, by name."""
+    hints = get_type_hints(Options, include_extras=True)
+    return {option.name: hints[option.name].__metadata__[0] for option in fields(Options)}
+
+
+def read_request(path: Path) -> dict[str, Any]:
+    """The options that a TOML file states.
+
+    Raises:
+        ZooError: There is no such file, or it is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise ZooError(f"There is no request file {path}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ZooError(f"{path} is no TOML: {error}. Correct the file.") from error
+
+
+def swept(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """``["a=1", "b.c=2,3"]`` as ``{"a": ("1",), "b.c": ("2", "3")}``.
+
+    Raises:
+        ZooError: A text has no ``=``, or a key is given twice.
+    """
+    return {
+        key: tuple(part.strip() for part in value.split(","))
+        for key, value in registry.settings(texts).items()
+    }
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a request file, for editors."""
+    texts = {"type": "string"}
+    scalar = {"type": ["string", "number", "boolean"]}
+    one_or_more = {"anyOf": [scalar, {"type": "array", "items": scalar, "minItems": 1}]}
+    kinds: dict[str, Any] = {
+        "set": {
+            "type": "object",
+            "additionalProperties": {
+                "anyOf": [
+                    *one_or_more["anyOf"],
+                    {"type": "object", "additionalProperties": one_or_more},
+                ]
+            },
+        },
+        "access": {"enum": [str(access) for access in Access]},
+        "executor": {"enum": ["local", "ray"]},
+        "aux": {"type": "string", "pattern": f"^({'|'.join(Aux)})(:.+)?$"},
+        "tuning": {"anyOf": [{"enum": ["none", "standard"]}, {"type": "integer", "minimum": 2}]},
+        "risk": {
+            "anyOf": [
+                texts,
+                {"type": "array", "items": {"enum": ["all", *map(str, Risk)]}, "minItems": 1},
+            ]
+        },
+        **{name: {"type": "integer", "minimum": 1} for name in NUMBERS},
+        "queries": {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "array", "items": {"type": "integer", "minimum": 1}},
+            ]
+        },
+    }
+    several = {"anyOf": [texts, {"type": "array", "items": texts}]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A request of harness eval",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            name: {
+                "description": help,
+                **kinds.get(name, several if name in LISTS else texts),
+            }
+            for name, help in helps().items()
+        },
+    }
+
+
+def _value(name: str, value: Any, where: str) -> Any:
+    """An option's value as its field has it."""
+    if name == "set":
+        return _settings(value, where)
+    if name in LISTS:
+        parts = [value] if not isinstance(value, list | tuple) else value
+        return tuple(_text(part, name, where) for part in parts)
+    if name in NUMBERS:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ZooError(
+                f"{name} of {where} wants a whole number of at least 1, found {value!r}."
+            )
+        return value
+    if name in PATHS:
+        return Path(value).expanduser()
+    return _text(value, name, where)
+
+
+def _settings(value: Any, where: str) -> dict[str, tuple[str, ...]]:
+    """``{"dpsgd": {"lr": [0.1, 0.2]}, "epsilon": 0.1}`` with dotted keys and texts."""
+    if not isinstance(value, Mapping):
+        raise ZooError(f"set of {where} wants a table of settings, found {value!r}.")
+    found: dict[str, tuple[str, ...]] = {}
+
+    def add(key: str, one: Any) -> None:
+        if isinstance(one, Mapping):
+            for name, inner in one.items():
+                add(f"{key}.{name}", inner)
+            return
+        values = list(one) if isinstance(one, list | tuple) else [one]
+        if not values:
+            raise ZooError(f"{key} of {where} has no value. Write one, or several in a list.")
+        if key in found:
+            raise ZooError(f"{where} gives {key} twice. Write its values in one list.")
+        found[key] = tuple(_text(v, key, where) for v in values)
+
+    for key, one in value.items():
+        add(key, one)
+    return found
+
+
+def _text(value: Any, name: str, where: str) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise ZooError(f"{name} of {where} wants a text or a number, found {value!r}.")

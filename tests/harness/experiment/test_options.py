@@ -1,0 +1,121 @@
+"""A request is the same wherever it is written down."""
+
+import inspect
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import harness
+from cli.options import asked
+from harness.experiment.options import Options, helps, schema, swept
+from zoo.errors import ZooError
+
+EVERYTHING = Options(
+    model=("digits-mlp", "digits-cnn"),
+    defense=("none", "dpsgd+watermark"),
+    risk=("evasion",),
+    attack=("pgd",),
+    access="weights",
+    aux="none",
+    queries=("100", "500"),
+    adversary=("naive",),
+    preset="securitynet",
+    seeds=3,
+    set={"epsilon": ("0.01", "8/255"), "dpsgd.lr": ("0.1",), "dpsgd.augmult": ("none",)},
+    tuning="5",
+    mirror=Path("/mirror"),
+    data_dir=Path("/data"),
+    device="cuda:1",
+    workers=2,
+    executor="ray",
+)
+
+
+def test_what_is_written_is_read_again(tmp_path) -> None:
+    path = tmp_path / "new folder" / "request.toml"
+    EVERYTHING.write(path)
+    assert Options.read(path) == EVERYTHING
+    Options(risk=("all",)).write(path)
+    assert path.read_text() == 'risk = ["all"]\n'
+
+
+def test_a_written_request_fits_the_schema_and_a_wrong_one_does_not(tmp_path) -> None:
+    rules = json.loads(json.dumps(schema()))
+    check = jsonschema.Draft202012Validator(rules)
+    check.check_schema(rules)
+    given = {**EVERYTHING.given(), "tuning": 5, "queries": [100, 500]}
+    assert list(check.iter_errors(given)) == []
+    assert list(check.iter_errors({"risk": "all", "set": {"dpsgd": {"lr": [0.1, 0.2]}}})) == []
+    for wrong in ({"riks": "all"}, {"seeds": 0}, {"executor": "cloud"}, {"set": {"lr": []}}):
+        assert list(check.iter_errors(wrong)), wrong
+    assert set(rules["properties"]) == {option.name for option in fields(Options)} == set(helps())
+
+
+def test_tables_in_a_file_are_settings_of_a_method(tmp_path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('risk = "evasion"\n[set]\nepsilon = [0.01, 0.03]\ndpsgd.lr = 1\n')
+    found = Options.read(path)
+    assert found.risk == ("evasion",)
+    assert found.set == {"epsilon": ("0.01", "0.03"), "dpsgd.lr": ("1",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("riks = 'all'", "no option 'riks'. Did you mean risk?"),
+        ("seeds = 0", "seeds of .* wants a whole number of at least 1, found 0"),
+        ("seeds = true", "wants a whole number"),
+        ("seeds = '3'", "wants a whole number"),
+        ("set = 3", "wants a table of settings"),
+        ("set.lr = []", "lr of .* has no value"),
+        ("set.'dpsgd.lr' = 1\nset.dpsgd.lr = 2", "gives dpsgd.lr twice"),
+        ("risk = [{}]", "risk of .* wants a text or a number"),
+        ("risk = ", "is no TOML: "),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(tmp_path, text, message) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(ZooError, match=message) as caught:
+        Options.read(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ZooError, match="There is no request file"):
+        Options.read(tmp_path / "missing.toml")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_request(tmp_path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_bytes("risk = 'all'".encode("utf-8-sig"))
+    assert Options.read(path).risk == ("all",)
+
+
+def test_values_with_commas_between_are_a_sweep_and_a_key_twice_is_refused() -> None:
+    assert swept(["a=1,2", "b.c=x"]) == {"a": ("1", "2"), "b.c": ("x",)}
+    with pytest.raises(ZooError, match="gives epsilon twice, as 0.1 and as 0.2"):
+        swept(["epsilon=0.1", "epsilon=0.2"])
+
+
+def test_options_of_the_command_line_stand_before_those_of_the_file(tmp_path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("model = 'digits-mlp'\nseeds = 3\n[set]\nepsilon = 0.1\nsteps = 5\n")
+    found = asked(path, {"seeds": 5, "set": ["epsilon=0.2"], "where": None, "model": None})
+    assert (found.model, found.seeds) == (("digits-mlp",), 5)
+    assert found.set == {"epsilon": ("0.2",), "steps": ("5",)}
+    other = asked(path, {"where": "dataset = 'digits'"})
+    assert (other.model, other.where) == ((), "dataset = 'digits'")
+
+
+def test_python_has_every_option_of_the_command_line() -> None:
+    renamed = {
+        "defenses": "defense", "risks": "risk", "attacks": "attack", "adversaries": "adversary",
+        "settings": "set", "data": "data_dir",
+    }  # fmt: skip
+    own = {"home", "progress"}
+    options = {option.name for option in fields(Options)}
+    names = set(inspect.signature(harness.measure).parameters) - own
+    assert {renamed.get(name, name) for name in names} == options
+    planned = set(inspect.signature(harness.plan).parameters) - own
+    assert {renamed.get(n, n) for n in planned} == options - {"device", "workers", "executor"}
