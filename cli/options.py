@@ -114,7 +114,7 @@ def asked(file: Path | None, given: dict[str, Any]) -> Options:
 
     Args:
         file: In TOML; None for none.
-        given: By option; None where it was not given.
+        given: By option; None or empty where it was not given.
 
     Raises:
         ZooError: The file is no request, or an option is unknown or wrong.
@@ -122,7 +122,7 @@ def asked(file: Path | None, given: dict[str, Any]) -> Options:
     from harness.experiment.options import Options, read_request, swept
 
     stated = read_request(file) if file is not None else {}
-    line = {name: value for name, value in given.items() if value is not None}
+    line = {name: value for name, value in given.items() if value not in (None, (), [])}
     if "set" in line:
         line["set"] = swept(line["set"])
     of_file = Options.of(stated, str(file)) if file is not None else None

@@ -38,6 +38,7 @@ def measure(
     *,
     where: str | None = None,
     defenses: Names = "none",
+    regime: str | None = None,
     risks: Names = (),
     attacks: Names = (),
     access: str | None = None,
@@ -66,10 +67,12 @@ def measure(
             ``where`` is given.
         where: Models by a SQL expression over the catalog.
         defenses: Stacks: ``none``, ``dpsgd``, ``a+b``.
+        regime: ``fine-tuned`` to fine-tune published models also where no defense needs it.
         risks: Names, or ``all``.
         attacks: Names, or ``all``; the standard ones if not given.
         access: Most that is granted: ``labels``, ``scores`` or ``weights``.
-        aux: The attacker's data: ``none``, ``shadow``, ``partial``, ``ood`` or ``ood:DATASET``.
+        aux: The attacker's data: ``none``, ``shadow``, ``partial``, ``partial:SHARE``, ``ood`` or
+            ``ood:DATASET``.
         queries: Query budgets, each measured by itself.
         adversaries: ``adaptive``, ``naive`` or both: whether shadow models have the defenses.
         preset: Settings of a paper: ``securitynet``, ``ml-doctor`` or ``de-et-al``.
@@ -97,8 +100,8 @@ def measure(
         ZooError: A name or a value is wrong; nothing was started.
     """
     options = _options(
-        model, where, defenses, risks, attacks, access, aux, queries, adversaries, preset, seeds,
-        settings, tuning, data, mirror, device, workers, executor,
+        model, where, defenses, regime, risks, attacks, access, aux, queries, adversaries, preset,
+        seeds, settings, tuning, data, mirror, device, workers, executor,
     )  # fmt: skip
     made = Experiment.open(options, _home(home), fetching=True)
     return evaluations_frame(made.run(progress).evaluations)
@@ -109,6 +112,7 @@ def plan(
     *,
     where: str | None = None,
     defenses: Names = "none",
+    regime: str | None = None,
     risks: Names = (),
     attacks: Names = (),
     access: str | None = None,
@@ -136,8 +140,8 @@ def plan(
     import pandas as pd
 
     options = _options(
-        model, where, defenses, risks, attacks, access, aux, queries, adversaries, preset, seeds,
-        settings, tuning, data, mirror, "cpu", None, "local",
+        model, where, defenses, regime, risks, attacks, access, aux, queries, adversaries, preset,
+        seeds, settings, tuning, data, mirror, "cpu", None, "local",
     )  # fmt: skip
     experiment = Experiment.open(options, _home(home), fetching=False)
     made = experiment.plan()
@@ -258,6 +262,7 @@ def _options(
     model: Names,
     where: str | None,
     defenses: Names,
+    regime: str | None,
     risks: Names,
     attacks: Names,
     access: str | None,
@@ -281,6 +286,7 @@ def _options(
             "model": model,
             "where": where,
             "defense": defenses,
+            "regime": regime,
             "risk": risks,
             "attack": attacks,
             "access": access,

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from harness.results import Method, Value
 from harness.types import Risk
-from zoo.errors import ZooError, unknown
+from zoo.errors import UnknownNameError, ZooError, unknown
 
 Kind = Literal["attack", "defense"]
 
@@ -168,6 +168,16 @@ def get(kind: Kind, name: str) -> type[Any]:
     if name not in found:
         raise unknown(kind, name, [*found, NONE] if kind == "defense" else found)
     return found[name]
+
+
+def default(kind: Kind, name: str, setting: str) -> Value:
+    """What a setting is if nobody gives it; None also for a method or a setting not known here."""
+    try:
+        method = get(kind, name)
+    except UnknownNameError:  # of a package that is not installed here
+        return None
+    found = {field.name: field.default for field in fields(method)}.get(setting)
+    return None if found is MISSING else found
 
 
 def make(kind: Kind, name: str, settings: Mapping[str, Any]) -> Any:

@@ -5,8 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from harness.results import Cell
-from harness.types import Regime
+from harness import registry
+from harness.registry import Kind
+from harness.results import Cell, Method, Value
+from harness.types import Aux, Regime, ThreatModel
 
 
 def commands(cells: Iterable[Cell]) -> list[str]:
@@ -21,17 +23,20 @@ def command(cells: Sequence[Cell]) -> str:
     """``harness eval …`` for cells that differ in their seeds only.
 
     Every setting is written out, so that the command still means the same after a default changes.
-    A setting of None is one that was not given, and tuning chooses again what it has chosen.
+    Tuning chooses again what it has chosen.
     """
-    cell = cells[0]
+    cell, threat = cells[0], cells[0].threat
     model, _, recipe = cell.model.partition("(")
     words = ["harness", "eval", "--model", model]
     words += ["--defense", "+".join(method.name for method in cell.stack) or "none"]
+    if cell.regime is Regime.FINE_TUNED:
+        words += ["--regime", cell.regime]
     words += ["--risk", cell.risk, "--attack", cell.attack.name]
-    aux = f"{cell.threat.aux}:{cell.threat.ood}" if cell.threat.ood else cell.threat.aux
-    words += ["--access", cell.threat.access, "--aux", aux]
-    if cell.threat.queries is not None:
-        words += ["--queries", str(cell.threat.queries)]
+    words += ["--access", threat.access, "--aux", _auxiliary(threat)]
+    if threat.queries is not None:
+        words += ["--queries", str(threat.queries)]
+    if not threat.adaptive:
+        words += ["--adversary", "naive"]
     words += ["--seeds", str(1 + max(one.seed for one in cells))]
     tuning, chosen = "none", dict(cell.tuned)
     for change in recipe.removesuffix(")").split(", ") if recipe else []:
@@ -42,8 +47,28 @@ def command(cells: Sequence[Cell]) -> str:
             words += ["--set", f"recipe.{change}"]
     if cell.regime is not Regime.PUBLISHED:
         words += ["--tuning", tuning]
-    for method in (*cell.stack, cell.attack):
+    methods: list[tuple[Kind, Method]] = [("defense", method) for method in cell.stack]
+    methods.append(("attack", cell.attack))
+    for kind, method in methods:
         for name, value in method.params:
-            if value is not None and f"{method.name}.{name}" not in chosen:
-                words += ["--set", f"{method.name}.{name}={value}"]
+            if f"{method.name}.{name}" not in chosen and _counts(kind, method, name, value):
+                words += ["--set", f"{method.name}.{name}={_text(name, value)}"]
     return shlex.join(words)
+
+
+def _auxiliary(threat: ThreatModel) -> str:
+    """What ``--aux`` grants such an attacker."""
+    detail = threat.ood if threat.aux is Aux.OOD else threat.partial
+    return f"{threat.aux}:{detail}" if detail is not None else threat.aux
+
+
+def _counts(kind: Kind, method: Method, name: str, value: Value) -> bool:
+    """Whether a setting has to be written: all but those that nobody gave."""
+    return value is not None or registry.default(kind, method.name, name) is not None
+
+
+def _text(name: str, value: Value) -> str:
+    """A value as ``--set`` reads it."""
+    # The weights of an attacker's model stand behind its name, for the key of the cell.
+    text = str(value).rpartition("@")[0] if name == "source" and value else str(value)
+    return f'"{text}"' if "," in text else text

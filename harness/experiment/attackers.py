@@ -240,7 +240,7 @@ def _label(
     What the preset sets is named by its row, and written out where rows of one name differ; what
     the user sets is written out.
     """
-    plain = replace(request, access=None, aux=None, ood=None, queries=())
+    plain = replace(request, access=None, aux=None, ood=None, partial=None, queries=())
     if not row.id or threat != _threat(attack, plain, row, None):
         return registry.describe(attack).label
     shown = {key: row.settings[key] for key in preset.varied(attack.name, row)}
@@ -279,5 +279,5 @@ def _threat(attack: Any, request: Request, row: Row, queries: int | None) -> Thr
         ood=(request.ood or OOD_DEFAULT) if aux is Aux.OOD else None,
         # Whoever has the weights asks nobody.
         queries=None if usable[-1] is Access.WEIGHTS else queries,
-        partial=row.partial if aux is Aux.PARTIAL else None,
+        partial=(request.partial or row.partial) if aux is Aux.PARTIAL else None,
     )

@@ -6,6 +6,7 @@ are the names of the command line's options.
 
 from __future__ import annotations
 
+import csv
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from harness import registry
-from harness.types import Access, Aux, Risk
+from harness.types import Access, Aux, Regime, Risk
 from zoo.errors import ZooError
 
 LISTS = ("model", "defense", "risk", "attack", "queries", "adversary")
@@ -38,12 +39,21 @@ class Options:
     defense: Annotated[
         tuple[str, ...], "Stacks, with commas between: none, dpsgd, a+b; none if not given."
     ] = ("none",)
+    regime: Annotated[
+        str | None,
+        "How published models come to their weights: fine-tuned, also where no defense needs a "
+        "training. If not given, they are fine-tuned where a defense does.",
+    ] = None
     risk: Annotated[tuple[str, ...], "Risks, with commas between, or all."] = ()
     attack: Annotated[
         tuple[str, ...], "Attacks or rows of a preset, or all; the standard ones if not given."
     ] = ()
     access: Annotated[str | None, "Most that is granted: labels, scores or weights."] = None
-    aux: Annotated[str | None, "Attacker's data: none, shadow, partial, ood or ood:DATASET."] = None
+    aux: Annotated[
+        str | None,
+        "Attacker's data: none, shadow, partial (half of the training data), partial:SHARE, ood or "
+        "ood:DATASET.",
+    ] = None
     queries: Annotated[
         tuple[str, ...], "Query budgets of black-box attacks, with commas between."
     ] = ()
@@ -156,11 +166,13 @@ def read_request(path: Path) -> dict[str, Any]:
 def swept(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """``["a=1", "b.c=2,3"]`` as ``{"a": ("1",), "b.c": ("2", "3")}``.
 
+    A value that has commas itself stands in double quotes.
+
     Raises:
         ZooError: A text has no ``=``, or a key is given twice.
     """
     return {
-        key: tuple(part.strip() for part in value.split(","))
+        key: tuple(next(csv.reader([value], skipinitialspace=True)) or [""])
         for key, value in registry.settings(texts).items()
     }
 
@@ -180,6 +192,7 @@ def schema() -> dict[str, Any]:
                 ]
             },
         },
+        "regime": {"enum": [str(Regime.FINE_TUNED)]},
         "access": {"enum": [str(access) for access in Access]},
         "executor": {"enum": ["local", "ray"]},
         "aux": {"type": "string", "pattern": f"^({'|'.join(Aux)})(:.+)?$"},

@@ -192,7 +192,15 @@ def _targets(
 ) -> list[Target]:
     dataset = datasets[entry.dataset]
     check_data(entry, dataset)
-    return targets(entry, dataset, methods, budget=request.tuning, bases=bases, tuned=tuned)
+    return targets(
+        entry,
+        dataset,
+        methods,
+        budget=request.tuning,
+        fine_tuned=request.fine_tuned,
+        bases=bases,
+        tuned=tuned,
+    )
 
 
 def _drafts(

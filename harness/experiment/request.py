@@ -13,7 +13,7 @@ from harness.data import datasets
 from harness.data.dataset import Dataset, Source
 from harness.experiment.options import Options
 from harness.learning.tuning import STANDARD
-from harness.types import Access, Aux, Risk
+from harness.types import Access, Aux, Regime, Risk
 from zoo.catalog import open_catalog
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError, unknown
@@ -38,6 +38,9 @@ class Request:
         access: What is granted at most; None for all.
         aux: Kind of auxiliary data; None for each attack's default.
         ood: The attacker's dataset if ``aux`` is ``ood``.
+        partial: Share of the training data that the attacker holds if ``aux`` is ``partial``; None
+            for the customary half, or the preset's.
+        fine_tuned: Whether published models are fine-tuned also where no defense needs it.
         queries: Query budgets, each measured by itself; empty for no limit.
         adversaries: Whether shadow models have the target's defenses, each measured by itself.
         preset: Name of a paper's settings; None for this project's own.
@@ -54,6 +57,8 @@ class Request:
     access: Access | None = None
     aux: Aux | None = None
     ood: str | None = None
+    partial: float | None = None
+    fine_tuned: bool = False
     queries: tuple[int, ...] = ()
     adversaries: tuple[bool, ...] = (True, False)
     preset: str | None = None
@@ -126,7 +131,9 @@ def of(options: Options, home: Home, source: Source) -> Request:
     """
     if options.access is not None and options.access not in set(Access):
         raise unknown("access", options.access, list(Access))
-    kind, other = auxiliary(options.aux)
+    if options.regime not in (None, Regime.FINE_TUNED):
+        raise unknown("regime to ask for", options.regime, [Regime.FINE_TUNED])
+    kind, other, partial = auxiliary(options.aux)
     return Request(
         models=models(options.model, options.where, home, source),
         stacks=stacks(options.defense),
@@ -135,6 +142,8 @@ def of(options: Options, home: Home, source: Source) -> Request:
         access=Access(options.access) if options.access else None,
         aux=kind,
         ood=other,
+        partial=partial,
+        fine_tuned=options.regime is not None,
         queries=budgets(options.queries),
         adversaries=adversaries(options.adversary),
         preset=options.preset,
@@ -202,19 +211,32 @@ def _fetched(entries: Sequence[ModelEntry], home: Home, source: Source) -> tuple
     return tuple(usable)
 
 
-def auxiliary(text: str | None) -> tuple[Aux | None, str | None]:
-    """``ood:mnist`` as its kind and its dataset.
+def auxiliary(text: str | None) -> tuple[Aux | None, str | None, float | None]:
+    """``ood:mnist`` as its kind, its dataset and its share; ``partial:0.7`` likewise.
 
     Raises:
-        UnknownNameError: The kind is unknown.
+        ZooError: The kind is unknown, or the share is none.
     """
     if text is None:
-        return None, None
-    kind, _, dataset = text.partition(":")
-    if kind not in set(Aux) or (dataset and kind != Aux.OOD):
-        raise unknown("auxiliary data", text, [*Aux, "ood:DATASET"])
+        return None, None, None
+    kind, _, detail = text.partition(":")
+    if kind not in set(Aux) or (detail and kind not in (Aux.OOD, Aux.PARTIAL)):
+        raise unknown("auxiliary data", text, [*Aux, "ood:DATASET", "partial:SHARE"])
     aux = Aux(kind)
-    return aux, (dataset or datasets.OOD_DEFAULT) if aux is Aux.OOD else None
+    if aux is Aux.OOD:
+        return aux, detail or datasets.OOD_DEFAULT, None
+    return aux, None, _share(detail) if detail else None
+
+
+def _share(text: str) -> float:
+    """A share of the training data, as text."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise ZooError(f"--aux partial wants a share between 0 and 1, found {text!r}.")
+    return share
 
 
 def budgets(texts: Sequence[str]) -> tuple[int, ...]:

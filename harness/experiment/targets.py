@@ -193,6 +193,7 @@ def targets(
     methods: Methods,
     *,
     budget: int,
+    fine_tuned: bool,
     bases: Mapping[str, str],
     tuned: Callable[[str], Mapping[str, Any] | None],
 ) -> list[Target]:
@@ -203,6 +204,7 @@ def targets(
         dataset: Its data.
         methods: Of the request.
         budget: How many settings are tried for a training; 0 for no tuning.
+        fine_tuned: Whether a published model is fine-tuned also where no defense needs it.
         bases: sha256 of every published model's weights, by model name.
         tuned: From a tuning's key to the record of what was chosen; None if it is still to be done.
 
@@ -224,7 +226,7 @@ def targets(
         changed = ", ".join(filter(None, (changed, label(budget))))
     return [
         _target(entry, dataset, regime, given, recipe, changed, tuner, bases)
-        for regime, given in _with_baselines(entry, methods.stacks)
+        for regime, given in _with_baselines(entry, methods.stacks, fine_tuned)
     ]
 
 
@@ -283,14 +285,14 @@ def _target(
 
 
 def _with_baselines(
-    entry: ModelEntry, stacks: Sequence[tuple[Defense, ...]]
+    entry: ModelEntry, stacks: Sequence[tuple[Defense, ...]], fine_tuned: bool
 ) -> list[tuple[Regime, tuple[Defense, ...]]]:
     """Each stack with the regime it makes of this model, and that regime's undefended model."""
     found: list[tuple[Regime, tuple[Defense, ...]]] = []
     for defenses in stacks:
         if entry.recipe is not None:
             regime = Regime.FROM_SCRATCH
-        elif Stack(defenses).is_trained:
+        elif fine_tuned or Stack(defenses).is_trained:
             regime = Regime.FINE_TUNED
         else:
             regime = Regime.PUBLISHED

@@ -16,6 +16,7 @@ from zoo.errors import ZooError
 EVERYTHING = Options(
     model=("digits-mlp", "digits-cnn"),
     defense=("none", "dpsgd+watermark"),
+    regime="fine-tuned",
     risk=("evasion",),
     attack=("pgd",),
     access="weights",
@@ -93,7 +94,8 @@ def test_a_byte_order_mark_is_no_part_of_a_request(tmp_path) -> None:
 
 
 def test_values_with_commas_between_are_a_sweep_and_a_key_twice_is_refused() -> None:
-    assert swept(["a=1,2", "b.c=x"]) == {"a": ("1", "2"), "b.c": ("x",)}
+    assert swept(["a=1, 2", "b.c=x"]) == {"a": ("1", "2"), "b.c": ("x",)}
+    assert swept(['a="vit/1,2",b', "c="]) == {"a": ("vit/1,2", "b"), "c": ("",)}
     with pytest.raises(ZooError, match="gives epsilon twice, as 0.1 and as 0.2"):
         swept(["epsilon=0.1", "epsilon=0.2"])
 

@@ -596,6 +596,7 @@ def test_output_defenses_share_the_undefended_training(make, monkeypatch) -> Non
         (lambda: request.risks(["evasoin"]), "No risk 'evasoin'. Nearest: evasion"),
         (lambda: request.auxiliary("shaddow"), "No auxiliary data 'shaddow'. Nearest: shadow"),
         (lambda: request.auxiliary("shadow:x"), "No auxiliary data 'shadow:x'"),
+        (lambda: request.auxiliary("partial:7"), "share between 0 and 1, found '7'"),
         (lambda: settings(["epsilon"]), "wants field=value, found 'epsilon'"),
         (lambda: request.stacks([","]), "--defense names no stack"),
         (lambda: request.risks([""]), "--risk names no risk"),
@@ -610,8 +611,9 @@ def test_words_become_a_request() -> None:
     assert request.stacks(["none,dpsgd", "dpsgd"]) == ((), ("dpsgd",))
     assert request.risks(["all", "evasion"]) == request.risks(["all"])
     assert request.risks(["extraction", "evasion"]) == (Risk.EVASION, Risk.EXTRACTION)
-    assert request.auxiliary("ood") == (Aux.OOD, "photo-patches")
-    assert request.auxiliary("ood:mnist") == (Aux.OOD, "mnist")
+    assert request.auxiliary("ood") == (Aux.OOD, "photo-patches", None)
+    assert request.auxiliary("ood:mnist") == (Aux.OOD, "mnist", None)
+    assert request.auxiliary("partial:0.7") == (Aux.PARTIAL, None, 0.7)
     assert settings(["a=1", "b.c = x=y"]) == {"a": "1", "b.c": "x=y"}
 
 
