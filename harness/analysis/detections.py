@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable, Sequence
 from statistics import mean
 from typing import Any
 
+from harness.metrics.proportions import interval
 from harness.results import Evaluation
 from harness.types import Regime, Risk
 
@@ -119,10 +120,7 @@ def _mean(models: Iterable[Sequence[Evaluation]], metric: str) -> float | None:
 
 def _share(models: Iterable[Sequence[Evaluation]]) -> tuple[float | None, ...]:
     """The share of models that most of their inspections flag, and its interval."""
-    from scipy.stats import binomtest
-
     flags = [value > 0.5 for value in _known(models, "flagged")]
     if not flags:
         return None, None, None
-    interval = binomtest(sum(flags), len(flags)).proportion_ci(method="exact")
-    return sum(flags) / len(flags), float(interval.low), float(interval.high)
+    return sum(flags) / len(flags), *interval(sum(flags), len(flags))

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -27,6 +26,7 @@ from harness.defenses.gaussian_noise import check_sigma, customary_sigma
 from harness.defenses.shared.defender import Workshop
 from harness.defenses.shared.rewritten_scores import noise
 from harness.learning.scores import Draws, differentiates, to_logits
+from harness.metrics.proportions import lower_bound
 from harness.seeds import generator
 from harness.types import Covered, Part, Risk
 from zoo.errors import ZooError
@@ -120,7 +120,7 @@ class RandomizedSmoothing:
         counts = [self._count(model, one, by, self.n, stream) for one, by in both]
         guess = torch.stack(guesses)
         hits = torch.stack(counts).gather(1, guess[:, None]).squeeze(1)
-        share = torch.from_numpy(lower_bound(hits.cpu().numpy(), self.n, self.alpha))
+        share = torch.from_numpy(lower_bound(hits.cpu().numpy(), self.n, error=self.alpha))
         radius = self.sigma * torch.special.ndtri(share).clamp_min(0)
         label = torch.where(share > 0.5, guess.cpu(), ABSTAIN)
         return label.to(x.device), radius.to(x.device)
@@ -181,16 +181,3 @@ class Smoothed(Draws):
     def _mean(self, x: Tensor, shift: Tensor) -> Tensor:
         """Logarithm of the copies' mean scores (b, k)."""
         return self._copies(x, shift).log_softmax(2).logsumexp(1) - math.log(self._votes)
-
-
-def lower_bound(hits: np.ndarray, n: int, alpha: float) -> np.ndarray:
-    """What a share is at least, with probability 1 - ``alpha``: the bound of Clopper and Pearson.
-
-    Args:
-        hits: (m,) how often it was hit in ``n`` tries.
-        n: Number of tries.
-        alpha: Probability that the share is smaller.
-    """
-    from scipy.stats import beta
-
-    return np.where(hits > 0, beta.ppf(alpha, np.maximum(hits, 1), n - hits + 1), 0.0)

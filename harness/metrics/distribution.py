@@ -10,10 +10,8 @@ import math
 
 import numpy as np
 
+from harness.metrics.proportions import CONFIDENCE, lower_bound
 from harness.metrics.two_sides import check_two
-
-CONFIDENCE = 0.95
-"""Of the one-sided lower bound on the accuracy that ``n_leaked_low`` is made from."""
 
 
 def distinguishing_accuracy(scores: np.ndarray, world: np.ndarray) -> float:
@@ -64,12 +62,9 @@ def n_leaked(accuracy: float, ratio0: float, ratio1: float) -> float | None:
     )
 
 
-def lower_bound(accuracy: float, n: int) -> float:
-    """One-sided Clopper-Pearson bound on an accuracy measured on ``n`` models."""
-    from scipy.stats import beta
-
-    right = math.floor(accuracy * n)
-    return float(beta.ppf(1 - CONFIDENCE, right, n - right + 1)) if right else 0.0
+def _at_least(accuracy: float, n: int) -> float:
+    """One-sided bound on an accuracy measured on ``n`` models."""
+    return lower_bound(math.floor(accuracy * n), n, error=1 - CONFIDENCE)
 
 
 def distribution(
@@ -99,5 +94,5 @@ def distribution(
         "distinguishing_accuracy": accuracy,
         "auc": float(roc_auc_score(world, scores)),
         "n_leaked": n_leaked(accuracy, ratio0, ratio1),
-        "n_leaked_low": n_leaked(lower_bound(accuracy, len(scores)), ratio0, ratio1),
+        "n_leaked_low": n_leaked(_at_least(accuracy, len(scores)), ratio0, ratio1),
     }

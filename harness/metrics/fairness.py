@@ -24,6 +24,7 @@ import numpy as np
 
 from harness.metrics import group_tables
 from harness.metrics.group_tables import Ends, Rates
+from harness.metrics.proportions import interval
 
 # fairlearn, scikit-learn and statsmodels are imported where they are used: they take long to start.
 
@@ -310,18 +311,12 @@ def calibration_errors(
 
 def _bands(found: Rates, resting: Rates, judged: Rates, column: int) -> dict[str, np.ndarray]:
     """Of one class the rates with their Clopper-Pearson intervals, (groups, 3)."""
-    from statsmodels.stats.proportion import proportion_confint
-
     bands = {}
     for name in OF_A_GROUP:
         counts, rate, n = (of[name][:, column] for of in (judged, found, resting))
         band = np.full((len(rate), 3), np.nan)
-        ends = proportion_confint(
-            np.rint(rate[counts] * n[counts]),
-            n[counts],
-            alpha=1 - group_tables.CONFIDENCE,
-            method="beta",
-        )
+        hits = np.rint(rate[counts] * n[counts])
+        ends = interval(hits, n[counts], confidence=group_tables.CONFIDENCE)
         band[counts] = np.stack([rate[counts], *ends], axis=1)
         bands[name] = band
     return bands

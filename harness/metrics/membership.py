@@ -5,14 +5,13 @@ logarithmic axes too, can be made again from them.
 
 References:
     Carlini et al. (2022). Membership Inference Attacks From First Principles. IEEE S&P.
-    Clopper and Pearson (1934). The Use of Confidence or Fiducial Limits Illustrated in the Case of
-    the Binomial. Biometrika.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from harness.metrics.proportions import interval
 from harness.metrics.two_sides import check_two
 from harness.types import NotApplicableError
 
@@ -20,9 +19,6 @@ from harness.types import NotApplicableError
 
 LEVELS = {"1pct": 0.01, "0.1pct": 0.001, "0.01pct": 0.0001}
 """False-positive rates at which attacks are compared, by what the metrics call them."""
-
-CONFIDENCE = 0.95
-"""Of the bounds of a true-positive rate."""
 
 SIDES = "members and non-members"
 """Whom scores are to tell apart."""
@@ -59,21 +55,6 @@ def tpr_at_fpr(scores: np.ndarray, member: np.ndarray, fpr: float) -> float:
     """
     check_two(member, "a true-positive rate at a false-positive rate", SIDES)
     return float((scores[member] > threshold(scores, member, fpr)).mean())
-
-
-def clopper_pearson(successes: int, trials: int) -> tuple[float, float]:
-    """Exact bounds of a binomial proportion, at `CONFIDENCE`, both sides together.
-
-    Args:
-        successes: 0 .. trials.
-        trials: At least 1.
-    """
-    from scipy.stats import beta
-
-    tail = (1 - CONFIDENCE) / 2
-    low = beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
-    high = beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
-    return float(low), float(high)
 
 
 def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float | None:
@@ -166,6 +147,6 @@ def membership(scores: np.ndarray, member: np.ndarray) -> dict[str, float | None
             found |= {name: None, f"{name}_low": None, f"{name}_high": None}
             continue
         rate = tpr_at_fpr(scores, member, fpr)
-        low, high = clopper_pearson(round(rate * trials), trials)
+        low, high = interval(round(rate * trials), trials)
         found |= {name: rate, f"{name}_low": low, f"{name}_high": high}
     return found

@@ -18,6 +18,7 @@ from harness.data.examples import Split
 from harness.data.quarters import quarters
 from harness.finite import NotFiniteError
 from harness.metrics.label_order import doubt
+from harness.metrics.proportions import CONFIDENCE, interval
 from harness.target import BlackBox
 from harness.types import Access, Regime
 from harness.zoo_models.selftrained import SEED
@@ -27,8 +28,6 @@ from zoo.fetch import fetch
 from zoo.home import Home
 from zoo.loading import load_model
 from zoo.sources.blobs import stored_intact
-
-CONFIDENCE = 0.95
 
 LOOKED_AT = 1_000
 """Examples at most that a model's label order is judged on when it is added."""
@@ -67,12 +66,6 @@ class Verified:
     annotated_by: str | None
     annotated_n: int | None
     verdict: str
-
-
-def interval(right: int, n: int) -> tuple[float, float]:
-    """Clopper-Pearson interval of a share of ``right`` out of ``n``."""
-    found = stats.binomtest(right, n).proportion_ci(CONFIDENCE, method="exact")
-    return float(found.low), float(found.high)
 
 
 def compatible(right: int, n: int, annotated: float, annotated_n: int | None) -> bool:

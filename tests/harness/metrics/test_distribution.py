@@ -4,12 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 from harness.metrics.distribution import (
     distinguishing_accuracy,
     distribution,
-    lower_bound,
     n_leaked,
 )
 
@@ -54,12 +52,6 @@ def test_below_chance_nothing_is_leaked() -> None:
 @pytest.mark.parametrize("args", [(1.0, 0.2, 0.8), (0.7, 0.5, 0.5), (0.7, 0.0, 1.0)])
 def test_where_no_number_is_defined_there_is_none(args) -> None:
     assert n_leaked(*args) is None
-
-
-@pytest.mark.parametrize("right", [1, 5, 7, 8])
-def test_the_bound_is_where_such_luck_has_a_chance_of_one_in_twenty(right: int) -> None:
-    assert binom.sf(right - 1, 8, lower_bound(right / 8, 8)) == pytest.approx(0.05)
-    assert lower_bound(0.0, 8) == 0.0
 
 
 def test_perfect_separation_still_has_a_finite_lower_bound() -> None:

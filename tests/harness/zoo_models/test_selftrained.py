@@ -10,7 +10,7 @@ import pytest
 
 from harness.data.dataset import Source
 from harness.zoo_models.selftrained import SelfTrained
-from harness.zoo_models.verify import compatible, interval, verify
+from harness.zoo_models.verify import compatible, verify
 from zoo.catalog import open_catalog
 from zoo.fetch import fetch
 from zoo.home import Home
@@ -158,11 +158,6 @@ def test_the_publishers_claim_goes_before_others(home) -> None:
         {"split": "test", "value": 0.95, "n": 1000, "evaluator": "source"},
     ]
     assert verify(entry, home, claims).annotated == 0.95
-
-
-def test_the_interval_is_clopper_pearson() -> None:
-    # Tabulated: 95 % interval of 8 out of 10.
-    assert interval(8, 10) == pytest.approx((0.4439, 0.9748), abs=1e-4)
 
 
 @pytest.mark.parametrize(
