@@ -16,6 +16,7 @@ from importlib.metadata import entry_points
 
 import duckdb  # noqa: F401
 import pandas  # noqa: F401
+import torch
 
 import harness.run  # noqa: F401
 import zoo.api  # noqa: F401
@@ -29,10 +30,11 @@ def _command(text: str) -> None:
 
 
 def _python(text: str) -> None:
+    names = {"__name__": "__main__", "images": torch.rand(2, 1, 8, 8)}  # which examples have
     if ">>>" not in text:
-        exec(compile(text, "example", "exec"), {"__name__": "__main__"})
+        exec(compile(text, "example", "exec"), names)
         return
-    example = doctest.DocTestParser().get_doctest(text, {}, "example", None, None)
+    example = doctest.DocTestParser().get_doctest(text, names, "example", None, None)
     if doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example).failed:
         sys.exit(1)
 

@@ -27,9 +27,6 @@ PROGRAMS = ("zoo", "harness", "leaderboard", "make")
 QUICK = " --seeds 1 --tuning none --workers 1"
 """Added to every evaluation, which else has twelve seeds, and a dozen trainings to be tuned."""
 
-GIVEN = "import torch; images = torch.rand(2, 1, 8, 8)\n"
-"""What the Python examples take for granted."""
-
 _NETWORK = (None, "needs a network")
 _PACKAGES = (None, "says otherwise where newer packages are installed; robustbench is optional")
 _LONG = "takes minutes; it is planned, which reads the same options, models and data"
@@ -195,7 +192,7 @@ def test_what_is_not_run_as_it_stands_still_stands_in_a_document() -> None:
 def _to_run(example: Example, mirror: Path | None) -> list[str]:
     """What is run for an example: nothing, or one thing or more."""
     if example.kind == "python":
-        return [GIVEN + example.text]
+        return [example.text]
     instead, _ = OTHERWISE.get(example.text, (example.text, ""))
     if instead is None or (mirror is None and "DIR" in instead):
         return []
@@ -219,6 +216,17 @@ def _write_what_the_reader_has(folder: Path) -> None:
     )
 
 
+PROBES = {
+    Example("python", "import zoo\nprint(zoo.__file__)"): 0,
+    Example("python", "1 / 0"): 1,
+    Example("python", ">>> len(images)\n2\n"): 0,
+    Example("python", ">>> len(images)\n3\n"): 1,
+    Example("command", 'zoo list --limit 1 --columns "name"'): 0,
+    Example("command", "zoo list --no-such-option"): 2,
+    Example("command", "zoo show no/such-model"): 2,
+}
+"""Examples that run or do not, with what they end with."""
+
 Outcome = tuple[str, int, str]
 """What was run, its exit code, and what it printed."""
 
@@ -233,9 +241,10 @@ def outcomes(
     for _, example in SHOWN:
         if example.kind == "file":
             (folder / example.name).write_text(example.text, encoding="utf-8")
+    every = [*SHOWN, *(("probe", probe) for probe in PROBES)]
     runs = [
         (shown, text)
-        for shown in SHOWN
+        for shown in every
         if shown[1].kind != "file"
         for text in _to_run(shown[1], public)
     ]
@@ -249,10 +258,20 @@ def outcomes(
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    found: dict[tuple[str, Example], list[Outcome]] = {shown: [] for shown in SHOWN}
+    found: dict[tuple[str, Example], list[Outcome]] = {shown: [] for shown in every}
     for (shown, text), (code, printed) in zip(runs, json.loads(done.stdout), strict=True):
         found[shown].append((text, code, printed))
     return found
+
+
+@pytest.mark.parametrize(("probe", "code"), PROBES.items(), ids=lambda one: str(one)[:60])
+def test_what_fails_is_seen(probe, code, outcomes) -> None:
+    assert [found for _, found, _ in outcomes["probe", probe]] == [code]
+
+
+def test_it_is_the_wheel_that_runs(installed, outcomes) -> None:
+    ((_, _, printed),) = outcomes["probe", next(iter(PROBES))]
+    assert printed.startswith(str(installed))
 
 
 def _run_ones() -> Iterator[Any]:
