@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,25 @@ def mirror() -> Path:
     found = _mirror()
     assert found is not None
     return found
+
+
+@pytest.fixture(scope="session")
+def public() -> Path | None:
+    """The mirror, for what can also do without."""
+    return _mirror()
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the content of the wheel that is built from the checkout."""
+    pytest.importorskip("hatchling", reason="it builds the wheel: install the extra 'dev'")
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
 
 
 @pytest.fixture(scope="session")
