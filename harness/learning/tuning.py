@@ -47,6 +47,11 @@ FEWEST, MOST = 2, 4
 ENOUGH = 200
 """Judged examples of all splits together from which no further split is wanted."""
 
+ROUNDING = 1e-12
+"""What rounding may leave of a number that is 0.
+
+Where one split holds all of a difference, it is one standard error exactly, whatever its size."""
+
 _PRIMES = (2, 3, 5, 7, 11, 13)
 
 Settings = Mapping[str, Value]
@@ -153,7 +158,7 @@ def choose(tried: Sequence[Tried]) -> tuple[int | None, list[dict[str, Any]]]:
         rows.append(
             {"settings": dict(one.settings), "accuracy": accuracy, "behind": behind, "se": se}
         )
-        if chosen is None and behind <= se:
+        if chosen is None and behind <= se + ROUNDING:
             chosen = position
     return chosen, rows
 

@@ -79,6 +79,25 @@ def test_the_first_within_one_standard_error_of_the_best_is_chosen() -> None:
     assert (chosen, rows[0]["se"]) == (0, 0.5)
 
 
+@pytest.mark.parametrize("splits", [2, 3, 4])
+@pytest.mark.parametrize("judged", [17, 45, 50])
+def test_one_standard_error_exactly_is_within_it_whatever_rounding_says(
+    splits: int, judged: int
+) -> None:
+    # All of the difference d is in one of n splits: its mean is d / n, and so is its error.
+    for wrong in range(1, 12):
+        for split in range(splits):
+            best = np.ones((splits, judged), bool)
+            first = best.copy()
+            first[split, :wrong] = False
+            chosen, rows = choose(
+                [Tried(settings={"n": n}, correct=one) for n, one in enumerate((first, best))]
+            )
+            assert rows[0]["behind"] == pytest.approx(wrong / judged / splits)
+            assert rows[0]["se"] == pytest.approx(wrong / judged / splits)
+            assert chosen == 0, (wrong, split)
+
+
 def test_a_candidate_that_failed_is_recorded_and_never_chosen() -> None:
     chosen, rows = choose(_tried(None, "1000/1000", "1111/1111"))
     assert chosen == 2
