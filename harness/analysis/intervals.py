@@ -20,6 +20,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -218,16 +219,21 @@ def _estimate(effect: float, spread: Spread, alpha: float, margin: float, basis:
     # Of few examples none may be of the kind that moves: an exact bound for what was never seen.
     few = spread.examples if spread.unseen else 0
     floor = 1 - alpha ** (1 / few) if few else 0.0
+    unseen = (1 - abs(effect)) ** few if few else 0.0
     missed = (1 - max(0.0, margin - abs(effect))) ** few if few else 2.0 ** (1 - seeds)
     if error < ROUNDING:
         # Nothing varies: the effect is as sure as signs of so many seeds, or so many examples, are.
+        by_signs = 1 + math.ceil(-math.log2(alpha))
+        can_be_told = effect != 0 and unseen < alpha
+        can_be_within = abs(effect) < margin and (not few or missed < alpha)
         return Estimate(
             effect=effect,
             low=effect - floor,
             high=effect + floor,
-            p=1.0 if effect == 0 else 2.0 ** (1 - seeds),
+            p=1.0 if effect == 0 else max(2.0 ** (1 - seeds), unseen),
             p_equivalence=missed if abs(effect) < margin else 1.0,
             basis=basis,
+            seeds_needed=by_signs if can_be_told or can_be_within else None,
         )
     law = stats.t(spread.freedom(seeds))
     reach = max(floor, float(law.ppf(1 - alpha / 2)) * error)
@@ -236,7 +242,7 @@ def _estimate(effect: float, spread: Spread, alpha: float, margin: float, basis:
         effect=effect,
         low=effect - reach,
         high=effect + reach,
-        p=float(2 * law.sf(abs(effect) / error)),
+        p=max(float(2 * law.sf(abs(effect) / error)), unseen),
         p_equivalence=max(within, missed) if few else within,
         basis=basis,
         seeds_needed=_seeds_needed(effect, spread, alpha, margin),
@@ -250,5 +256,9 @@ def _seeds_needed(effect: float, spread: Spread, alpha: float, margin: float) ->
     freedom = np.array([spread.freedom(k) for k in seeds])
     told = np.abs(effect) > stats.t.ppf(1 - alpha / 2, freedom) * error
     within = margin - np.abs(effect) > stats.t.ppf(1 - alpha, freedom) * error
+    # What was never seen among so few examples, more seeds on the same ones do not show.
+    few = spread.examples if spread.unseen else 0
+    told &= not few or (1 - abs(effect)) ** few < alpha
+    within &= not few or (1 - max(0.0, margin - abs(effect))) ** few < alpha
     enough = seeds[told | within]
     return int(enough[0]) if len(enough) else None

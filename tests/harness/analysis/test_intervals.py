@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from harness.analysis.intervals import Values, components, over_seeds, over_seeds_and_examples
+from harness.analysis.verdicts import ALPHA, MARGIN
 
 _PATH = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
 _SPEC = importlib.util.spec_from_file_location("coverage_simulation", _PATH)
@@ -219,3 +220,26 @@ def test_nothing_is_called_an_effect_in_one_case_of_twenty_at_most() -> None:
     assert (p < 0.05).mean() < 0.09
     families = stats.false_discovery_control(p.reshape(50, 10), axis=1)
     assert (families.min(1) <= 0.05).mean() < 0.05 + 4 * (0.05 * 0.95 / 50) ** 0.5
+
+
+@pytest.mark.parametrize("few", [6, 20, 60, 240])
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.2])
+def test_p_is_below_the_level_exactly_where_the_interval_excludes_nothing(few, share) -> None:
+    """Few examples widen the interval; p has to know of it."""
+    rng = np.random.default_rng(few)
+    for _ in range(40):
+        values = [
+            Values(np.arange(few), -(rng.random(few) < share).astype(float)) for _ in range(4)
+        ]
+        found = over_seeds_and_examples(values, alpha=ALPHA, margin=MARGIN, trained=True)
+        assert (found.p < ALPHA) == (not found.low <= 0 <= found.high), found
+
+
+def test_where_nothing_varies_so_many_seeds_tell_as_signs_do() -> None:
+    for seeds, resolved in ((4, False), (5, False), (6, True), (12, True)):
+        found = over_seeds([0.0] * seeds, alpha=0.05, margin=MARGIN)
+        assert found.seeds_needed == 6
+        assert (found.p_equivalence < 0.05) == resolved
+    ten = [Values(np.arange(10), np.zeros(10))] * 4
+    found = over_seeds_and_examples(ten, alpha=0.05, margin=MARGIN, trained=True)
+    assert found.seeds_needed is None, "ten examples stay ten examples"
