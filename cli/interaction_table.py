@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from cli.printing import table
 from harness.analysis.verdicts import what_would_resolve
 from harness.results import Interaction, OtherMeasure
+from zoo.errors import unknown
 
 COLUMNS = ["defense", "risk", "attack", "metric", "n_seeds", "baseline", "defended", "effect",
            "ci_low", "ci_high", "q", "verdict", "utility_delta"]  # fmt: skip
@@ -18,8 +20,23 @@ SHARED = ["model", "dataset", "regime", "threat_model"]
 """Said once above the table where all rows have the same."""
 
 
-def show_interactions(rows: Sequence[Interaction]) -> None:
-    """Print ``rows``, at least one; verdicts with a number have a note below."""
+DROPPABLE = ("utility_delta", "metric", "n_seeds", "baseline", "defended", "q")
+"""Columns that a narrow terminal does without, the first one first."""
+
+
+def show_interactions(rows: Sequence[Interaction], columns: str | None = None) -> None:
+    """Print ``rows``; verdicts with a number have a note below.
+
+    Args:
+        rows: At least one.
+        columns: Names of the columns to print instead of the usual ones, with commas between.
+
+    Raises:
+        UnknownNameError: There is no such column.
+    """
+    if columns is not None:
+        _show_chosen(rows, columns)
+        return
     vary = [k for k in SHARED if len({str(getattr(r, k)) for r in rows}) > 1]
     for key in SHARED:
         if key not in vary:
@@ -37,9 +54,18 @@ def show_interactions(rows: Sequence[Interaction]) -> None:
         shown["verdict"] = " ".join([row.verdict, *(f"[{mark}]" for mark in marks)])
         lines.append(list(shown.values()))
         lines += [[_other(row, one, name) for name in header] for one in row.also]
-    table(header, lines)
+    table(header, lines, droppable=DROPPABLE)
     for text, mark in notes.items():
         typer.echo(f"[{mark}] {text}")
+
+
+def _show_chosen(rows: Sequence[Interaction], columns: str) -> None:
+    known = [field.name for field in fields(Interaction)]
+    header = [name.strip() for name in columns.split(",") if name.strip()]
+    for name in header:
+        if name not in known:
+            raise unknown("column of an interaction", name, known)
+    table(header, [[_text(row, name) for name in header] for row in rows])
 
 
 def notes_of(row: Interaction) -> Iterable[str]:

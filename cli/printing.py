@@ -5,6 +5,8 @@ import io
 import json
 import math
 import os
+import re
+import shutil
 import sys
 import warnings
 from collections.abc import Sequence
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 Row = Sequence[Any]
+
+LONGEST_WORD = 24
+"""Characters of a word from which it may be broken on a terminal."""
+
+_NUMBER = re.compile(r"-|[+-]?[0-9.]+(e[+-]?[0-9]+)?")
 
 
 class Format(StrEnum):
@@ -83,15 +90,23 @@ def show(header: Sequence[str], rows: Sequence[Row], format: Format) -> None:
         sys.stdout.write(as_csv(header, rows) if format is Format.CSV else as_json(header, rows))
 
 
-def table(header: Sequence[str], rows: Sequence[Row]) -> None:
-    """Print rows for people; None is ``-``. A pipe gets plain columns, with no cell cut short."""
+def table(header: Sequence[str], rows: Sequence[Row], *, droppable: Sequence[str] = ()) -> None:
+    """Print rows for people; None is ``-``. A pipe gets plain columns, with no cell cut short.
+
+    On a terminal, numbers are never folded. What does not fit loses columns, and if it still does
+    not, each row becomes a block of lines.
+
+    Args:
+        header: Names of the columns.
+        rows: Their values.
+        droppable: Columns that may be left out, the first one first.
+    """
     texts = [[_cell(value) for value in row] for row in rows]
     right = [
-        bool(rows) and all(value is None or _is_number(value) for value in column)
-        for column in zip(*rows, strict=True)
+        bool(rows) and all(map(_NUMBER.fullmatch, column)) for column in zip(*texts, strict=True)
     ] or [False] * len(header)
     if sys.stdout.isatty():
-        _rich_table(header, texts, right)
+        _on_terminal(header, texts, right, droppable)
         return
     widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
     for line in [list(header), *texts]:
@@ -145,22 +160,68 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
+def _on_terminal(
+    header: Sequence[str], texts: Sequence[Row], right: Sequence[bool], droppable: Sequence[str]
+) -> None:
+    """A table as wide as the terminal, or blocks where it is too narrow for one."""
+    width = shutil.get_terminal_size().columns
+    kept = list(range(len(header)))
+
+    def least() -> int:
+        """The narrowest that the kept columns can be: numbers whole, texts broken at words."""
+        of_one = [
+            max(len(word) for text in (header[i], *(row[i] for row in texts))
+                for word in ([text] if right[i] else text.split() or [""]))
+            for i in kept
+        ]  # fmt: skip
+        return sum(min(size, width) if right[i] else min(size, LONGEST_WORD)
+                   for i, size in zip(kept, of_one, strict=True)) + 2 * (len(kept) - 1)  # fmt: skip
+
+    left_out = []
+    for name in droppable:
+        if least() <= width:
+            break
+        if name in header:
+            left_out.append(name)
+            kept.remove(header.index(name))
+    if least() > width:
+        _blocks(header, texts)
+        return
+    _rich_table(
+        [header[i] for i in kept],
+        [[row[i] for i in kept] for row in texts],
+        [right[i] for i in kept],
+    )
+    if left_out:
+        print(
+            f"not shown on a terminal of {width} columns: {', '.join(left_out)} "
+            "(--columns, --format json)",
+            file=sys.stderr,
+        )
+
+
+def _blocks(header: Sequence[str], texts: Sequence[Row]) -> None:
+    size = max(map(len, header))
+    for row in texts:
+        for name, text in zip(header, row, strict=True):
+            print(f"{name.ljust(size)}  {text}".rstrip())
+        print()
+
+
 def _rich_table(header: Sequence[str], texts: Sequence[Row], right: Sequence[bool]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for name, is_right in zip(header, right, strict=True):
-        drawn.add_column(name, justify="right" if is_right else "left", overflow="fold")
+        drawn.add_column(
+            name, justify="right" if is_right else "left", overflow="fold", no_wrap=is_right
+        )
     for row in texts:
         drawn.add_row(*map(Text, row))
     Console().print(drawn)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _cell(value: Any) -> str:

@@ -19,6 +19,10 @@ def compare(
     defense: Annotated[str | None, typer.Option(help="Only stacks with this defense.")] = None,
     risk: Annotated[str | None, typer.Option(help="Only this risk.")] = None,
     attack: Annotated[str | None, typer.Option(help="Only this attack.")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Columns of the table, with commas between: any field of --format json."),
+    ] = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
     """What every stack does to every risk: paired effects with intervals and verdicts.
@@ -28,8 +32,10 @@ def compare(
     of the risk: their effect is the raw change in points, and p is not corrected. Numbers in
     brackets are notes below the table: why a row has its verdict, and reasons to doubt it.
 
-    Example:
+    Examples:
       harness compare --defense dpsgd --format json
+
+      harness compare --risk evasion --columns defense,attack,effect,verdict
     """
     from dataclasses import asdict
 
@@ -52,7 +58,7 @@ def compare(
     if format is Format.TABLE:
         from cli.interaction_table import show_interactions
 
-        show_interactions(kept)
+        show_interactions(kept, columns)
         say_budgets((row.model, row.defense, row.evidence) for row in kept)
         return
     header = list(asdict(kept[0]))
@@ -83,7 +89,7 @@ def detections(
     from harness import registry
     from harness.analysis import detections as judge
     from harness.experiment.store import Store
-    from harness.types import Part
+    from harness.types import Part, Risk
     from zoo.catalog import open_catalog
     from zoo.errors import ZooError, unknown
     from zoo.home import Home
@@ -95,17 +101,28 @@ def detections(
         raise unknown("detector", detector, names)
     home = Home.open()
     _, listed = open_catalog(home).sql("SELECT name FROM models WHERE backdoored")
-    evaluations = [
-        e for e in Store(home).evaluations() if dataset is None or e.cell.dataset == dataset
-    ]
-    header, rows = judge.rows(
-        evaluations,
-        detectors=names if detector is None else {detector},
-        backdoored={name for (name,) in listed},
-    )
-    if not rows:
+    evaluations = Store(home).evaluations()
+    backdoored = {name for (name,) in listed}
+    if not judge.rows(evaluations, detectors=names, backdoored=backdoored)[1]:
         raise ZooError(
             "No detector was measured yet; run `harness eval --risk poisoning --attack badnets "
             f"--defense {','.join(sorted(names))} …` first."
+        )
+    header, rows = judge.rows(
+        [e for e in evaluations if dataset in (None, e.cell.dataset)],
+        detectors=names if detector is None else {detector},
+        backdoored=backdoored,
+    )
+    if not rows:
+        measured = {
+            (method.name, e.cell.dataset)
+            for e in evaluations
+            for method in e.cell.stack
+            if method.name in names and e.cell.risk is Risk.POISONING
+        }
+        raise ZooError(
+            "No detector matches. There are: "
+            + ", ".join(f"{name} on {of}" for name, of in sorted(measured))
+            + "."
         )
     show(header, rows, format)

@@ -29,7 +29,7 @@ SUCCESS = 0.5
 HEADER = [
     "detector", "dataset", "attack", "clean_models", "fpr", "fpr_low", "fpr_high",
     "backdoored_models", "tpr", "tpr_low", "tpr_high", "filter_fpr", "filter_tpr",
-    "failed_backdoors", "not_measured", "seconds",
+    "failed_backdoors", "not_measured", "seconds_low", "seconds_high",
 ]  # fmt: skip
 
 
@@ -48,7 +48,8 @@ def rows(
         filter. ``filter_fpr`` is the share of clean inputs that is rejected, over clean models, and
         ``filter_tpr`` that of triggered inputs over backdoored models; None for an inspection.
         ``failed_backdoors`` counts models whose backdoor did not take, which are neither.
-        ``seconds`` is the mean wall time of a measurement.
+        ``seconds_low`` and ``seconds_high`` are the shortest and the longest wall time of a
+        measurement: models differ in size, so that their mean would be of none of them.
     """
     groups: dict[tuple[str, str, str], list[Evaluation]] = defaultdict(list)
     for found in evaluations:
@@ -97,7 +98,8 @@ def _numbers(group: Sequence[Evaluation], backdoored: Collection[str]) -> tuple[
         _mean([_triggered(model) for model in dirty], "filter_tpr"),
         len(models[None]),
         len(group) - len(measured),
-        mean(e.seconds for e in measured) if measured else None,
+        min((e.seconds for e in measured), default=None),
+        max((e.seconds for e in measured), default=None),
     )
 
 

@@ -1,6 +1,7 @@
 """The table of detectors, worked by hand, and from the command line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -72,7 +73,8 @@ def test_rates_of_an_inspection_by_hand() -> None:
     # All of two: from (.05 / 2) ** (1 / 2).
     assert found["tpr_low"] == pytest.approx(0.025**0.5)
     assert found["tpr_high"] == 1
-    assert (found["failed_backdoors"], found["not_measured"], found["seconds"]) == (1, 1, 2.0)
+    assert (found["failed_backdoors"], found["not_measured"]) == (1, 1)
+    assert (found["seconds_low"], found["seconds_high"]) == (2.0, 2.0)
     assert found["filter_fpr"] is None
 
 
@@ -141,3 +143,12 @@ def test_the_command_says_what_is_missing(home_dir) -> None:
     ):
         done = CliRunner().invoke(app, ["detections", *arguments])
         assert message in str(done.exception)
+    Store(Home.open()).put(_clean("a", 0.0, dataset="cifar10"))
+    done = CliRunner().invoke(app, ["detections", "--dataset", "mnist"])
+    assert "No detector matches. There are: neural-cleanse on cifar10." in str(done.exception)
+
+
+def test_seconds_of_models_of_different_sizes_are_not_averaged() -> None:
+    quick, slow = _clean("a", 0.0), replace(_clean("b", 0.0), seconds=60.0)
+    (found,) = _table(quick, slow)
+    assert (found["seconds_low"], found["seconds_high"]) == (2.0, 60.0)
