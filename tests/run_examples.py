@@ -15,10 +15,10 @@ import traceback
 from importlib.metadata import entry_points
 
 import duckdb  # noqa: F401
-import harness.run  # noqa: F401
 import pandas  # noqa: F401
 import torch
 
+import harness.experiment.run  # noqa: F401
 import zoo.api  # noqa: F401
 
 

@@ -21,7 +21,10 @@ import safetensors.torch
 from zoo.nets import build
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "zoo/README.md", "CONTRIBUTING.md")
+DOCUMENTS = (
+    "README.md", "docs/risks.md", "docs/data.md", "docs/methods.md", "zoo/README.md",
+    "CONTRIBUTING.md",
+)  # fmt: skip
 PROGRAMS = ("zoo", "harness", "leaderboard", "make")
 
 QUICK = " --seeds 1 --tuning none --workers 1"
@@ -37,12 +40,12 @@ OTHERWISE: dict[str, tuple[str | None, str]] = {
     "make install": (None, "makes an environment"),
     "make lint": (None, "changes the checkout"),
     "make test": (None, "runs this very test"),
-    "harness compare": (None, "shows what `make demo` stored"),
     "zoo fetch --where \"source = 'torchvision' AND parameters < 5e6\" --jobs 4": _NETWORK,
     "zoo discover --hub --search cifar --out candidates.csv": _NETWORK,
     "zoo annotate snapshot": _PACKAGES,
     "zoo annotate snapshot timm torchvision --check": _PACKAGES,
     "zoo annotate pin": _NETWORK,
+    "harness compare": (None, "shows evaluations that are only planned here"),
     "harness detections": (None, "shows evaluations that are only planned here"),
     "harness compare --risk evasion --format json": (
         "harness compare --risk extraction --format json",
@@ -66,6 +69,8 @@ OTHERWISE: dict[str, tuple[str | None, str]] = {
             "harness eval --where \"dataset = 'cifar10'\" --defense neural-cleanse,strip "
             "--risk poisoning --mirror DIR",
             "harness eval --model me/loans-mlp --data-dir tables --defense reweighing --risk all",
+            "harness eval --defense dpsgd --risk extraction",
+            "harness eval sweep.toml --defense randomized-smoothing",
         )
     },
 }

@@ -1,4 +1,4 @@
-"""The README's commands exist, with the options it shows."""
+"""The documents' commands exist, with the options they show, and so do the files they link."""
 
 import re
 import subprocess
@@ -9,11 +9,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+DOCUMENTS = [
+    ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "zoo/README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]  # fmt: skip
+LONGEST_README = 150
+"""Lines that somebody reads who only wants to know what this is."""
 
 
 def _commands() -> list[tuple[str, str, tuple[str, ...]]]:
     found = set()
-    for line in (ROOT / "README.md").read_text().splitlines():
+    for line in "\n".join(path.read_text() for path in DOCUMENTS).splitlines():
         match = re.match(r"(?:    |\$ )(zoo|harness|leaderboard) (\w+)(.*)", line)
         if match:
             options = tuple(re.findall(r"(--[a-z-]+)", match[3].split("#")[0]))
@@ -40,15 +46,20 @@ def test_the_readme_counts_the_models_that_there_are(home_dir: Path) -> None:
     assert f"{models:,} classifiers" in (ROOT / "README.md").read_text()
 
 
-def test_the_linked_files_exist() -> None:
-    for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text()):
-        assert (ROOT / link).exists(), link
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_linked_files_exist(document: Path) -> None:
+    for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+        assert (document.parent / link).exists(), link
 
 
-def test_the_readme_names_every_method_and_the_standard_attacks_first() -> None:
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= LONGEST_README
+
+
+def test_every_method_is_named_and_the_standard_attacks_first() -> None:
     from harness import registry
 
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs/risks.md").read_text()
     for risk, standard in registry.STANDARD.items():
         row = re.search(rf"^\| {risk.replace('-', ' ')} \| (.*?) \|", text, re.MULTILINE)
         assert row is not None, risk
