@@ -34,7 +34,7 @@ class Kind(StrEnum):
 
 @app.command(name="list")
 def list_(
-    kind: Kind,
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
     long: Annotated[bool, typer.Option("--long", help="With the whole description.")] = False,
     data_dir: DataDir = None,
     format: FormatOption = Format.TABLE,

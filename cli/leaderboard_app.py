@@ -23,12 +23,17 @@ def build(
 ) -> None:
     """Build the site of everything measured so far and print the path of its first page.
 
-    The site is plain files: open index.html in a browser, or put the folder on any web server.
+    The site is plain files: open index.html in a browser, or put the folder on any web server. It
+    has a reference of every command and method, too.
+
+    Example:
+      leaderboard build --out site
     """
+    from cli.command_reference import commands
     from leaderboard.build import build as build_site
     from zoo.home import Home
 
-    files = build_site(Home.open(), out)
+    files = build_site(Home.open(), out, commands())
     print(f"{len(files)} files")
     print(out / "index.html")
 

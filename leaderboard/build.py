@@ -1,6 +1,6 @@
 """Write the site to a folder that a browser opens from disk."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -8,6 +8,7 @@ from filelock import FileLock
 from harness.experiment.interactions import load
 from harness.experiment.store import Store
 from leaderboard.publish import publish
+from leaderboard.reference import Entry, reference
 from leaderboard.render import render
 from leaderboard.tables import tables
 from zoo.catalog import open_catalog
@@ -16,8 +17,13 @@ from zoo.files import digest
 from zoo.home import Home
 
 
-def build(home: Home, out: Path) -> list[Path]:
+def build(home: Home, out: Path, commands: Sequence[Entry] = ()) -> list[Path]:
     """Build the site of everything measured in ``home`` and put it at ``out``.
+
+    Args:
+        home: The store.
+        out: Folder of the site.
+        commands: What the reference says of every command.
 
     Returns:
         The files written, sorted.
@@ -35,7 +41,7 @@ def build(home: Home, out: Path) -> list[Path]:
     site = tables(interactions, evaluations, _facts(home, models), pictures, outdated)
     out = out.expanduser().resolve()
     with FileLock(home.locks / f"site-{digest(str(out))[:16]}.lock"):
-        return publish(render(site), out)
+        return publish(render(site, reference(commands)), out)
 
 
 def _facts(home: Home, models: set[str]) -> dict[str, Mapping[str, object]]:

@@ -9,19 +9,28 @@ from harness.analysis.verdicts import MARGIN, what_would_resolve
 from harness.metrics.susceptibility import DIRECTIONS
 from leaderboard import words
 from leaderboard.exports import as_csv, as_json
+from leaderboard.reference import Reference
 from leaderboard.tables import Site
 
 STATIC = ("site.css", "site.js")
 
 
-def render(site: Site) -> dict[str, bytes]:
+def render(site: Site, reference: Reference = Reference()) -> dict[str, bytes]:
     """Every file of the site by its path: pages, style, script and data."""
     environment = _environment()
+    environment.globals["REFERENCE"] = [(path, title) for path, title, _ in reference.pages()]
     interactions = [finding.record for finding in site.findings]
     index = environment.get_template("index.html.j2")
     page = environment.get_template("model.html.j2")
     files = {"index.html": index.render(site=site, root="").encode()}
     files |= {one.path: page.render(page=one, root="../").encode() for one in site.pages}
+    entries = environment.get_template("reference.html.j2")
+    files |= {
+        path: entries.render(
+            title=title, noun=title.lower().removesuffix("s"), entries=found, root="../"
+        ).encode()
+        for path, title, found in reference.pages()
+    }
     files |= {
         picture.path: picture.png
         for one in site.pages
