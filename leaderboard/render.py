@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import resources
+from itertools import groupby
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -25,12 +26,11 @@ def render(site: Site, reference: Reference = Reference()) -> dict[str, bytes]:
     files = {"index.html": index.render(site=site, root="").encode()}
     files |= {one.path: page.render(page=one, root="../").encode() for one in site.pages}
     entries = environment.get_template("reference.html.j2")
-    files |= {
-        path: entries.render(
-            title=title, noun=title.lower().removesuffix("s"), entries=found, root="../"
-        ).encode()
-        for path, title, found in reference.pages()
-    }
+    for path, title, found in reference.pages():
+        groups = [(group, list(of)) for group, of in groupby(found, key=lambda one: one.group)]
+        noun = title.lower().removesuffix("s")
+        text = entries.render(title=title, noun=noun, entries=found, groups=groups, root="../")
+        files[path] = text.encode()
     files |= {
         picture.path: picture.png
         for one in site.pages
