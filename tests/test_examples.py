@@ -23,7 +23,7 @@ from zoo.nets import build
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
     "README.md", "docs/risks.md", "docs/data.md", "docs/methods.md", "zoo/README.md",
-    "CONTRIBUTING.md",
+    "harness/README.md", "CONTRIBUTING.md",
 )  # fmt: skip
 PROGRAMS = ("zoo", "harness", "leaderboard", "make")
 

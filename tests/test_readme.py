@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 DOCUMENTS = [
-    ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "zoo/README.md",
+    ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "zoo/README.md", ROOT / "harness/README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]  # fmt: skip
 LONGEST_README = 150
