@@ -48,18 +48,14 @@ def list_(
     from harness.data.dataset import Source
 
     source = Source.resolve(data_dir)
-    if long and kind is Kind.DATASETS:
-        show(*listing.described_datasets(source), format)
-        return
-    header, rows = listing.rows(kind, source)
-    if long and kind in (Kind.ATTACKS, Kind.DEFENSES):
+    if long and format is Format.TABLE and kind in (Kind.ATTACKS, Kind.DEFENSES):
         from harness import registry
 
         single = "attack" if kind is Kind.ATTACKS else "defense"
         for name in registry.known(single):
             typer.echo(f"{name}\n{listing.description(single, name)}\n")
         return
-    show(header, rows, format)
+    show(*(listing.long_rows if long else listing.rows)(kind, source), format)
 
 
 def main() -> NoReturn:

@@ -34,15 +34,41 @@ def rows(kind: str, source: Source = Source()) -> Rows:
     ]()
 
 
+def long_rows(kind: str, source: Source = Source()) -> Rows:
+    """As `rows`, with everything that is known: of methods what they say of themselves.
+
+    Attacks and defenses have two more columns: ``description``, the docstrings of file and class,
+    and ``settings``, the defaults by name.
+    """
+    if kind == "datasets":
+        return _described_datasets(source)
+    header, found = rows(kind, source)
+    if kind not in ("attacks", "defenses"):
+        return header, found
+    known = registry.known("attack" if kind == "attacks" else "defense")
+    return [*header, "description", "settings"], [
+        (*row, _docstrings(method), _settings(method))
+        for row, method in zip(found, known.values(), strict=True)
+    ]
+
+
 def description(kind: Kind, name: str) -> str:
     """Everything a method says of itself: docstring of its file and class, facts, settings."""
     method = registry.get(kind, name)
-    module = inspect.getdoc(inspect.getmodule(method)) or ""
-    settings = "\n".join(f"  {f.name} = {f.default!r}" for f in fields(method)) or "  none"
+    settings = "\n".join(f"  {name} = {value!r}" for name, value in _settings(method).items())
     return (
-        f"{module}\n\n{inspect.getdoc(method)}\n\nReference: {method.reference}\n\n"
-        f"Settings and their defaults:\n{settings}"
+        f"{_docstrings(method)}\n\nReference: {method.reference}\n\n"
+        f"Settings and their defaults:\n{settings or '  none'}"
     )
+
+
+def _docstrings(method: Any) -> str:
+    module = inspect.getdoc(inspect.getmodule(method)) or ""
+    return f"{module}\n\n{inspect.getdoc(method)}"
+
+
+def _settings(method: Any) -> dict[str, Any]:
+    return {field.name: field.default for field in fields(method)}
 
 
 def _first_line(method: Any) -> str:
@@ -88,7 +114,7 @@ def _metrics() -> Rows:
     )
 
 
-def described_datasets(source: Source) -> Rows:
+def _described_datasets(source: Source) -> Rows:
     """All datasets, and what the descriptions of tables say without a look at the rows."""
     builtin, own = table_description.builtin(), datasets.own_tables(source)
     paths = {**{k: path for k, path in own.items() if k not in datasets.DATASETS}, **builtin}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 
@@ -19,9 +21,10 @@ class BudgetError(ZooError):
 
 
 class BlackBox:
-    """A model behind an interface that counts queries and hides what is not granted.
+    """A copy of a model behind an interface that counts queries and hides what is not granted.
 
-    Answers that are not finite raise `harness.finite.NotFiniteError`.
+    The model itself stays as it is: whoever owns it may go on training it. Answers that are not
+    finite raise `harness.finite.NotFiniteError`.
 
     Attributes:
         access: What may be read.
@@ -33,7 +36,7 @@ class BlackBox:
     def __init__(
         self, model: nn.Module, access: Access, *, budget: int | None = None, batch_size: int = 1024
     ) -> None:
-        self._model = model.eval().requires_grad_(False)
+        self._model = deepcopy(model).eval().requires_grad_(False)
         self._batch_size = batch_size
         # Where inputs are taken to, batch by batch; answers come back to where the inputs are.
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -56,7 +59,7 @@ class BlackBox:
 
     @property
     def model(self) -> nn.Module:
-        """The model itself, in eval mode, parameters frozen; differentiate it as you like.
+        """A copy of the model, in eval mode, parameters frozen; differentiate it as you like.
 
         Raises:
             AccessDeniedError: Less than the weights is granted.

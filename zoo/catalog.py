@@ -131,7 +131,8 @@ class Catalog:
             dataset: Key of a dataset.
             purpose: One of `PURPOSES`.
             limit: How many models at most.
-            search: Words that describe the models; the best matches come first.
+            search: Words that describe the models; one that they name comes first, then the best
+                matches.
             all: Also those that ``v_models`` leaves out.
             sort: Column to sort by instead; with ``-`` before it, the largest first.
 
@@ -162,7 +163,7 @@ class Catalog:
             if search is not None:
                 find(con, search)
                 query += " JOIN found USING (name)"
-                order = "score DESC, accuracy DESC NULLS LAST, name"
+                order = "called DESC, score DESC, accuracy DESC NULLS LAST, name"
             if sort is not None:
                 column = sort.removeprefix("-")
                 if column not in known:

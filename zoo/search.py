@@ -12,10 +12,12 @@ _NEAR = 0.87  # Jaro-Winkler similarity of a misspelled word to the one that was
 
 
 def find(con: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Make the temporary table ``found`` (name, score): the models that a text describes.
+    """Make the temporary table ``found`` (name, called, score): the models that a text describes.
 
     Each word must begin a word of the model's; one that begins none counts as the words of the
-    catalog that are most like it. The score is the number of words that are there whole.
+    catalog that are most like it. The score is the number of words that are there whole. ``called``
+    is 2 if the text is the model's name, 1 if it is the name without what stands before the slash,
+    and else 0.
 
     Args:
         con: The catalog, open for reading.
@@ -53,7 +55,10 @@ def find(con: duckdb.DuckDBPyConnection, text: str) -> None:
     con.execute(
         """
         CREATE TEMP TABLE found AS
-        SELECT model AS name, sum(whole) AS score
+        SELECT
+            model AS name,
+            CASE $text WHEN model THEN 2 WHEN split_part(model, '/', -1) THEN 1 ELSE 0 END AS called,
+            sum(whole) AS score
         FROM (
             SELECT words.model, asked.place, max((words.word = asked.word)::INTEGER) AS whole
             FROM words
@@ -62,7 +67,8 @@ def find(con: duckdb.DuckDBPyConnection, text: str) -> None:
         )
         GROUP BY model
         HAVING count(*) = (SELECT count(DISTINCT place) FROM asked)
-        """
+        """,
+        {"text": _plain(text).strip()},
     )
 
 

@@ -264,7 +264,7 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
     job, base = item.job, None
     origin: dict[str, Any] = {}
     if job is not None:
-        target = _trained(job, dataset, context)
+        target = trained(job, dataset, context)
         spec = Artifacts(context.home).spec(job)
         origin = {
             "weights": spec["sha256"],
@@ -293,12 +293,12 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         source, source_rows = _published(other, context), attacker_models.trained_on(other, dataset)
         origin["source"] = sha256
     others = {
-        purpose: [_trained(other, dataset, context) for other in jobs]
+        purpose: [trained(other, dataset, context) for other in jobs]
         for purpose, jobs in item.others.items()
     }
 
     def seconds(jobs: Mapping[str, Job]) -> dict[str, nn.Module]:
-        return {name: _trained(one, dataset, context).model for name, one in jobs.items()}
+        return {name: trained(one, dataset, context).model for name, one in jobs.items()}
 
     loaded = Loaded(
         target=target,
@@ -327,13 +327,14 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
     )
 
 
-def _trained(job: Job, dataset: Dataset, context: Context) -> Trained:
-    """The model of a trained job; trained again if its weights were altered."""
+def trained(job: Job, dataset: Dataset, context: Context) -> Trained:
+    """The model of a trained job; trained again if its weights or its record were altered."""
     artifacts = Artifacts(context.home)
     try:
         return artifacts.load(job, context.device)
     except AlteredError as error:
         warnings.warn(f"{error} The model is trained again.", stacklevel=2)
+        artifacts.forget(job)
         artifacts.obtain([job], dataset.collected.to(context.device))
         return artifacts.load(job, context.device)
 

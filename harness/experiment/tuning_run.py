@@ -13,10 +13,10 @@ from filelock import FileLock
 
 from harness.data import datasets
 from harness.experiment.plan import Plan
-from harness.experiment.run import Context, Event, Pool, Problem, train
+from harness.experiment.run import Context, Event, Pool, Problem, train, trained
 from harness.experiment.tuning_plan import Candidate, Tuning
 from harness.learning.tuning import Tried, choose
-from harness.training.artifacts import Artifacts, read_record
+from harness.training.artifacts import read_record
 from zoo.files import write_json
 from zoo.home import Home
 
@@ -112,7 +112,7 @@ def _answers(
     dataset = datasets.load(tuning.dataset, context.source)
     correct = []
     for job, split in zip(candidate.jobs, tuning.splits, strict=True):
-        model = Artifacts(context.home).load(job, context.device).model
+        model = trained(job, dataset, context).model
         judged = dataset.all.take(split.judged).to(context.device)
         with torch.no_grad():
             logits = model(judged.x)

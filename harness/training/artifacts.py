@@ -67,12 +67,12 @@ class Artifacts:
         """The model of a trained job, its weights checked against their recorded sha256.
 
         Raises:
-            AlteredError: The weights are missing or were altered; `obtain` trains them again.
+            AlteredError: The weights are missing or were altered; after `forget`, `obtain` trains
+                them again.
         """
         folder, spec = self.home.artifacts / job.key, self.spec(job)
         found = sha256_file(folder / WEIGHTS) if (folder / WEIGHTS).exists() else "missing"
         if found != spec["sha256"]:
-            (folder / SPEC).unlink()
             raise AlteredError(
                 f"The trained weights {folder / WEIGHTS} were altered (sha256 {found[:12]}, "
                 f"recorded {spec['sha256'][:12]})."
@@ -85,6 +85,10 @@ class Artifacts:
             spec["evidence"],
             None if left_out is None else torch.tensor(left_out, dtype=torch.int64),
         )
+
+    def forget(self, job: Job) -> None:
+        """Take the job's model for one that was never trained."""
+        (self.home.artifacts / job.key / SPEC).unlink(missing_ok=True)
 
     def save(self, job: Job, trained: Trained, *, seconds: float, together: int) -> None:
         """Store a trained model, whole or not at all.

@@ -23,7 +23,7 @@ from zoo.fetch import Fetched
 from zoo.files import sha256_file, write_json
 from zoo.home import Home
 from zoo.loading import to_safetensors
-from zoo.sources.blobs import intact, keep, locked, new_blob, recorded
+from zoo.sources.blobs import intact, keep, locked, new_blob, recorded, remove_altered
 
 SEED = 0
 """The catalog's own instance of a self-trained model is the one of this seed."""
@@ -71,6 +71,7 @@ class SelfTrained:
                     cached=True,
                     accuracy=made["accuracy"],
                 )
+            remove_altered(entry.name, None, home)
             with _one_thread():
                 held = dataset.collected.take(job.index)
                 model = train_alone(job, held, None, progress=progress).model

@@ -1,5 +1,7 @@
 """The harness command: what it prints, and one clear line for every wrong input."""
 
+import csv
+import io
 import json
 import math
 import os
@@ -298,3 +300,16 @@ def test_the_long_list_is_made_from_the_docstrings(tmp_path) -> None:
     assert "Raise the loss of the true label within a ball" in found
     assert "https://arxiv.org/abs/1706.06083" in found
     assert "steps = 20" in found
+
+
+@pytest.mark.parametrize("kind", ["risks", "attacks", "defenses", "metrics", "datasets"])
+def test_the_long_list_can_be_read_by_programs_too(kind, tmp_path) -> None:
+    short = json.loads(call("list", kind, "--format", "json", home=tmp_path).stdout)
+    rows = json.loads(call("list", kind, "--long", "--format", "json", home=tmp_path).stdout)
+    assert [{name: row[name] for name in one} for one, row in zip(short, rows, strict=True)] == short
+    text = call("list", kind, "--long", "--format", "csv", home=tmp_path).stdout
+    assert len(list(csv.DictReader(io.StringIO(text)))) == len(rows)
+    if kind == "attacks":
+        (pgd,) = [row for row in rows if row["attack"] == "pgd"]
+        assert pgd["settings"]["steps"] == 20
+        assert "Raise the loss of the true label within a ball" in pgd["description"]

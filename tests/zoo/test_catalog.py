@@ -116,6 +116,20 @@ def test_search_needs_every_word_and_puts_whole_words_first(catalog: Catalog) ->
     assert found == ["digits-resnet8"]
 
 
+def test_a_search_by_a_models_name_finds_that_model_first(catalog: Catalog) -> None:
+    names = catalog.names()
+    for name in ("digits-mlp", "akamaster/resnet20-cifar10", "AKAMASTER/ResNet20-CIFAR10 "):
+        found = [n for (n,) in catalog.list(["name"], search=name, all=True)[1]]
+        assert found[0] == name.strip().lower()
+    # Without what stands before the slash, too: others are more accurate or have more of the words.
+    last = "resnet18.a1_in1k"
+    assert f"timm/{last}" in names
+    found = [n for (n,) in catalog.list(["name"], search=last, all=True)[1]]
+    assert found[0] == f"timm/{last}"
+    for name in names[::97]:
+        assert catalog.list(["name"], search=name, all=True)[1][0] == (name,)
+
+
 def test_search_and_conditions_combine(catalog: Catalog) -> None:
     rows = catalog.list(["name", "dataset"], "accuracy > 0.9", "cifar10", search="resnet20")[1]
     assert {dataset for _, dataset in rows} == {"cifar10"}

@@ -1,5 +1,6 @@
 """Published weights from a mirror and from a real web server: checked, converted, kept once."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -21,7 +22,7 @@ from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.fetch import fetch
 from zoo.home import Home
-from zoo.sources.blobs import recorded, stored_intact
+from zoo.sources.blobs import intact, recorded, stored_intact
 
 Serve = Callable[[Callable[[Path], object]], ModelEntry]
 
@@ -241,6 +242,18 @@ def test_what_was_not_fetched_is_neither_intact_nor_altered(
     published: ModelEntry, home: Home
 ) -> None:
     assert stored_intact(published, home) is None
+
+
+def test_to_ask_whether_a_blob_is_intact_changes_nothing(home: Home) -> None:
+    content = b"weights"
+    blob = home.blobs / hashlib.sha256(content).hexdigest()
+    assert not intact(blob)
+    blob.parent.mkdir()
+    blob.write_bytes(content)
+    assert intact(blob)
+    blob.write_bytes(b"others")
+    assert not intact(blob)
+    assert blob.read_bytes() == b"others"
 
 
 @pytest.mark.parametrize("what", ["gone", "altered"])

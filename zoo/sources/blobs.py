@@ -114,18 +114,27 @@ def keep(home: Home, part: Path, sha256: str) -> Path:
 
 
 def intact(blob: Path) -> bool:
-    """Whether a blob is there with the content that it is named for. If altered, it is removed."""
-    if not blob.exists():
-        return False
-    found = sha256_file(blob)
-    if found == blob.name:
-        return True
-    blob.unlink()
-    warnings.warn(
-        f"{blob} was altered (its sha256 is {found}); it was removed and is made anew.",
-        stacklevel=2,
-    )
-    return False
+    """Whether a blob is there with the content that it is named for."""
+    return blob.is_file() and sha256_file(blob) == blob.name
+
+
+def remove_altered(name: str, artifact: Artifact | None, home: Home) -> None:
+    """Remove a model's blobs whose content is not the one that they are named for, with a warning.
+
+    Args:
+        name: Of the model.
+        artifact: Its published file; None if there is none.
+        home: The store.
+    """
+    made = recorded(home, name) or {}
+    shas = {made.get("sha256"), made.get("source_sha256"), artifact and artifact.sha256}
+    for blob in (home.blobs / sha256 for sha256 in sorted(filter(None, shas))):
+        if blob.is_file() and (found := sha256_file(blob)) != blob.name:
+            blob.unlink()
+            warnings.warn(
+                f"{blob} was altered (its sha256 is {found}); it was removed and is made anew.",
+                stacklevel=2,
+            )
 
 
 def named(home: Home, sha256: str) -> bool:
@@ -166,7 +175,7 @@ def stored_intact(entry: ModelEntry, home: Home) -> bool | None:
     if made is None:
         return None
     blobs = [home.blobs / made[key] for key in ("sha256", "source_sha256") if key in made]
-    return all(blob.is_file() and sha256_file(blob) == blob.name for blob in blobs)
+    return all(map(intact, blobs))
 
 
 def remembered(home: Home, name: str, artifact: Artifact) -> Obtained | None:
@@ -205,10 +214,9 @@ def converted(entry: ModelEntry, artifact: Artifact, home: Home) -> Fetched | No
     made = recorded(home, entry.name)
     if made is None or "source_sha256" not in made:
         return None
-    fits = made.get("made_from") == _determines(entry, artifact)
     weights = home.blobs / made["sha256"]
-    intact_both = [intact(home.blobs / made["source_sha256"]), intact(weights)]
-    if not (fits and all(intact_both)):
+    fits = made.get("made_from") == _determines(entry, artifact)
+    if not (fits and intact(home.blobs / made["source_sha256"]) and intact(weights)):
         return None
     return Fetched(
         entry.name, weights, made["sha256"], True, accuracy=None, checked=made.get("checked")

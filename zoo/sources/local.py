@@ -4,7 +4,7 @@ from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.home import Home
 from zoo.sources.base import Fetched, Progress
-from zoo.sources.blobs import convert, converted, intact, locked
+from zoo.sources.blobs import convert, converted, intact, locked, remove_altered
 
 
 class Local:
@@ -25,6 +25,7 @@ class Local:
             found = converted(entry, artifact, home)
             if found is not None:
                 return found
+            remove_altered(entry.name, artifact, home)
             if not intact(home.blobs / artifact.sha256):
                 raise ZooError(
                     f"The store's copy of {entry.name} is gone or was altered. Remove "

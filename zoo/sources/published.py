@@ -27,6 +27,7 @@ from zoo.sources.blobs import (
     partial,
     remembered,
     remove,
+    remove_altered,
     vouch,
 )
 from zoo.sources.expected import Expected, verify
@@ -68,6 +69,7 @@ class Published:
             usable = self._settle(entry.name, artifact, home)
             found = converted(entry, artifact, home) if usable else None
             if found is None:
+                remove_altered(entry.name, artifact, home)
                 source = _kept(entry.name, artifact, home) if usable else None
                 if source is not None:
                     found = convert(entry, artifact, home, source)

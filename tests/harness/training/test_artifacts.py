@@ -61,16 +61,24 @@ def test_what_is_there_is_not_trained_again(store, job_for, digits, monkeypatch)
     assert [n for n in trained if n] == [2, 1]
 
 
-def test_altered_weights_are_refused_and_dropped(store, job_for, digits) -> None:
+def test_altered_weights_are_refused_and_trained_again_once_forgotten(
+    store, job_for, digits
+) -> None:
     job = job_for(recipe=Recipe(epochs=1))
     store.obtain([job], digits.all)
     path = store.home.artifacts / job.key / "weights.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
+    before = path.read_bytes()
     path.write_bytes(bytes(content))
-    with pytest.raises(ZooError, match="were altered"):
-        store.load(job, "cpu")
-    assert not store.has(job)
+    for _ in range(2):  # to ask changes nothing
+        with pytest.raises(ZooError, match="were altered"):
+            store.load(job, "cpu")
+    assert store.has(job)
+    store.forget(job)
+    store.obtain([job], digits.all)
+    assert store.load(job, "cpu").evidence == {}
+    assert path.read_bytes() == before
 
 
 def test_a_damaged_record_is_as_if_there_were_none(store, job_for, digits) -> None:
