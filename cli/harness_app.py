@@ -53,7 +53,7 @@ def list_(
 
         single = "attack" if kind is Kind.ATTACKS else "defense"
         for name in registry.known(single):
-            typer.echo(f"{name}\n{listing.description(single, name)}\n")
+            print(f"{name}\n{listing.description(single, name)}\n")
         return
     show(*(listing.long_rows if long else listing.rows)(kind, source), format)
 

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-import typer
-
 from cli.printing import table
 from harness.analysis.verdicts import what_would_resolve
 from harness.results import Interaction, OtherMeasure
@@ -40,7 +38,7 @@ def show_interactions(rows: Sequence[Interaction], columns: str | None = None) -
     vary = [k for k in SHARED if len({str(getattr(r, k)) for r in rows}) > 1]
     for key in SHARED:
         if key not in vary:
-            typer.echo(f"{key}: {getattr(rows[0], key)}")
+            print(f"{key}: {getattr(rows[0], key)}")
     if len({(r.model, r.model_key) for r in rows}) > len({r.model for r in rows}):
         vary.append("model_key")  # a name that stood for several recipes or weights
     if len({(r.dataset, r.fingerprint) for r in rows}) > len({r.dataset for r in rows}):
@@ -56,7 +54,7 @@ def show_interactions(rows: Sequence[Interaction], columns: str | None = None) -
         lines += [[_other(row, one, name) for name in header] for one in row.also]
     table(header, lines, droppable=DROPPABLE)
     for text, mark in notes.items():
-        typer.echo(f"[{mark}] {text}")
+        print(f"[{mark}] {text}")
 
 
 def _show_chosen(rows: Sequence[Interaction], columns: str) -> None:

@@ -50,12 +50,24 @@ def new_app(help: str) -> typer.Typer:
 
 def run(app: typer.Typer) -> NoReturn:
     """Run a command line and exit: 0 done, 2 the user must act, 130 interrupted."""
+    _prepare_streams()
     warnings.showwarning = _show_warning
     try:
         try:
-            app()
+            app([_expanded(argument) for argument in sys.argv[1:]])
         finally:
             sys.stdout.flush()
+    except KeyboardInterrupt as stopped:
+        _interrupted(stopped)
+    except SystemExit as end:
+        # Typer makes of an interruption an exit of its own, without a word.
+        if stopped := _interruption(end):
+            _interrupted(stopped)
+        raise
+    except RuntimeError as problem:
+        if "Query interrupted" not in str(problem):  # what DuckDB makes of an interruption
+            raise
+        _interrupted(KeyboardInterrupt())
     except ZooError as problem:
         fail(str(problem))
     except BrokenPipeError:
@@ -80,6 +92,38 @@ def fail(message: str) -> NoReturn:
     """Say on one line of stderr what the user must do, and exit with 2."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
+
+
+def _prepare_streams() -> None:
+    """Let nothing that is printed be a failure: closed streams swallow it, others escape it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # the program was started with it closed
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _expanded(argument: str) -> str:
+    """``~/x`` and ``--out=~/x`` with the user's folder, which shells leave quoted or behind =."""
+    option, equals, value = argument.partition("=")
+    if option.startswith("--") and equals:
+        return f"{option}={os.path.expanduser(value)}"
+    return os.path.expanduser(argument)
+
+
+def _interruption(end: BaseException | None) -> KeyboardInterrupt | None:
+    """The interruption that an exit was made of, if it was."""
+    while end is not None and not isinstance(end, KeyboardInterrupt):
+        end = end.__cause__ or end.__context__
+    return end
+
+
+def _interrupted(stopped: KeyboardInterrupt) -> NoReturn:
+    """Say what an interruption has left, which its notes tell, and exit with 130."""
+    kept = "; ".join(getattr(stopped, "__notes__", ())) or "what was finished is kept"
+    print(f"interrupted: {kept}; the same command goes on from there.", file=sys.stderr)
+    sys.exit(130)
 
 
 def show(header: Sequence[str], rows: Sequence[Row], format: Format) -> None:
@@ -235,9 +279,14 @@ def _exact(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple | dict):
-        return json.dumps(value, default=str)
+        return json.dumps(_finite(value), default=str)
     return str(value)
 
 
 def _finite(value: Any) -> Any:
+    """A value as JSON can have it: numbers that are not finite are None, keys are texts."""
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

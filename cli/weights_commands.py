@@ -23,6 +23,7 @@ from cli.options import (
     the_catalog,
 )
 from cli.printing import Format, progress, show
+from zoo import STARTERS
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -34,9 +35,16 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
+NEXT = "harness eval --defense dpsgd --risk extraction"
+"""What to do with the first models."""
+
+
 @app.command()
 def fetch(
-    names: Names = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help=f"Names of models; by default {' and '.join(STARTERS)}."),
+    ] = None,
     where: Where = None,
     mirror: Mirror = None,
     data_dir: DataDir = None,
@@ -57,8 +65,8 @@ def fetch(
 ) -> None:
     """Get models' weights: train self-trained ones, copy or download published ones.
 
-    Goes on with the others when one cannot be had, and names those at the end. What was accepted
-    is remembered in the store.
+    Without a name, the models to begin with, which need no network. Goes on with the others when
+    one cannot be had, and names those at the end. What was accepted is remembered in the store.
 
     The column "checked" says what a file was held against. Of "first use" nobody states a hash:
     what came is remembered, and is what it has to be from then on. "from file" is what --from-file
@@ -66,7 +74,7 @@ def fetch(
 
     For example:
 
-      zoo fetch digits-cnn digits-mlp
+      zoo fetch
 
       zoo fetch --where "dataset = 'mnist' and source = 'published'" --mirror /data/mirror
 
@@ -76,7 +84,8 @@ def fetch(
     from zoo.fetch import fetch as fetch_model
 
     home = open_home()
-    entries = chosen_models(home, names, where)
+    beginning = not names and where is None
+    entries = chosen_models(home, list(STARTERS) if beginning else names, where)
     if from_file is not None and len(entries) > 1:
         raise ZooError(f"--from-file {from_file} is one model's file. Name that model alone.")
 
@@ -92,8 +101,12 @@ def fetch(
             progress=advance,
         )
 
-    with _bars("fetch", len(entries)) as watch:
-        results = fetch_all(entries, fetch_one, watch, jobs=jobs)
+    try:
+        with _bars("fetch", len(entries)) as watch:
+            results = fetch_all(entries, fetch_one, watch, jobs=jobs)
+    except KeyboardInterrupt as stopped:
+        stopped.add_note("models that were fetched are kept, and so is what came of downloads")
+        raise
     header = ["name", "status", "licence", "checked", "accuracy", "stored_sha256", "path"]
     rows, failures = [], []
     for entry, found in zip(entries, results, strict=True):
@@ -108,6 +121,36 @@ def fetch(
         rows.append([entry.name, status, licence, *facts])
     show(header, rows, format)
     report(failures, len(rows))
+    if beginning:
+        typer.echo(f"next: {NEXT}", err=True)
+
+
+@app.command()
+def remove(
+    names: Annotated[list[str], typer.Argument(help="Names of models: see `zoo list`.")],
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Remove models' weights and records from the store, and entries that were added.
+
+    Models of the catalog can be fetched again; of those that you added, the store's copy is gone.
+    Weights that are another model's too are kept. What was measured stays.
+
+    For example:
+
+      zoo remove akamaster/resnet20-cifar10 me/resnet20-cifar10
+    """
+    from zoo.remove import check_known
+    from zoo.remove import remove as remove_model
+
+    home = open_home()
+    names = list(dict.fromkeys(names))
+    check_known(home, names)
+    removed = [remove_model(home, name) for name in names]
+    show(
+        ["name", "files", "bytes", "kept"],
+        [[one.name, one.files, one.bytes, list(one.kept)] for one in removed],
+        format,
+    )
 
 
 @app.command()

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
 from harness.experiment.interactions import load
 from harness.experiment.store import Store
 from leaderboard.publish import publish
@@ -40,7 +38,7 @@ def build(home: Home, out: Path, commands: Sequence[Entry] = ()) -> list[Path]:
     pictures = {key: found for e in evaluations if (found := store.pictures(key := e.cell.key))}
     site = tables(interactions, evaluations, _facts(home, models), pictures, outdated)
     out = out.expanduser().resolve()
-    with FileLock(home.locks / f"site-{digest(str(out))[:16]}.lock"):
+    with home.lock(f"site-{digest(str(out))[:16]}"):
         return publish(render(site, reference(commands)), out)
 
 

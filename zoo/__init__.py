@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from zoo.errors import ZooError
     from zoo.home import Home
 
-__all__ = ["Home", "ModelEntry", "ZooError", "load", "open_catalog"]
+STARTERS = ("digits-mlp", "digits-cnn")
+"""Models to begin with: they are trained in seconds, on data that come with scikit-learn."""
+
+__all__ = ["STARTERS", "Home", "ModelEntry", "ZooError", "load", "open_catalog"]
 
 _HOMES = {
     "Home": "zoo.home",

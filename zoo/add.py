@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from annotations.cells import read_cell
 from annotations.load import load_codebook
-from zoo.added import checked
+from zoo.added import checked, entry_file
 from zoo.beside import contradictions
 from zoo.build import refresh
 from zoo.catalog import PURPOSES, Catalog, Purpose, open_catalog
@@ -215,14 +215,20 @@ def entering(home: Home, entry: ModelEntry, values: Mapping[str, Any]) -> Iterat
         checked(values, load_codebook())
     except ValueError as problem:
         raise ZooError(f"{entry.name} cannot be added: {problem}.") from problem
-    folder = home.model(entry.name)
-    record = folder / "entry.json"
+    record = entry_file(home, entry.name)
     with locked(home, entry.name):
         if record.exists():
             raise ZooError(f"Another command has just added {entry.name!r}. Choose another name.")
         try:
             yield record
             refresh(home)
+            if entry.name not in Catalog(home).names():
+                raise ZooError(
+                    f"{entry.name} cannot be added: the catalog could not be built with it, for "
+                    "the reason that the warning above gives."
+                )
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)  # its blobs may be another model's as well
+            shutil.rmtree(
+                record.parent, ignore_errors=True
+            )  # its blobs may be another model's as well
             raise

@@ -1,6 +1,7 @@
 """The user's own models as they lie in the store: ``models/<slug>/entry.json``."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from annotations.cells import read_cell, write_cell
 from annotations.record import Annotations, Codebook, Provenance, Row, Value
 from zoo.entry import Artifact
 from zoo.errors import ZooError
-from zoo.files import slug
+from zoo.files import DAMAGE, slug
 from zoo.home import Home
 from zoo.recipe import Recipe
 
@@ -50,6 +51,11 @@ class Added:
     models: list[Row]
     brought: dict[str, list[Row]]
     recipes: dict[str, dict[str, str | int | float]]
+
+
+def entry_file(home: Home, name: str) -> Path:
+    """Where the entry of a model is if the user added it."""
+    return home.model(name) / "entry.json"
 
 
 def entry_files(home: Home) -> list[Path]:
@@ -123,8 +129,7 @@ def described(kind: str, values: Mapping[str, Any], codebook: Codebook) -> dict[
 def read_added(home: Home, annotations: Annotations) -> Added:
     """The models that the user added, and what they bring along.
 
-    Raises:
-        ZooError: A file is damaged, or names what the annotations do not have.
+    What is damaged, or names what the annotations do not have, is left out with a warning.
     """
     codebook, added = annotations.codebook, Added([], {kind: [] for kind in BROUGHT}, {})
     known: dict[str, set[str]] = {}
@@ -148,11 +153,12 @@ def read_added(home: Home, annotations: Annotations) -> Added:
             )
             if path.parent.name != slug(str(values["name"])):
                 raise ValueError(f"it is of {values['name']}")
-        except (ValueError, KeyError, TypeError, AttributeError, ZooError) as problem:
-            raise ZooError(
+        except (*DAMAGE, ZooError) as problem:
+            _left_out(
                 f"{path} is not an entry that `zoo add` wrote ({problem}). Remove it and add the "
                 "model again."
-            ) from problem
+            )
+            continue
 
         def row(table: str, key: Value, values: Mapping[str, Value]) -> Row:
             return Row(
@@ -165,22 +171,32 @@ def read_added(home: Home, annotations: Annotations) -> Added:
             )
 
         if values["name"] in known["models"]:
-            raise ZooError(
+            _left_out(
                 f"{path} is of {values['name']}, but the annotations have a model of that name "
                 "now. Remove the file and add your model under another name."
             )
+            continue
         for kind, facts in brought.items():
             if facts["key"] not in known[kind]:
                 known[kind].add(str(facts["key"]))
                 added.brought[kind].append(row(kind, facts["key"], facts))
         references = {n: f.ref for n, f in codebook.tables["published"].fields.items() if f.ref}
-        for name, kind in references.items():
-            if values[name] is not None and values[name] not in known[kind]:
-                raise ZooError(
-                    f"{path}: {name}: no row {values[name]!r} among the {kind} of the "
-                    "annotations. Remove the file, or `zoo build` with annotations that have it."
-                )
+        missing = [
+            f"{name}: no row {values[name]!r} among the {kind} of the annotations"
+            for name, kind in references.items()
+            if values[name] is not None and values[name] not in known[kind]
+        ]
+        if missing:
+            _left_out(
+                f"{path}: {missing[0]}. Remove the file, or `zoo build` with annotations that "
+                "have it."
+            )
+            continue
         if recipe is not None:
             added.recipes[str(values["name"])] = recipe
         added.models.append(row("added", values["name"], values))
     return added
+
+
+def _left_out(why: str) -> None:
+    warnings.warn(f"A model is left out of the catalog: {why}", stacklevel=3)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,17 @@ from annotations.codings import Round, load_round, rounds
 from annotations.load import FOLDER, load
 from annotations.record import AnnotationError, Annotations, Provenance, Row, Table
 from zoo.added import ARTIFACT, NETWORK, Added, entry_files, read_added
-from zoo.database import CATALOG_TABLES, connect, content_hash, one_line, publish, quoted
+from zoo.database import (
+    CATALOG_TABLES,
+    connect,
+    content_hash,
+    not_opened,
+    one_line,
+    publish,
+    quoted,
+)
 from zoo.errors import ZooError
+from zoo.files import write_atomic
 from zoo.home import Home
 from zoo.search import split_words
 
@@ -94,6 +104,9 @@ def refresh(home: Home) -> bool:
         ZooError: It had to be built, and an annotation is wrong.
     """
     folder = None
+    if home.read_only and not home.database.exists():
+        with suppress(OSError):  # there is none, or it may not be read
+            write_atomic(home.database, (home.root / home.database.name).read_bytes())
     if home.database.exists():
         facts = built_from(home)
         folder = Path(facts["annotations_dir"]) if facts["annotations_dir"] else None
@@ -309,7 +322,10 @@ def _carry_evaluations(con: duckdb.DuckDBPyConnection, old: Path) -> None:
     """
     if not old.exists():
         return
-    con.execute(f"ATTACH {quoted(old)} AS old (READ_ONLY)")
+    try:
+        con.execute(f"ATTACH {quoted(old)} AS old (READ_ONLY)")
+    except duckdb.Error as problem:
+        raise not_opened(old, problem, " Delete it: it is only an index.") from problem
     columns = "SELECT column_name FROM duckdb_columns() WHERE table_name = 'evaluations'"
     new_columns = con.execute(f"{columns} AND database_name <> 'old' ORDER BY ALL").fetchall()
     old_columns = con.execute(f"{columns} AND database_name = 'old' ORDER BY ALL").fetchall()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import duckdb
 
+from zoo.added import entry_file
 from zoo.build import refresh
 from zoo.database import connect, one_line
 from zoo.entry import Artifact, ModelEntry
@@ -263,6 +264,10 @@ class Catalog:
             if rows:
                 return header, rows[0]
             near = nearest(con, name)
+        if (record := entry_file(self.home, name)).is_file():
+            raise ZooError(
+                f"No model {name!r}: {record} is left out of the catalog. `zoo build` says why."
+            )
         raise UnknownNameError(
             f"No model {name!r}. "
             + (f"Nearest: {', '.join(near)}." if near else "Search with `zoo list --search WORDS`.")

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
-from filelock import FileLock
 
 from zoo.errors import ZooError
-from zoo.files import canonical_json
+from zoo.files import canonical_json, lock, share
 
 CATALOG_TABLES = (
     "sources",
@@ -48,6 +47,7 @@ _SANDBOX: _Settings = NO_EXTENSIONS | {
     "enable_external_access": False,
     "lock_configuration": True,
 }
+_INDEX = "It is only an index: delete it and run `zoo build`."
 _DISK_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 
 
@@ -69,8 +69,19 @@ def connect(path: Path, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
             str(path), read_only=read_only, config=_SANDBOX if read_only else _WRITABLE
         )
     except duckdb.Error as problem:
-        advice = " It is only an index: delete it and run `zoo build`." if read_only else ""
-        raise ZooError(f"{path} cannot be opened: {one_line(problem)}{advice}") from problem
+        advice = f" {_INDEX}" if read_only else ""
+        raise not_opened(path, problem, advice) from problem
+
+
+def not_opened(path: Path, problem: duckdb.Error, advice: str = "") -> ZooError:
+    """Why a database cannot be opened, and what to do: ``advice``, unless it is open elsewhere."""
+    if "Conflicting lock" in str(problem):
+        found = re.search(r"held in (.+? \(PID \d+\))", str(problem))
+        return ZooError(
+            f"{path} is open for writing in {found[1] if found else 'another program'}. Close it "
+            "there, or wait until that is done; nothing is wrong with the file."
+        )
+    return ZooError(f"{path} cannot be opened: {one_line(problem)}{advice}")
 
 
 @contextmanager
@@ -88,9 +99,7 @@ def publish(path: Path, *, edit: bool = False) -> Iterator[duckdb.DuckDBPyConnec
         OSError: The disk is full; the live database is as it was.
     """
     new = path.with_name(f".{path.name}.new")
-    lock = path.parent / "locks" / f"{path.name}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    with lock(path.parent / "locks" / f"{path.name}.lock"):
         _remove(new)  # of a process that was killed
         try:
             if edit and path.exists():
@@ -100,6 +109,7 @@ def publish(path: Path, *, edit: bool = False) -> Iterator[duckdb.DuckDBPyConnec
                 con.execute("CHECKPOINT")
             with new.open("rb") as file:
                 os.fsync(file.fileno())
+            share(new)
             os.replace(new, path)
         except duckdb.Error as problem:
             if any(text in str(problem) for text in _DISK_FULL):

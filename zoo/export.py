@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
-from filelock import FileLock
 
 from zoo.catalog import open_catalog
 from zoo.croissant import NAME, Column, ExportedTable, Written, croissant
@@ -88,7 +87,7 @@ def export(
         names = [name for (name,) in catalog.list(["name"], where, all=all)[1]]
         if not names:
             raise ZooError(f"No model matches --where {where!r}. See `zoo list`.")
-    with FileLock(home.locks / "export.lock"), _staged(folder.absolute()) as staging:
+    with home.lock("export"), _staged(folder.absolute()) as staging:
         with _opened(home, staging) as con:
             tables = _tables(con, "v_all_models" if all else "v_models")
             files = [_copy(con, table, staging, kind, names) for table in tables]

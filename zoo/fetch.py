@@ -61,6 +61,7 @@ def fetch(
     """
     if mirror is None and os.environ.get("ZOO_MIRROR"):
         mirror = Path(os.environ["ZOO_MIRROR"])
+    mirror, from_file = (path and path.expanduser() for path in (mirror, from_file))
     published = Published(mirror, from_file, offline, accept_licence)
     known = sources(published)
     trained_by_the_user = entry.source == "local" and entry.recipe is not None

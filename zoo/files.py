@@ -7,10 +7,15 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a write that finds no place."""
@@ -49,8 +54,44 @@ def digest(value: Any) -> str:
 
 
 def slug(name: str) -> str:
-    """A model's name as one folder name: ``akamaster/resnet20`` becomes ``akamaster__resnet20``."""
+    """A model's name as one folder name: ``me/mlp`` becomes ``me__mlp``."""
     return name.replace("/", "__")
+
+
+def share(path: Path) -> None:
+    """Let the group write to a file or folder that lies where the same group may write.
+
+    So a folder that a group shares, whose mode is 2775, is one in all its depth, whatever the
+    umasks of those who write there. Elsewhere the mode is left to the umask.
+    """
+    around, own = path.parent.stat(), path.stat()
+    shared = around.st_mode & stat.S_IWGRP and not around.st_mode & stat.S_ISVTX
+    if not shared or around.st_gid != own.st_gid:
+        return
+    bits = stat.S_IRWXG if path.is_dir() else stat.S_IRGRP | stat.S_IWGRP
+    mode = stat.S_IMODE(own.st_mode)
+    if mode | bits != mode:
+        with suppress(PermissionError):  # another user's, who has shared it or is about to
+            path.chmod(mode | bits)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it lies in, as shared as the first one that is there."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        share(path)
+
+
+def lock(path: Path) -> "FileLock":
+    """A lock that whoever may write beside it can take; that of a dead process is free."""
+    from filelock import FileLock
+
+    make_folder(path.parent)
+    with suppress(FileExistsError):
+        path.touch(exist_ok=False)
+        share(path)
+    return FileLock(path, mode=stat.S_IMODE(path.stat().st_mode))
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -59,13 +100,14 @@ def write_atomic(path: Path, content: bytes) -> None:
     Raises:
         OSError: The disk is full or not writable; the old file is untouched and nothing is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     part = _beside(path)
     try:
         with part.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        share(part)
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -83,6 +125,30 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, f"{text}\n".encode())
 
 
+DAMAGE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading a damaged file of JSON, and taking it for what it should be, may raise."""
+
+
+def read_record(path: Path, advice: str, fits: Callable[[Any], bool] = bool) -> Any:
+    """A JSON object of the store; None if there is none, or, with a warning, if it is damaged.
+
+    Args:
+        path: Of the file.
+        advice: What to do if it is damaged, as a sentence.
+        fits: Whether an object has what it needs; it may raise KeyError, TypeError and the like.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(record, dict) and fits(record):
+            return record
+    except FileNotFoundError:
+        return None
+    except DAMAGE:
+        pass
+    warnings.warn(f"{path} is damaged and left out. {advice}", stacklevel=2)
+    return None
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes ``path`` when the block ends well, and vanishes otherwise.
@@ -90,14 +156,16 @@ def new_folder(path: Path) -> Iterator[Path]:
     An older folder of that name is replaced. The caller holds a lock on ``path``, so what an
     earlier writer left unfinished is its writer's remains, and is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for remains in path.parent.glob(f".{glob.escape(path.name)}.*"):
         shutil.rmtree(remains, ignore_errors=True)
     part = _beside(path)
     part.mkdir()
+    share(part)
     try:
         yield part
         for file in part.iterdir():
+            share(file)
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
         if path.exists():

@@ -1,14 +1,22 @@
 """Where everything is kept: ``$ZOO_HOME``, or the platform's folder for user data."""
 
+import atexit
 import json
 import os
+import shutil
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 
 from zoo.errors import ZooError
-from zoo.files import slug, write_json
+from zoo.files import digest, lock, make_folder, slug, write_json
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 FORMAT = 1
 """Version of the folder's layout; a folder of a newer one is refused, not guessed at."""
@@ -16,9 +24,16 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Home:
-    """The folders of one store. Files are the truth; ``zoo.duckdb`` is an index of them."""
+    """The folders of one store. Files are the truth; ``zoo.duckdb`` is an index of them.
+
+    Attributes:
+        root: Of the store.
+        beside: Where the index and the locks are of who may only read the store; None for who may
+            write to it.
+    """
 
     root: Path
+    beside: Path | None = None
 
     @classmethod
     def open(cls, root: Path | None = None) -> "Home":
@@ -49,7 +64,13 @@ class Home:
                 )
         else:
             write_json(marker, {"format": FORMAT})
-        return cls(root)
+        writable = os.access(root, os.W_OK | os.X_OK)
+        return cls(root, None if writable else _own_folder(root))
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this user may only read what is here."""
+        return self.beside is not None
 
     @property
     def blobs(self) -> Path:
@@ -79,16 +100,35 @@ class Home:
     @property
     def database(self) -> Path:
         """The DuckDB index of catalog and evaluations."""
-        return self.root / "zoo.duckdb"
+        return (self.beside or self.root) / "zoo.duckdb"
 
     @property
     def locks(self) -> Path:
         """Lock files; the operating system frees a lock when its process dies."""
-        return self.root / "locks"
+        return (self.beside or self.root) / "locks"
+
+    def lock(self, name: str) -> "FileLock":
+        """The lock of that name, which all who may write to the store can take."""
+        return lock(self.locks / f"{name}.lock")
 
     def model(self, name: str) -> Path:
         """What this store holds about one model: ``models/<slug>/``."""
         return self.root / "models" / slug(name)
+
+
+@cache
+def _own_folder(root: Path) -> Path:
+    """A folder of this user's for the index of a store: in the cache, or until the program ends."""
+    folder = Path(platformdirs.user_cache_dir("zoo")) / digest(str(root))[:16]
+    try:
+        make_folder(folder)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    except OSError:
+        pass
+    folder = Path(tempfile.mkdtemp(prefix="zoo-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _read_format(marker: Path) -> int:

@@ -57,7 +57,8 @@ def find(con: duckdb.DuckDBPyConnection, text: str) -> None:
         CREATE TEMP TABLE found AS
         SELECT
             model AS name,
-            CASE $text WHEN model THEN 2 WHEN split_part(model, '/', -1) THEN 1 ELSE 0 END AS called,
+            CASE $text WHEN model THEN 2 WHEN split_part(model, '/', -1) THEN 1 ELSE 0 END
+                AS called,
             sum(whole) AS score
         FROM (
             SELECT words.model, asked.place, max((words.word = asked.word)::INTEGER) AS whole

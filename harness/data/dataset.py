@@ -140,6 +140,7 @@ class Source:
 
         def folder(given: Path | None, variable: str) -> Path | None:
             found = given or (Path(os.environ[variable]) if os.environ.get(variable) else None)
+            found = found and found.expanduser()
             if found is not None and not found.is_dir():
                 raise ZooError(f"No folder {found} (wanted by {variable} or its option).")
             return found

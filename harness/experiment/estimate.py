@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from harness.experiment.plan import Plan
 from harness.experiment.store import Store
-from harness.training.artifacts import SPEC, read_record
+from harness.training.artifacts import SPEC, read_spec
 from zoo.home import Home
 
 Kind = TypeVar("Kind")
@@ -67,7 +67,7 @@ def _training_kind(spec: dict[str, object]) -> str:
 def _trainings(home: Home) -> dict[str, float]:
     found: dict[str, list[float]] = defaultdict(list)
     for path in home.artifacts.glob(f"[!.]*/{SPEC}"):
-        spec = read_record(path)
+        spec = read_spec(path.parent)
         if spec is not None:
             found[_training_kind(spec)].append(spec["seconds"])
     return _means(found.items())

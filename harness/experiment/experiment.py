@@ -130,6 +130,12 @@ class Experiment:
                 progress(step, steps[step], sizes[step])
                 if event.kind in ("failed", "not applicable"):
                     problems[f"{event.kind}: {event.text}"] += event.count
+        except KeyboardInterrupt as stopped:
+            # Asked of the store: of what was given to a worker together, some may be finished.
+            models = sum(map(Artifacts(self.context.home).has, (*made.tuning_jobs, *made.jobs)))
+            cells = sum(store.is_done(item.cell.key) for item in made.missing)
+            stopped.add_note(f"{models} models trained and {cells} cells measured are kept")
+            raise
         finally:
             # Whatever ended the run, what it finished is found by the next command.
             store.sync()

@@ -20,7 +20,7 @@ import numpy as np
 
 from harness.results import RESULT_FORMAT, Cell, Evaluation
 from harness.types import Regime
-from zoo.files import canonical_json, new_folder, write_json
+from zoo.files import DAMAGE, canonical_json, new_folder, write_json
 from zoo.home import Home
 
 if TYPE_CHECKING:
@@ -80,11 +80,17 @@ class Store:
             if format > RESULT_FORMAT:  # of a later version of this program
                 return None
             result = json.loads((folder / RESULT).read_text())
-            return format, Evaluation.from_dict(Cell.from_dict(spec), result)
+            found = Evaluation.from_dict(Cell.from_dict(spec), result)
+            _check(found)
+            return format, found
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, AttributeError):
-            warnings.warn(f"The cell {folder} is damaged and left out.", stacklevel=2)
+        except DAMAGE:
+            warnings.warn(
+                f"The cell {folder} is damaged and left out. The command that measured it measures "
+                "it again; or remove the folder.",
+                stacklevel=2,
+            )
             return None
 
     @contextmanager
@@ -101,7 +107,15 @@ class Store:
                 path = self.home.cells / key / SAMPLES
                 if not path.exists():
                     return None
-                found = database.read_parquet(only(path)).fetchnumpy()
+                try:
+                    found = database.read_parquet(only(path)).fetchnumpy()
+                except duckdb.Error:
+                    warnings.warn(
+                        f"{path} is damaged and left out, so intervals leave out what other "
+                        f"examples would give. Remove {path.parent} and measure the cell again.",
+                        stacklevel=2,
+                    )
+                    return None
                 return {name: np.ma.getdata(column) for name, column in found.items()}
 
             yield cache(read)
@@ -118,10 +132,7 @@ class Store:
 
     def lock(self, key: str) -> FileLock:
         """The lock that whoever measures this cell holds; a dead process's lock is free."""
-        from filelock import FileLock
-
-        self.home.locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.home.locks / f"cell-{key}.lock")
+        return self.home.lock(f"cell-{key}")
 
     def sync(self) -> int:
         """Bring the DuckDB index up to date with the files; how many rows changed.
@@ -204,6 +215,19 @@ class Store:
         self.sync()
         with connect(self.home.database) as database:
             return database.execute(query, [RESULT_FORMAT]).fetchall()
+
+
+def _check(evaluation: Evaluation) -> None:
+    """Refuse numbers that are none.
+
+    Raises:
+        TypeError: There are some.
+    """
+    numbers = [evaluation.susceptibility, evaluation.utility, *evaluation.metrics.values()]
+    if not all(number is None or isinstance(number, int | float) for number in numbers):
+        raise TypeError("a number is none")
+    if not isinstance(evaluation.seconds, int | float):
+        raise TypeError("seconds are none")
 
 
 def _request(cell: Cell) -> tuple[Any, ...]:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 
 from harness.data import datasets
 from harness.experiment.plan import Plan
 from harness.experiment.run import Context, Event, Pool, Problem, train, trained
 from harness.experiment.tuning_plan import Candidate, Tuning
 from harness.learning.tuning import Tried, choose
-from harness.training.artifacts import read_record
-from zoo.files import write_json
+from zoo.files import read_record, write_json
 from zoo.home import Home
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Tunings:
         None if it was not, or if some candidate failed and no other could be chosen: the next run
         tries again. Where none applies there is nothing to try, and ``chosen`` is None.
         """
-        record = read_record(self.home.tunings / f"{key}.json")
+        record = read_record(
+            self.home.tunings / f"{key}.json", "The settings are tried again.", _is_choice
+        )
         return None if record is None or record.pop("again") else record
 
     def put(self, tuning: Tuning, record: Mapping[str, Any]) -> None:
@@ -42,8 +45,18 @@ class Tunings:
 
     def lock(self, key: str) -> FileLock:
         """The lock of whoever judges; that of a dead process is free."""
-        self.home.locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.home.locks / f"tuning-{key}.lock")
+        return self.home.lock(f"tuning-{key}")
+
+
+def _is_choice(record: dict[str, Any]) -> bool:
+    chosen, tried = record["chosen"], record["tried"]
+    return (
+        isinstance(record["again"], bool)
+        and (isinstance(chosen, dict) or chosen is None)
+        and all(isinstance(one, dict) for one in tried)
+        and bool(tried)
+        and record.keys() >= {"data", "subject"}
+    )
 
 
 def tune(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[Event]:

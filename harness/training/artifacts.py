@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch import Tensor
 
 from harness.data.examples import Split
@@ -19,8 +18,11 @@ from harness.training.cohort import train
 from harness.training.job import Job, Trained, network
 from harness.types import MachineError
 from zoo.errors import ZooError
-from zoo.files import new_folder, sha256_file, write_json
+from zoo.files import new_folder, read_record, sha256_file, write_json
 from zoo.home import Home
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 WEIGHTS, SPEC = "weights.safetensors", "spec.json"
 
@@ -29,13 +31,21 @@ class AlteredError(MachineError):
     """A stored model is not what its record says."""
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None if the file is missing or damaged, as if it had never been written."""
-    try:
-        record = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
+def read_spec(folder: Path) -> dict[str, Any] | None:
+    """The record of a trained model; None if it is missing or damaged, as if it never was."""
+    return read_record(folder / SPEC, "The model is trained again when it is needed.", _is_spec)
+
+
+def _is_spec(record: dict[str, Any]) -> bool:
+    parts = ("dataset", "n", "architecture", "recipe", "stack", "base", "together")
+    left_out = record["left_out"]
+    return (
+        record.keys() >= set(parts)
+        and isinstance(record["sha256"], str)
+        and isinstance(record["seconds"], int | float)
+        and isinstance(record["evidence"], dict)
+        and (left_out is None or all(isinstance(index, int) for index in left_out))
+    )
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class Artifacts:
     def has(self, job: Job) -> bool:
         """Whether the job's model is there, as far as that can be told without hashing it."""
         folder = self.home.artifacts / job.key
-        return read_record(folder / SPEC) is not None and (folder / WEIGHTS).exists()
+        return read_spec(folder) is not None and (folder / WEIGHTS).exists()
 
     def spec(self, job: Job) -> dict[str, Any]:
         """The record of a trained job.
@@ -57,10 +67,10 @@ class Artifacts:
         Raises:
             AlteredError: The record is missing or cannot be read.
         """
-        path = self.home.artifacts / job.key / SPEC
-        record = read_record(path)
+        folder = self.home.artifacts / job.key
+        record = read_spec(folder)
         if record is None:
-            raise AlteredError(f"The record {path} of a trained model is missing or damaged.")
+            raise AlteredError(f"The record {folder / SPEC} is missing or damaged.")
         return record
 
     def load(self, job: Job, device: str) -> Trained:
@@ -161,8 +171,7 @@ class Artifacts:
         return found
 
     def _lock(self, job: Job) -> FileLock:
-        self.home.locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.home.locks / f"artifact-{job.key}.lock")
+        return self.home.lock(f"artifact-{job.key}")
 
 
 def check_device(device: str) -> None:

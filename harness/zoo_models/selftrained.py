@@ -20,10 +20,19 @@ from harness.types import Access, Regime
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.fetch import Fetched
-from zoo.files import sha256_file, write_json
+from zoo.files import sha256_file
 from zoo.home import Home
 from zoo.loading import to_safetensors
-from zoo.sources.blobs import intact, keep, locked, new_blob, recorded, remove_altered
+from zoo.sources.blobs import (
+    check_writable,
+    intact,
+    keep,
+    locked,
+    new_blob,
+    note,
+    recorded,
+    remove_altered,
+)
 
 SEED = 0
 """The catalog's own instance of a self-trained model is the one of this seed."""
@@ -72,6 +81,7 @@ class SelfTrained:
                     accuracy=made["accuracy"],
                 )
             remove_altered(entry.name, None, home)
+            check_writable(home)
             with _one_thread():
                 held = dataset.collected.take(job.index)
                 model = train_alone(job, held, None, progress=progress).model
@@ -82,8 +92,9 @@ class SelfTrained:
                 to_safetensors(state, part)
                 sha256, size = sha256_file(part), part.stat().st_size
                 path = keep(home, part, sha256)
-            write_json(
-                home.model(entry.name) / "fetched.json",
+            note(
+                home,
+                entry.name,
                 {
                     "sha256": sha256,
                     "size": size,

@@ -306,7 +306,9 @@ def test_the_long_list_is_made_from_the_docstrings(tmp_path) -> None:
 def test_the_long_list_can_be_read_by_programs_too(kind, tmp_path) -> None:
     short = json.loads(call("list", kind, "--format", "json", home=tmp_path).stdout)
     rows = json.loads(call("list", kind, "--long", "--format", "json", home=tmp_path).stdout)
-    assert [{name: row[name] for name in one} for one, row in zip(short, rows, strict=True)] == short
+    assert [
+        {name: row[name] for name in one} for one, row in zip(short, rows, strict=True)
+    ] == short
     text = call("list", kind, "--long", "--format", "csv", home=tmp_path).stdout
     assert len(list(csv.DictReader(io.StringIO(text)))) == len(rows)
     if kind == "attacks":

@@ -156,8 +156,25 @@ def test_a_programmers_mistake_is_not_hidden(monkeypatch: pytest.MonkeyPatch) ->
         run(app_that(KeyError("a")))
 
 
-def test_an_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert exit_of(KeyboardInterrupt(), monkeypatch) == 130
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), RuntimeError("Query interrupted")])
+def test_an_interrupt_is_one_line_and_exits_with_130(
+    raised: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_of(raised, monkeypatch) == 130
+    assert capsys.readouterr().err == (
+        "interrupted: what was finished is kept; the same command goes on from there.\n"
+    )
+
+
+def test_an_interrupted_command_says_what_it_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = KeyboardInterrupt()
+    stopped.add_note("2 models are kept")
+    assert exit_of(stopped, monkeypatch) == 130
+    assert capsys.readouterr().err == (
+        "interrupted: 2 models are kept; the same command goes on from there.\n"
+    )
 
 
 def test_a_wrong_option_exits_with_two(monkeypatch: pytest.MonkeyPatch) -> None:

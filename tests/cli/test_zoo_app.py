@@ -195,7 +195,9 @@ def test_fetch_goes_on_past_a_failure_and_names_it_at_the_end(
     [
         (["show", "digits-cn"], "No model 'digits-cn'. Nearest: digits-cnn"),
         (["fetch", "digit-mlp"], "No model 'digit-mlp'. Nearest: digits-mlp"),
-        (["fetch"], "Name the models, or select them with --where, but not both"),
+        (["verify"], "Name the models, or select them with --where, but not both"),
+        (["fetch", "--from-file", "x.pt"], "x.pt is one model's file. Name that model alone"),
+        (["remove", "digits-cnn", "digits-cn"], "No model 'digits-cn'. Nearest: digits-cnn"),
         (
             ["add", "--name", "me/x", "--dataset", "digits", "--architecture", "mlp-128"],
             "Name the checkpoint to add, or give --train",
@@ -303,7 +305,7 @@ def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path, checkpoint: 
             [sys.executable, "-c", "from cli.zoo_app import main; main()", *arguments],
             capture_output=True,
             text=True,
-            env={**os.environ, "ZOO_HOME": str(home)},
+            env={**os.environ, "ZOO_HOME": str(home), "XDG_CACHE_HOME": str(tmp_path / "cache")},
             preexec_fn=give_up_the_right_to_write_anywhere,
             check=False,
         )
@@ -317,11 +319,10 @@ def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path, checkpoint: 
         for path in modes:
             path.chmod(0o555)
         assert ok(zoo("list")) == listed
+        assert "cached" in ok(zoo("fetch", "me/mlp"))
         for arguments in (
             ["add", str(checkpoint), "--name", "me/other", *mine],
             ["fetch", RESNET, "--mirror", str(tmp_path)],
-            ["fetch", "me/mlp"],
-            ["build"],
         ):
             said = problem(zoo(*arguments))
             assert f"{home}/" in said
@@ -419,3 +420,37 @@ def test_verifying_weights_that_became_nan_is_a_failure(
         main()
     assert end.value.code == 2
     assert capsys.readouterr().err.endswith("\nerror: me/mlp: was altered.\n")
+
+
+def test_without_a_name_the_models_to_begin_with_are_fetched(
+    home_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import socket
+
+    from cli.harness_app import main as harness
+    from cli.weights_commands import NEXT
+    from cli.zoo_app import main as zoo
+
+    def no_network(*_: object) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    monkeypatch.setattr("sys.argv", ["zoo", "fetch", "--format", "json"])
+    with pytest.raises(SystemExit) as end:
+        zoo()
+    assert end.value.code == 0
+    said = capsys.readouterr()
+    assert [(row["name"], row["status"]) for row in json.loads(said.out)] == [
+        ("digits-mlp", "fetched"),
+        ("digits-cnn", "fetched"),
+    ]
+    assert said.err == f"next: {NEXT}\n"
+    # What is said next is about these models.
+    words = NEXT.split()
+    monkeypatch.setattr("sys.argv", ["harness", "plan", *words[2:], "--format", "json"])
+    with pytest.raises(SystemExit) as end:
+        harness()
+    assert end.value.code == 0
+    groups = json.loads(capsys.readouterr().out)["groups"]
+    assert {group["model"].partition("(")[0] for group in groups} == {"digits-mlp", "digits-cnn"}
+    assert {group["risk"] for group in groups} == {"extraction"}

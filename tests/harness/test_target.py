@@ -14,7 +14,9 @@ from harness.types import Access
 def model() -> nn.Module:
     """Batch norm and dropout tell training from evaluation; one layer is frozen by its owner."""
     torch.manual_seed(0)
-    made = nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(), nn.Linear(6, 3))
+    made = nn.Sequential(
+        nn.Flatten(), nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(), nn.Linear(6, 3)
+    )
     made[1].requires_grad_(False)
     made(torch.rand(8, 1, 2, 2))
     return made.train()

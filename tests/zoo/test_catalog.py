@@ -365,7 +365,8 @@ def test_a_damaged_record_is_shown_as_not_fetched(catalog: Catalog, content: str
     record = catalog.home.model("digits-cnn") / "fetched.json"
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(content)
-    assert catalog.show("digits-cnn")["fetched"] is None
+    with pytest.warns(UserWarning, match="fetched.json is damaged .* `zoo fetch digits-cnn`"):
+        assert catalog.show("digits-cnn")["fetched"] is None
     made = {"sha256": "0" * 64, "accuracy": 0.9}
     record.write_text(json.dumps(made))
     assert catalog.show("digits-cnn")["fetched"] == made

@@ -151,6 +151,27 @@ def test_a_missing_or_foreign_file_says_what_to_do(tmp_path: Path) -> None:
         connect(tmp_path / "junk.duckdb")
 
 
+def test_who_has_it_open_elsewhere_is_told_and_nobody_to_delete_it(path: Path) -> None:
+    code = (
+        "import sys, duckdb; con = duckdb.connect(sys.argv[1]); print('open', flush=True); "
+        "sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        with pytest.raises(ZooError, match=f"is open for writing in .*PID {holder.pid}") as caught:
+            connect(path)
+        assert "Close it there, or wait" in str(caught.value)
+        assert "delete" not in str(caught.value)
+    finally:
+        holder.communicate()
+    assert number(path) == 1
+
+
 def test_nobody_is_told_to_delete_what_could_not_be_written(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match="cannot be opened") as caught:
         connect(tmp_path / "nowhere/zoo.duckdb", read_only=False)

@@ -231,9 +231,13 @@ def test_a_damaged_record_counts_as_none_and_is_made_anew(
 ) -> None:
     first = fetch(published, home)
     (home.model(published.name) / "fetched.json").write_bytes(content)
-    assert recorded(home, published.name) is None
-    assert stored_intact(published, home) is None
-    assert fetch(published, home) == first
+    damaged = f"fetched.json is damaged .* `zoo fetch {published.name}` makes it anew"
+    with pytest.warns(UserWarning, match=damaged):
+        assert recorded(home, published.name) is None
+    with pytest.warns(UserWarning, match=damaged):
+        assert stored_intact(published, home) is None
+    with pytest.warns(UserWarning, match=damaged):
+        assert fetch(published, home) == first
     assert (home.root / "format.json").exists()
     assert stored_intact(published, home) is True
 

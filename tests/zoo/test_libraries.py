@@ -1,5 +1,6 @@
 """Entries whose networks come from installed packages can be built and used."""
 
+import re
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 
 from annotations.load import load
 from zoo import nets
+from zoo.errors import ZooError
 
 SOURCES = ("timm", "torchvision")
 INSTALLED = {name: version(name).split("+")[0] for name in SOURCES}
@@ -44,3 +46,19 @@ def test_an_entry_is_built_with_fresh_weights_and_classifies_a_batch(place: int)
         logits = model(torch.rand(2, *values["input_shape"]))
     assert logits.shape == (2, values["num_classes"])
     assert logits.isfinite().all()
+
+
+def test_the_network_that_is_advised_instead_exists() -> None:
+    import timm
+    from torchvision import models
+
+    advised = []
+    for name in models.list_models(module=models):
+        with pytest.raises(ZooError, match="takes images of 3 channels, not 1") as said:
+            nets.build(f"torchvision/{name}", (1, 64, 64), 10)
+        text = str(said.value)
+        assert ". Choose another" in text
+        advised += re.findall(r"such as timm/(\S+)\.$", text)
+    assert [name for name in advised if not timm.is_model(name)] == []
+    assert "resnet18" in advised
+    assert "alexnet" not in advised

@@ -42,9 +42,10 @@ def _torchvision(name: str, input_shape: Shape, num_classes: int) -> nn.Module:
     elif name.startswith("vit_"):
         wanted["image_size"] = input_shape[1]
     if input_shape[0] != 3:
+        same = f", such as timm/{name}" if _package("timm", "timm").is_model(name) else ""
         raise ZooError(
             f"Architecture torchvision/{name} takes images of 3 channels, not {input_shape[0]}. "
-            f"Choose another, such as timm/{name}."
+            f"Choose another{same}."
         )
     return builder(weights=None, **wanted)
 

@@ -1,6 +1,6 @@
 """Weight files in the store: kept by content, checked on every use, converted once."""
 
-import json
+import errno
 import os
 import re
 import shutil
@@ -13,10 +13,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from filelock import FileLock
-
 from zoo.entry import Artifact, ModelEntry
-from zoo.files import digest, sha256_file, slug, write_json
+from zoo.errors import ZooError
+from zoo.files import digest, make_folder, read_record, sha256_file, share, slug, write_json
 from zoo.home import Home
 from zoo.sources.base import Checked, Fetched
 
@@ -51,11 +50,21 @@ def locked(home: Home, name: str) -> Iterator[None]:
 
     What a process that was killed had begun to write of this model is removed.
     """
-    home.locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(home.locks / f"model-{slug(name)}.lock"):
-        for remains in home.blobs.glob(f"*{_part(name)}*"):
-            remains.unlink()
+    with home.lock(f"model-{slug(name)}"):
+        if not home.read_only:
+            for remains in home.blobs.glob(f"*{_part(name)}*"):
+                remains.unlink()
         yield
+
+
+def check_writable(home: Home) -> None:
+    """Refuse to begin what cannot be kept.
+
+    Raises:
+        PermissionError: The user may only read the store.
+    """
+    if home.read_only:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(home.blobs))
 
 
 @contextmanager
@@ -64,7 +73,7 @@ def new_blob(home: Home, name: str) -> Iterator[Path]:
 
     Use it in `locked`, one at a time.
     """
-    home.blobs.mkdir(parents=True, exist_ok=True)
+    make_folder(home.blobs)
     part = home.blobs / _part(name)
     try:
         yield part
@@ -107,8 +116,9 @@ def keep(home: Home, part: Path, sha256: str) -> Path:
     """Move a finished file to its place in the store; it is on the disk when this returns."""
     with part.open("rb") as file:
         os.fsync(file.fileno())
+    share(part)
+    make_folder(home.blobs)
     blob = home.blobs / sha256
-    blob.parent.mkdir(parents=True, exist_ok=True)
     os.replace(part, blob)
     return blob
 
@@ -125,11 +135,19 @@ def remove_altered(name: str, artifact: Artifact | None, home: Home) -> None:
         name: Of the model.
         artifact: Its published file; None if there is none.
         home: The store.
+
+    Raises:
+        ZooError: One is altered, and the store cannot be written.
     """
     made = recorded(home, name) or {}
     shas = {made.get("sha256"), made.get("source_sha256"), artifact and artifact.sha256}
     for blob in (home.blobs / sha256 for sha256 in sorted(filter(None, shas))):
         if blob.is_file() and (found := sha256_file(blob)) != blob.name:
+            if home.read_only:
+                raise ZooError(
+                    f"{blob} was altered (its sha256 is {found}), and you may not write to the "
+                    f"store. Ask who may to run `zoo fetch {name}`, or use another ZOO_HOME."
+                )
             blob.unlink()
             warnings.warn(
                 f"{blob} was altered (its sha256 is {found}); it was removed and is made anew.",
@@ -137,15 +155,37 @@ def remove_altered(name: str, artifact: Artifact | None, home: Home) -> None:
             )
 
 
-def named(home: Home, sha256: str) -> bool:
+def named(home: Home, sha256: str, *, but: str | None = None) -> bool:
     """Whether a record of any model names a blob: what was fetched, trained, or added by the user.
 
     Records are looked at as text, so that a damaged one counts too.
+
+    Args:
+        home: The store.
+        sha256: Of the blob.
+        but: Name of a model whose records do not count.
     """
     return any(
         sha256 in record.read_text(encoding="utf-8", errors="replace")
         for record in home.root.glob("models/*/*.json")
+        if but is None or record.parent != home.model(but)
     )
+
+
+def note(home: Home, name: str, record: dict[str, Any]) -> None:
+    """Write ``fetched.json`` of a model, which keeps the blobs that it names from being removed.
+
+    Raises:
+        ZooError: Another command has removed one before it was named.
+    """
+    with home.lock("blobs"):
+        for key in ("sha256", "source_sha256"):
+            if key in record and not (home.blobs / record[key]).is_file():
+                raise ZooError(
+                    f"{name}: another command has just removed the same weights from the store. "
+                    "Run this one again."
+                )
+        write_json(_record(home, name), record)
 
 
 def recorded(home: Home, name: str) -> dict[str, Any] | None:
@@ -153,15 +193,13 @@ def recorded(home: Home, name: str) -> dict[str, Any] | None:
 
     Its ``sha256``, and its ``source_sha256`` if it has one, are names of blobs.
     """
-    try:
-        made = json.loads(_record(home, name).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    if not isinstance(made, dict):
-        return None
-    names = [made.get("sha256"), made.get("source_sha256", "0" * 64)]
-    # Anything else could lead to a file outside the folder of blobs.
-    return made if all(re.fullmatch("[0-9a-f]{64}", str(name)) for name in names) else None
+
+    def fits(made: dict[str, Any]) -> bool:
+        names = [made["sha256"], made.get("source_sha256", "0" * 64)]
+        # Anything else could lead to a file outside the folder of blobs.
+        return all(re.fullmatch("[0-9a-f]{64}", str(name)) for name in names)
+
+    return read_record(_record(home, name), f"`zoo fetch {name}` makes it anew.", fits)
 
 
 def stored_intact(entry: ModelEntry, home: Home) -> bool | None:
@@ -257,7 +295,7 @@ def convert(
         "location": _location(artifact),
         **{key: value for key, value in known.items() if value is not None},
     }
-    write_json(_record(home, entry.name), record)
+    note(home, entry.name, record)
     return Fetched(entry.name, weights, sha256, False, accuracy=None, checked=source.checked)
 
 

@@ -14,7 +14,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from zoo.errors import ZooError
-from zoo.files import write_json
+from zoo.files import make_folder, share, write_json
 from zoo.sources.base import Progress
 from zoo.sources.expected import refuse_page, refuse_size
 
@@ -110,7 +110,7 @@ def download(
     advice = "Get the file by other means: --from-file FILE or --mirror DIR."
     if reason := unreachable(url):
         raise ZooError(f"{name}: {url} cannot be reached ({reason}). {advice}")
-    part.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(part.parent)
     most, tries = 0, 0
     while True:
         try:
@@ -178,6 +178,7 @@ def _go_on(
         rest = response.headers.get("Content-Length")
         total = have + int(rest) if rest and rest.isdecimal() else None
         with part.open("ab") as file:
+            share(part)
             if file.tell() != have:
                 raise _BrokenError("was removed here meanwhile")
             if have == 0:

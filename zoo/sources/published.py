@@ -16,6 +16,7 @@ from zoo.sources.base import Fetched, Progress
 from zoo.sources.blobs import (
     CONVERTING,
     Obtained,
+    check_writable,
     convert,
     converted,
     forget,
@@ -83,6 +84,7 @@ class Published:
         self, entry: ModelEntry, artifact: Artifact, home: Home, progress: Progress | None
     ) -> Fetched:
         """Get the published file, and convert it."""
+        check_writable(home)
         _refuse_uncoded(entry)
         there = {blob.name for blob in home.blobs.glob("*")}
         source = self._obtain(entry, artifact, home, progress)
@@ -103,7 +105,12 @@ class Published:
             Whether what is in the store of this model may be used.
         """
         given = remembered(home, name, artifact)
-        if given is None or given.checked != "from file" or not intact(home.blobs / given.sha256):
+        if (
+            home.read_only
+            or given is None
+            or given.checked != "from file"
+            or not intact(home.blobs / given.sha256)
+        ):
             return True
         if self.from_file is not None and not _is(self.from_file, given.sha256):
             return False  # the user has another one now

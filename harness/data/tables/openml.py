@@ -13,6 +13,7 @@ import numpy as np
 from harness.data.tables.cells import ROW, Cells, part
 from harness.data.tables.description import Description, OpenML, cell
 from zoo.errors import ZooError
+from zoo.files import share
 from zoo.home import Home
 
 if TYPE_CHECKING:
@@ -59,11 +60,14 @@ def fetch(description: Description, openml: OpenML) -> Cells:
 def _frame(number: int) -> pd.DataFrame:
     from sklearn.datasets import fetch_openml
 
+    home = Home.open()
     try:
         with _patient():
             bunch: Any = fetch_openml(
-                data_id=number, data_home=str(Home.open().root), as_frame=True, parser="pandas"
+                data_id=number, data_home=str(home.root), as_frame=True, parser="pandas"
             )
+        for kept in sorted(home.root.glob("openml/**/*")):  # a folder before what is in it
+            share(kept)
         return bunch.frame
     except OSError as error:
         raise UnreachableError(f"it cannot be had from openml.org ({error})") from error

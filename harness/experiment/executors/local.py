@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 from zoo.errors import ZooError
@@ -41,6 +43,7 @@ def pool(workers: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]
     context = multiprocessing.get_context("forkserver")
     # Imported once, in the server that the workers are forked from.
     context.set_forkserver_preload(["harness.experiment.run"])
+    _start_deaf_server()
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
 
     def unordered(work: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
@@ -62,6 +65,19 @@ def pool(workers: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]
             process.terminate()
         raise
     executor.shutdown()
+
+
+def _start_deaf_server() -> None:
+    """Start the server such that it and its workers do not hear Ctrl-C, sent to them as to all.
+
+    This process hears it and ends them; of themselves they would only print where they were.
+    """
+    resource_tracker.ensure_running()  # unblocks the signal, so it must not be started later
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start() -> None:
