@@ -53,19 +53,19 @@ def test_removed_weights_stay_removed_in_training(victim, thief) -> None:
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 def test_the_target_is_left_as_it_is_and_asked_nothing(attack, victim, thief) -> None:
-    before = copy.deepcopy(victim.state_dict())
     target = BlackBox(victim, Access.WEIGHTS)
+    shown, before = target.model, copy.deepcopy(victim.state_dict())
     found = attack.run(target, thief, seed=0)
-    torch.testing.assert_close(victim.state_dict(), before, rtol=0, atol=0)
-    assert not any(p.requires_grad for p in victim.parameters())
+    torch.testing.assert_close(shown.state_dict(), before, rtol=0, atol=0)
+    assert not any(p.requires_grad for p in shown.parameters())
     assert target.queries == 0
     assert not found.training
     assert any(
-        not torch.equal(a, b) for a, b in zip(found.parameters(), victim.parameters(), strict=True)
+        not torch.equal(a, b) for a, b in zip(found.parameters(), shown.parameters(), strict=True)
     )
     assert all(
         a.data_ptr() != b.data_ptr()
-        for a, b in zip(found.parameters(), victim.parameters(), strict=True)
+        for a, b in zip(found.parameters(), shown.parameters(), strict=True)
     )
 
 
