@@ -94,7 +94,12 @@ def _other(row: Interaction, measure: OtherMeasure, name: str) -> Any:
         case "n_seeds" | "baseline" | "defended" | "effect" | "ci_low" | "ci_high":
             return _text(measure, name)
         case "verdict":
-            return "raw change" + ("" if measure.p is None else f", p {measure.p:.4g}")
+            texts = [
+                "raw change",
+                "" if measure.p is None else f"p {measure.p:.4g}",
+                measure.direction,
+            ]
+            return ", ".join(text for text in texts if text)
         case "q" | "utility_delta":
             return None
         case _:

@@ -109,9 +109,14 @@ def _defenses() -> Rows:
 
 def _metrics() -> Rows:
     return (
-        ["risk", "primary metric", "direction", "susceptibility"],
-        [(str(risk), m, DIRECTIONS[m], FORMULAS[risk]) for risk, m in PRIMARY.items()],
-    )
+        ["risk", "metric", "primary", "direction", "susceptibility", "reference"],
+        [
+            *((str(risk), m, "yes", DIRECTIONS[m], FORMULAS[risk], None)
+              for risk, m in PRIMARY.items()),
+            *((str(kind.risk), name, "no", kind.direction, None, kind.reference)
+              for name, kind in registry.known("metric").items()),
+        ],
+    )  # fmt: skip
 
 
 def _described_datasets(source: Source) -> Rows:

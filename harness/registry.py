@@ -1,7 +1,8 @@
 """Every attack and every defense by name, written out in one place.
 
 Methods are named by where they live, so that a list of names costs no import of torch. Other
-packages add theirs with the entry point groups ``harness.attacks`` and ``harness.defenses``.
+packages add theirs with the entry point groups ``harness.attacks``, ``harness.defenses`` and
+``harness.metrics``.
 """
 
 from __future__ import annotations
@@ -9,19 +10,19 @@ from __future__ import annotations
 import math
 import types
 import typing
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Literal, get_args, get_origin
 
 from harness.results import Method, Value
-from harness.types import Risk
+from harness.types import Access, Aux, Part, Risk
+from zoo import plugins
 from zoo.errors import UnknownNameError, ZooError, unknown
+from zoo.plugins import LeftOut, Plugins
 
-Kind = Literal["attack", "defense"]
+Kind = Literal["attack", "defense", "metric"]
 
 ATTACKS = {
     "apgd-ce": "harness.attacks.apgd:APGDCE",
@@ -126,23 +127,24 @@ NONE = "none"
 """The name of the empty stack."""
 
 
+_OURS: dict[Kind, dict[str, str]] = {"attack": ATTACKS, "defense": DEFENSES, "metric": {}}
+"""By kind; the measures of a risk that are ours come with its game."""
+
+DIRECTIONS = ("higher is worse", "higher is safer")
+"""What a metric may say of itself."""
+
+
 @cache
-def _known(kind: Kind) -> dict[str, type[Any]]:
-    """Classes by name; a plugin that cannot be imported is left out, with a warning."""
-    found = {}
-    for name, place in (ATTACKS if kind == "attack" else DEFENSES).items():
-        found[name] = _import(place)
-    for point in entry_points(group=f"harness.{kind}s"):
-        if point.name in found:
-            warnings.warn(
-                f"plugin {kind} {point.name!r} has the name of ours: left out", stacklevel=2
-            )
-            continue
-        try:
-            found[point.name] = point.load()
-        except Exception as error:  # a plugin may fail in any way; ours must work without it
-            warnings.warn(f"plugin {kind} {point.name!r} is left out: {error}", stacklevel=2)
-    return dict(sorted(found.items()))
+def _plugins(kind: Kind) -> Plugins:
+    def wrong(name: str, found: Any) -> str | None:
+        return what_is_missing(kind, name, found)
+
+    return plugins.find(f"harness.{kind}s", kind, taken=_OURS[kind], wrong=wrong)
+
+
+def left_out(kind: Kind) -> tuple[LeftOut, ...]:
+    """The methods of other packages that cannot be used."""
+    return _plugins(kind).left_out
 
 
 def _import(place: str) -> type[Any]:
@@ -151,8 +153,12 @@ def _import(place: str) -> type[Any]:
 
 
 def known(kind: Kind) -> Mapping[str, type[Any]]:
-    """Every attack or every defense: classes by name, sorted."""
-    return _known(kind)
+    """Every attack, every defense or every metric of another package: classes by name, sorted.
+
+    One of another package that cannot be used is left out, with a warning.
+    """
+    ours = {name: _import(place) for name, place in _OURS[kind].items()}
+    return dict(sorted({**ours, **_plugins(kind).found}.items()))
 
 
 def get(kind: Kind, name: str) -> type[Any]:
@@ -161,13 +167,66 @@ def get(kind: Kind, name: str) -> type[Any]:
     Raises:
         UnknownNameError: With the nearest names.
     """
-    ours = ATTACKS if kind == "attack" else DEFENSES
+    ours = _OURS[kind]
     if name in ours:
         return _import(ours[name])  # without the others, which may be slow to import
-    found = _known(kind)
-    if name not in found:
-        raise unknown(kind, name, [*found, NONE] if kind == "defense" else found)
-    return found[name]
+    others = _plugins(kind).found
+    if name not in others:
+        raise unknown(kind, name, [*ours, *others, *([NONE] if kind == "defense" else [])])
+    return others[name]
+
+
+_FACTS: dict[Kind, dict[str, Any]] = {
+    "attack": {"risk": Risk, "access": (tuple, Access), "aux": (tuple, Aux), "reference": str},
+    "defense": {"guards": Risk, "acts_on": (frozenset, Part), "reference": str},
+    "metric": {"risk": Risk, "direction": DIRECTIONS, "reference": str},
+}
+"""What a class has to say of itself: a value of a type, some of a type, or one of some texts."""
+
+
+def what_is_missing(kind: Kind, name: str, found: Any) -> str | None:
+    """Why a class can be no method called ``name``, in one line; None if it can.
+
+    This is what no command can do without. `harness.doctor` looks closer.
+    """
+    if not isinstance(found, type):
+        return f"it is no class but {found!r:.80}."
+    if kind != "metric" and not (is_dataclass(found) and found.__dataclass_params__.frozen):  # type: ignore[attr-defined]
+        return f"{found.__name__} is no frozen dataclass."
+    if not (found.__doc__ or "").strip() or (found.__doc__ or "").startswith(f"{found.__name__}("):
+        return f"{found.__name__} has no docstring."
+    if getattr(found, "name", None) != name:
+        named = getattr(found, "name", None)
+        return f"{found.__name__}.name is {named!r}, but its entry point is {name!r}."
+    for fact, wanted in _FACTS[kind].items():
+        value = getattr(found, fact, None)
+        if not _says(value, wanted):
+            return f"{found.__name__}.{fact} wants {_in_words(wanted)}, found {value!r}."
+    calls = {"attack": ("run", "poison"), "metric": ("measure",)}.get(kind, ())
+    if calls and not any(callable(getattr(found, one, None)) for one in calls):
+        return f"{found.__name__} has no method {' or '.join(calls)}."
+    try:
+        found()
+    except Exception as error:  # a class may refuse in any way
+        return f"{found.__name__}() without arguments fails: {type(error).__name__}: {error}"
+    return None
+
+
+def _says(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, type):
+        return isinstance(value, wanted) and value != ""
+    if wanted is DIRECTIONS:
+        return value in DIRECTIONS
+    collection, of = wanted
+    return isinstance(value, collection) and bool(value) and all(isinstance(v, of) for v in value)
+
+
+def _in_words(wanted: Any) -> str:
+    if isinstance(wanted, type):
+        return "a text" if wanted is str else f"a {wanted.__name__}"
+    if wanted is DIRECTIONS:
+        return " or ".join(map(repr, DIRECTIONS))
+    return f"a {wanted[0].__name__} of {wanted[1].__name__}"
 
 
 def default(kind: Kind, name: str, setting: str) -> Value:

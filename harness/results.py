@@ -211,6 +211,8 @@ class OtherMeasure:
         ci_high: Upper end.
         p: Of no effect, not corrected for how many are looked at.
         interval: What the interval is over: ``seeds and examples``, ``examples`` or ``seeds``.
+        direction: ``higher is worse`` or ``higher is safer``, of the metrics of other packages;
+            None of ours.
     """
 
     name: str
@@ -222,6 +224,7 @@ class OtherMeasure:
     ci_high: float | None
     p: float | None
     interval: str = "seeds"
+    direction: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,8 @@ ROOMS = [
     "target", "learning", "metrics", "analysis",
     "attacks.protocol", "attacks.shared", "attacks",
     "defenses.shared", "defenses.protocol", "defenses",
-    "games", "training", "zoo_models", "experiment.executors", "experiment", "listing", "api",
+    "games", "training", "zoo_models", "experiment.executors", "experiment", "listing", "doctor",
+    "api",
 ]  # fmt: skip
 """Files and folders of harness from the ground up: each imports only what stands before it."""
 NO_METHODS = {"__init__", "protocol", "stack"}

@@ -22,6 +22,7 @@ from zoo.files import sha256_file, write_json
 from zoo.home import Home
 from zoo.layout import found_in, options
 from zoo.loading import fit, read_state_dict
+from zoo.nets import SHAPED
 from zoo.shards import whole
 from zoo.sources.blobs import convert, keep, locked, new_blob
 
@@ -123,8 +124,31 @@ def add(
                     raise ZooError(f"{path} changed while it was read. Add it when it is finished.")
                 keep(home, part, sha256)
             convert(entry, artifact, home)
-            write_json(record, {"values": values, "provenance": PROVENANCE})
+            brings = of_network(architecture, catalog)
+            write_json(record, {"values": values, "brings": brings, "provenance": PROVENANCE})
     return entry
+
+
+def of_network(architecture: str, catalog: Catalog) -> dict[str, dict[str, str]]:
+    """What an entry has to say of a network that nobody has coded, as `zoo.added.BROUGHT`.
+
+    All whose name is told its input and who are called alike are of one family; a network of
+    another package is a family of its own.
+    """
+    _, rows = catalog.sql("SELECT key, family FROM architectures")
+    families = dict(rows)
+    if architecture in families:
+        return {}
+    kind, slash, _ = architecture.partition("/")
+    if kind in SHAPED:
+        alike = (family for key, family in rows if key.partition("/")[0] == kind)
+        return {"architectures": {"key": architecture, "family": next(alike)}}
+    if slash:  # of a library, all of whose networks are coded
+        return {}
+    return {
+        "families": {"key": architecture, "name": architecture},
+        "architectures": {"key": architecture, "family": architecture},
+    }
 
 
 PROVENANCE = {

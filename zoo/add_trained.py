@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import cast
 
 from annotations.load import load_codebook
-from zoo.add import PROVENANCE, check_words, entering, facts_of, scaling
-from zoo.catalog import Catalog, Purpose, open_catalog
+from zoo.add import PROVENANCE, check_words, entering, facts_of, of_network, scaling
+from zoo.catalog import Purpose, open_catalog
 from zoo.counting import count
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
@@ -95,9 +95,7 @@ def add_trained(
     )
     told = {"pretraining": ["none"], "extra_data": "none", "recipe": name}
     values = facts_of(entry) | told | asdict(counts)
-    brings = {"datasets": _dataset(data)}
-    if family := _family(architecture, catalog):
-        brings["architectures"] = {"key": architecture, "family": family}
+    brings = {"datasets": _dataset(data), **of_network(architecture, catalog)}
     with entering(home, entry, values) as record:
         document = {"values": values, "recipe": asdict(recipe), "brings": brings}
         write_json(record, document | {"provenance": PROVENANCE})
@@ -117,12 +115,3 @@ def _dataset(data: Data) -> dict[str, object]:
         "input_shape": data.input_shape,
         "sensitive_attributes": sorted(attributes) or ["none"],
     }
-
-
-def _family(architecture: str, catalog: Catalog) -> str | None:
-    """Of a network whose name is told its input; all that are called alike are of one."""
-    kind, _, told = architecture.partition("/")
-    if not told or kind not in SHAPED:
-        return None
-    _, rows = catalog.sql("SELECT key, family FROM architectures")
-    return next((family for key, family in rows if key.partition("/")[0] == kind), None)

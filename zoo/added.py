@@ -31,7 +31,7 @@ NETWORK = (
 )
 """Columns of what is counted on a model's network."""
 
-BROUGHT = ("datasets", "architectures")
+BROUGHT = ("datasets", "families", "architectures")
 """What an entry may describe because the annotations do not have it."""
 
 _NEEDED = ("key", "name", "num_classes", "family")

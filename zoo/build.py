@@ -226,11 +226,11 @@ def _words(
     annotations: Annotations, added: Added, models: Sequence[Row]
 ) -> Iterator[dict[str, Any]]:
     """The words that each model is found by."""
-    families = {row.key: row.values for row in annotations.of("families")}
 
     def known(kind: str) -> list[Row]:
         return [*annotations.of(kind), *added.brought[kind]]
 
+    families = {row.key: row.values for row in known("families")}
     family = {row.key: str(row.values["family"]) for row in known("architectures")}
     datasets = {row.key: row.values for row in known("datasets")}
     papers = {row.key: row.values for row in annotations.of("papers")}

@@ -2,14 +2,14 @@
 
 import errno
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from importlib.metadata import entry_points
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
+from typing import Any
 
+from zoo import plugins
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError, unknown
 from zoo.files import DISK_FULL
@@ -181,12 +181,10 @@ def sources(published: Published | None = None) -> dict[str, Source]:
         published: The source of published weights, set up.
     """
     found: dict[str, Source] = {"published": published or Published(), "local": Local()}
-    for point in entry_points(group="zoo.sources"):
-        try:
-            found[point.name] = point.load()()
-        except Exception as problem:  # whatever somebody else's package does on import
-            warnings.warn(
-                f"The source {point.name!r} of {point.value} is left out: {problem!r}.",
-                stacklevel=2,
-            )
-    return found
+    made = plugins.find("zoo.sources", "source", taken=found, wrong=_no_source)
+    return found | {name: source() for name, source in made.found.items()}
+
+
+def _no_source(name: str, found: Any) -> str | None:
+    """Why what an entry point names cannot be a source; what it raises is a reason, too."""
+    return None if callable(getattr(found(), "fetch", None)) else "it has no method fetch."

@@ -12,8 +12,9 @@ References:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 from scipy import stats
@@ -22,6 +23,7 @@ from harness.analysis import contributions, verdicts
 from harness.analysis.contributions import Measure, Samples
 from harness.analysis.intervals import Estimate, Values, over_seeds, over_seeds_and_examples
 from harness.analysis.verdicts import ALPHA, MARGIN
+from harness.metrics.further import Metric
 from harness.results import Cell, Evaluation, Interaction, OtherMeasure
 from harness.types import Regime, Risk
 from zoo.errors import ZooError
@@ -36,7 +38,12 @@ Pair = tuple[Evaluation, Evaluation]
 """Without the stack and with it, of one seed."""
 
 
-def estimate(pairs: Sequence[Pair], name: str | None, samples: SamplesOf) -> Estimate | None:
+def estimate(
+    pairs: Sequence[Pair],
+    name: str | None,
+    samples: SamplesOf,
+    further: Mapping[str, Metric] = MappingProxyType({}),
+) -> Estimate | None:
     """The mean difference of a metric over paired seeds, and what may be said of it.
 
     The interval is over seeds and examples where every cell has per-example values whose mean is
@@ -46,6 +53,7 @@ def estimate(pairs: Sequence[Pair], name: str | None, samples: SamplesOf) -> Est
         pairs: Those where a side lacks the metric are left out.
         name: Of the metric; None for susceptibility.
         samples: Of any cell.
+        further: The metrics of other packages, by name.
 
     Returns:
         None where no pair has the metric.
@@ -65,6 +73,8 @@ def estimate(pairs: Sequence[Pair], name: str | None, samples: SamplesOf) -> Est
     measure = (
         contributions.SUSCEPTIBILITY.get(cell.risk)
         if name is None
+        else contributions.of_blocks(further[name])
+        if name in further
         else contributions.OTHERS.get(cell.risk, {}).get(name)
     )
     found = [_values(pair, levels, measure, samples) for pair, levels in known] if measure else []
@@ -132,7 +142,9 @@ def _no_samples(key: str) -> None:
 
 
 def compare(
-    evaluations: Iterable[Evaluation], samples: SamplesOf = _no_samples
+    evaluations: Iterable[Evaluation],
+    samples: SamplesOf = _no_samples,
+    further: Iterable[Metric] = (),
 ) -> list[Interaction]:
     """Every stack against the undefended model of its regime, risk by risk.
 
@@ -143,6 +155,8 @@ def compare(
     Args:
         evaluations: Of any models, datasets and regimes.
         samples: Their per-example columns; without them, intervals are over seeds alone.
+        further: The metrics of other packages whose values the evaluations have; they stand beside
+            the primary one and enter no verdict.
 
     Returns:
         In a fixed order, whatever order the evaluations came in.
@@ -160,8 +174,11 @@ def compare(
         if cell.tuned:
             stack += (repr(cell.tuned),)
         groups[_undefended(cell), str(cell.threat), stack].append(evaluation)
+    metrics: dict[Risk, dict[str, Metric]] = defaultdict(dict)
+    for metric in further:
+        metrics[metric.risk][metric.name] = metric
     rows = [
-        _interaction(list(baselines[undefended].values()), defended, samples)
+        _interaction(list(baselines[undefended].values()), defended, samples, metrics)
         for (undefended, _, _), defended in sorted(groups.items())
     ]
     rows = _with_q(rows)
@@ -186,7 +203,10 @@ def _undefended(cell: Cell) -> str:
 
 
 def _interaction(
-    baseline: list[Evaluation], defended: list[Evaluation], samples: SamplesOf
+    baseline: list[Evaluation],
+    defended: list[Evaluation],
+    samples: SamplesOf,
+    further: Mapping[Risk, Mapping[str, Metric]],
 ) -> Interaction:
     cell = defended[0].cell
     before = {e.cell.seed: e for e in baseline if e.susceptibility is not None}
@@ -208,7 +228,7 @@ def _interaction(
     }
     raw = metrics[primary] if primary else (None, None)
     utility = [(b.utility, a.utility) for b, a in pairs]
-    also = _also(cell.risk, pairs, samples)
+    also = _also(cell.risk, pairs, samples, further.get(cell.risk, {}))
     row = Interaction(
         model=cell.model,
         dataset=cell.dataset,
@@ -267,11 +287,15 @@ def _seeds_that(ended: Sequence[str], *sides: Sequence[Evaluation]) -> int:
     return len({e.cell.seed for side in sides for e in side if e.status in ended})
 
 
-def _also(risk: Risk, pairs: Sequence[Pair], samples: SamplesOf) -> tuple[OtherMeasure, ...]:
+def _also(
+    risk: Risk, pairs: Sequence[Pair], samples: SamplesOf, further: Mapping[str, Metric]
+) -> tuple[OtherMeasure, ...]:
     """The effects on the other measures of a risk that were measured."""
     found = []
-    for name in contributions.OTHERS.get(risk, {}):
-        effect = estimate(pairs, name, samples)
+    ours = contributions.OTHERS.get(risk, {})
+    further = {name: metric for name, metric in further.items() if name not in ours}
+    for name in (*ours, *further):
+        effect = estimate(pairs, name, samples, further)
         known = [(b.metrics.get(name), a.metrics.get(name)) for b, a in pairs]
         both = [(b, a) for b, a in known if b is not None and a is not None]
         if effect is None or _says_nothing_new(name, pairs):
@@ -288,6 +312,7 @@ def _also(risk: Risk, pairs: Sequence[Pair], samples: SamplesOf) -> tuple[OtherM
                 ci_high=effect.high,
                 p=effect.p,
                 interval=effect.basis,
+                direction=further[name].direction if name in further else None,
             )
         )
     return tuple(found)

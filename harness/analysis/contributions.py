@@ -16,7 +16,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 
@@ -24,11 +24,9 @@ from harness.analysis.intervals import Values
 from harness.metrics import group_tables
 from harness.metrics.fairness import POSITIVE
 from harness.metrics.filtered import answered
+from harness.metrics.further import Metric, Samples, measured
 from harness.results import Evaluation
 from harness.types import Risk
-
-Samples = Mapping[str, np.ndarray]
-"""The columns of `Outcome.samples`, by name."""
 
 Measure = Callable[[Samples, Evaluation], Values | None]
 """From an evaluation and its samples to the values; None where no example has any."""
@@ -195,6 +193,35 @@ def _gap(name: str, *, above_chance: bool = False) -> Measure:
         if above_chance:
             chance = evaluation.metrics.get("equalized_odds_chance") or 0.0
             pseudo = (pseudo - chance) / (1 - chance)
+        return Values(np.arange(BLOCKS), pseudo, blocks=True)
+
+    return values
+
+
+def of_blocks(metric: Metric) -> Measure:
+    """What another package's metric makes of the examples, by leaving out blocks of them.
+
+    Nobody knows how it is made, so it is not linearised: the values are jackknife pseudo-values, as
+    of `_gap`. They are right for what changes smoothly with the examples, as means, rates and areas
+    do.
+    """
+
+    def values(samples: Samples, evaluation: Evaluation) -> Values | None:
+        found = evaluation.metrics.get(metric.name)
+        if found is None or "index" not in samples:
+            return None
+        block = samples["index"] % BLOCKS
+        left = []
+        for b in range(BLOCKS):
+            try:
+                part = {name: column[block != b] for name, column in samples.items()}
+                one = measured(metric, part)
+            except Exception:  # somebody else's code may fail in any way
+                return None
+            if one is None:
+                return None
+            left.append(one)
+        pseudo = found - (BLOCKS - 1) * (np.array(left) - np.mean(left))
         return Values(np.arange(BLOCKS), pseudo, blocks=True)
 
     return values

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from importlib.metadata import entry_points
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,9 @@ from harness.data.tables import description as table_description
 from harness.data.tables import openml
 from harness.data.tables.cells import Cells
 from harness.data.tables.description import Description
+from zoo import plugins
 from zoo.errors import ZooError, unknown
+from zoo.plugins import LeftOut, Plugins
 
 OOD_DEFAULT = "photo-patches"
 """The attacker's other dataset if ``ood`` does not name one; always available."""
@@ -105,10 +106,26 @@ def own_tables(source: Source) -> dict[str, Path]:
     return {path.stem: path for path in paths if table_description.is_meant(path)}
 
 
+class BrokenDatasetError(ZooError):
+    """Another package's dataset that is none, or whose code fails."""
+
+
+@cache
+def _plugins() -> Plugins:
+    def wrong(name: str, found: object) -> str | None:
+        return None if callable(found) else f"it is no function but {found!r:.80}."
+
+    return plugins.find("harness.datasets", "dataset", taken=DATASETS, wrong=wrong)
+
+
+def left_out() -> tuple[LeftOut, ...]:
+    """The datasets of other packages that cannot be used."""
+    return _plugins().left_out
+
+
 def names(source: Source = Source()) -> list[str]:
     """Every known dataset, the user's own and those of other packages included."""
-    plugins = (point.name for point in entry_points(group="harness.datasets"))
-    return sorted({*DATASETS, *plugins, *own_tables(source)})
+    return sorted({*DATASETS, *_plugins().found, *own_tables(source)})
 
 
 @lru_cache(maxsize=4)
@@ -119,13 +136,32 @@ def load(name: str, source: Source) -> Dataset:
         ZooError: The name is unknown or has two meanings, or the files are not where ``source``
             says, or hold something else.
     """
-    found = [DATASETS[name]] if name in DATASETS else []
-    found += [p.load() for p in entry_points(group="harness.datasets") if p.name == name][:1]
     own = own_tables(source).get(name)
-    if own is not None and found:
+    if own is not None and (name in DATASETS or name in _plugins().found):
         raise ZooError(f"There is a dataset {name!r} besides that of {own}. Rename the file.")
+    if name in DATASETS:
+        return DATASETS[name](source)
     if own is not None:
         return _table(table_description.read(own), source)
-    if not found:
+    if name not in _plugins().found:
         raise unknown("dataset", name, names(source))
-    return found[0](source)
+    return _of_package(name, source)
+
+
+def _of_package(name: str, source: Source) -> Dataset:
+    """The dataset that another package calls ``name``."""
+    where = f"The dataset {name!r} of {_plugins().packages[name]}"
+    try:
+        found = _plugins().found[name](source)
+    except ZooError:
+        raise
+    except Exception as error:  # somebody else's code may fail in any way
+        reason = f"{type(error).__name__}: {error}"
+        raise BrokenDatasetError(f"{where} cannot be read: {reason}") from error
+    if not isinstance(found, Dataset):
+        raise BrokenDatasetError(f"{where} has to be a Dataset, found {type(found).__name__}.")
+    if found.name != name:
+        raise BrokenDatasetError(
+            f"{where} calls itself {found.name!r}. Both names have to be the same."
+        )
+    return found

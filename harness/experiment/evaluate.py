@@ -65,6 +65,68 @@ class Loaded:
     target_seconds: Mapping[str, nn.Module] = field(default_factory=dict)
 
 
+def table_of(
+    cell: Cell,
+    loaded: Loaded,
+    dataset: Dataset,
+    ood: Split | None,
+    *,
+    architecture: str,
+    device: str,
+) -> Table:
+    """The table at which a cell's game is played; the arguments are those of `evaluate`.
+
+    Raises:
+        NotFiniteError: A weight or an answer is NaN or infinite.
+    """
+    stack = Stack.of(registry.defenses(cell.stack))
+    shadow = cell.threat.aux is Aux.SHADOW
+    split = quarters(dataset, cell.seed, cell.regime, shadow=shadow)
+    trained = loaded.target
+    held = dataset.collected.take(split.target_train)
+    trusted = held.take(trusted_index(len(held), cell.seed))
+    # Whoever is poisoned does not know it, and makes the guards from the same data as the weights.
+    poisoned = collected(loaded.job, held)
+    held = poisoned.data if poisoned is not None else held
+    shop = workshop(loaded.job, held.to(device), trusted.to(device), loaded.base)
+    seconds = stack.seconds(loaded.target_seconds, shop.seed)
+    shop = replace(shop, seconds=seconds)
+    test = dataset.all.take(split.target_test)
+    models = {"target": [trained.model], "source": [loaded.source] if loaded.source else []}
+    for role, given in {**models, **loaded.others}.items():
+        for model in given:
+            check_model(model, test.x, role=role)
+    evidence = claimed(
+        trained.evidence,
+        left_out(stack, dataset, split.target_train),
+        tuning.left_out(trained.evidence),
+    )
+    return Table(
+        model=stack.guard(trained.model, shop).to(device).eval(),
+        dataset=dataset,
+        quarters=split,
+        ood=ood,
+        architecture=architecture,
+        threat=cell.threat,
+        seed=attack_seed(cell.attack.name, cell.seed),
+        replicate=cell.seed,
+        device=device,
+        stack=stack,
+        unguarded=trained.model,
+        shop=shop,
+        poison_seed=derive("poison", cell.seed),
+        regime=cell.regime,
+        evidence=evidence,
+        source=loaded.source,
+        source_rows=loaded.source_rows,
+        others=loaded.others,
+        left_out=trained.left_out,
+        others_left_out=loaded.others_left_out,
+        would_leave_out=partial(would_leave_out, loaded.job, loaded.base),
+        seconds=loaded.seconds,
+    )
+
+
 def evaluate(
     cell: Cell,
     loaded: Loaded,
@@ -94,54 +156,11 @@ def evaluate(
         NotFiniteError: A weight, an answer or anything that was measured is NaN or infinite.
     """
     begin = time.perf_counter()
-    stack = Stack.of(registry.defenses(cell.stack))
-    shadow = cell.threat.aux is Aux.SHADOW
-    split = quarters(dataset, cell.seed, cell.regime, shadow=shadow)
-    trained = loaded.target
-    held = dataset.collected.take(split.target_train)
-    trusted = held.take(trusted_index(len(held), cell.seed))
-    # Whoever is poisoned does not know it, and makes the guards from the same data as the weights.
-    poisoned = collected(loaded.job, held)
-    held = poisoned.data if poisoned is not None else held
-    shop = workshop(loaded.job, held.to(device), trusted.to(device), loaded.base)
-    seconds = stack.seconds(loaded.target_seconds, shop.seed)
-    shop = replace(shop, seconds=seconds)
-    test = dataset.all.take(split.target_test)
-    models = {"target": [trained.model], "source": [loaded.source] if loaded.source else []}
-    for role, given in {**models, **loaded.others}.items():
-        for model in given:
-            check_model(model, test.x, role=role)
-    evidence = claimed(
-        trained.evidence,
-        left_out(stack, dataset, split.target_train),
-        tuning.left_out(trained.evidence),
-    )
-    table = Table(
-        model=stack.guard(trained.model, shop).to(device).eval(),
-        dataset=dataset,
-        quarters=split,
-        ood=ood,
-        architecture=architecture,
-        threat=cell.threat,
-        seed=attack_seed(cell.attack.name, cell.seed),
-        replicate=cell.seed,
-        device=device,
-        stack=stack,
-        unguarded=trained.model,
-        shop=shop,
-        poison_seed=derive("poison", cell.seed),
-        regime=cell.regime,
-        evidence=evidence,
-        source=loaded.source,
-        source_rows=loaded.source_rows,
-        others=loaded.others,
-        left_out=trained.left_out,
-        others_left_out=loaded.others_left_out,
-        would_leave_out=partial(would_leave_out, loaded.job, loaded.base),
-        seconds=loaded.seconds,
-    )
+    table = table_of(cell, loaded, dataset, ood, architecture=architecture, device=device)
+    trained, evidence = loaded.target, table.evidence
     outcome = GAMES[cell.risk].play(registry.attack(cell.attack), table)
     utility, truth = outcome.metrics.get("clean_accuracy"), outcome.samples.get("label")
+    test = dataset.all.take(table.quarters.target_test)
     if utility is None or truth is None:
         utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
         truth = test.y.numpy()

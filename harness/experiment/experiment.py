@@ -12,6 +12,7 @@ from harness.data.dataset import Source
 from harness.experiment import plan as planning
 from harness.experiment import request as requests
 from harness.experiment.executors import local, ray_cluster
+from harness.experiment.further_metrics import with_further
 from harness.experiment.options import Options
 from harness.experiment.plan import Plan
 from harness.experiment.request import Loaded, Request
@@ -139,7 +140,7 @@ class Experiment:
         finally:
             # Whatever ended the run, what it finished is found by the next command.
             store.sync()
-        found = [store.get(item.cell.key) for item in made.wanted]
+        found, _ = with_further([store.get(item.cell.key) for item in made.wanted], store)
         return Ran(made, found, counts, problems)
 
 

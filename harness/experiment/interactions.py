@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.analysis.compare import compare
+from harness.experiment.further_metrics import with_further
 from harness.experiment.store import Store
 from harness.results import Evaluation, Interaction
 from zoo.errors import ZooError
@@ -14,9 +15,10 @@ from zoo.home import Home
 def load(home: Home) -> tuple[list[Interaction], list[Evaluation]]:
     """Every interaction and every evaluation of a store."""
     store = Store(home)
-    evaluations = store.evaluations()
+    found, metrics = with_further(store.evaluations(), store)
+    evaluations = [one for one in found if one is not None]
     with store.reading_samples() as samples:
-        return compare(evaluations, samples), evaluations
+        return compare(evaluations, samples, metrics), evaluations
 
 
 def matching(rows: Sequence[Interaction], wanted: Mapping[str, str | None]) -> list[Interaction]:

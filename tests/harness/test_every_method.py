@@ -313,37 +313,3 @@ def test_a_label_shows_what_was_changed_and_nothing_else() -> None:
     assert registry.describe(registry.make("attack", "pgd", {})).label == "pgd"
     changed = registry.make("attack", "pgd", {"steps": "7"})
     assert registry.describe(changed).label == "pgd(steps=7)"
-
-
-def test_a_broken_plugin_warns_and_is_left_out(monkeypatch) -> None:
-    class Point:
-        name = "broken"
-
-        def load(self):
-            raise ImportError("no such module")
-
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Point()])
-    registry._known.cache_clear()
-    try:
-        with pytest.warns(UserWarning, match="plugin attack 'broken' is left out: no such module"):
-            assert "broken" not in registry.known("attack")
-        assert "pgd" in registry.known("attack")
-    finally:
-        registry._known.cache_clear()
-
-
-def test_a_plugin_is_known_by_its_name(monkeypatch) -> None:
-    from harness.attacks.pgd import PGD
-
-    class Point:
-        name = "mine"
-
-        def load(self):
-            return PGD
-
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Point()])
-    registry._known.cache_clear()
-    try:
-        assert registry.get("attack", "mine") is PGD
-    finally:
-        registry._known.cache_clear()

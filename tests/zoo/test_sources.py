@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import zoo.fetch
+import zoo.plugins
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.fetch import Fetched, Progress, fetch, sources
@@ -30,7 +30,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
         EntryPoint("broken", "no.such.package:Source", "zoo.sources"),
     ]
     monkeypatch.setattr(EntryPoint, "load", lambda point: Fixed if point.name == "fixed" else 1 / 0)
-    monkeypatch.setattr(zoo.fetch, "entry_points", lambda group: points)
+    monkeypatch.setattr(zoo.plugins, "entry_points", lambda group: points)
 
 
 @pytest.mark.usefixtures("plugins")

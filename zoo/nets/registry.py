@@ -1,10 +1,15 @@
-"""Every architecture by name."""
+"""Every architecture by name.
+
+Other packages add theirs with the entry point group ``zoo.networks``: a function from the shape of
+the input and the number of classes to a network that gives logits.
+"""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 from torch import nn
 
+from zoo import plugins
 from zoo.errors import ZooError, unknown
 from zoo.nets.lenet import LeNet5Wide, SpatialTransformerCNN
 from zoo.nets.libraries import LIBRARIES
@@ -13,6 +18,7 @@ from zoo.nets.sequential import cnn_small, mlp, strided_cnn
 from zoo.nets.small_images import BasicBlock, Bottleneck, PreactivationBlock, StemResNet
 from zoo.nets.tabular import ResidualPerceptron, tabular_transformer
 from zoo.nets.vit import VisionTransformer
+from zoo.plugins import LeftOut, Plugins
 
 ARCHITECTURES: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
     "cifar-resnet20": partial(CifarResNet, blocks=3),
@@ -63,9 +69,25 @@ SHAPED: dict[str, Callable[[str, tuple[int, ...], int], nn.Module]] = {
 """Networks whose name goes on, after a slash, with what they must know of their input."""
 
 
+@cache
+def _plugins() -> Plugins:
+    def wrong(name: str, found: object) -> str | None:
+        if "/" in name:
+            return "a slash stands behind the name of a library. Rename it."
+        return None if callable(found) else f"it is no function but {found!r:.80}."
+
+    taken = {*ARCHITECTURES, *SHAPED, *LIBRARIES}
+    return plugins.find("zoo.networks", "network", taken=taken, wrong=wrong)
+
+
+def left_out() -> tuple[LeftOut, ...]:
+    """The networks of other packages that cannot be used."""
+    return _plugins().left_out
+
+
 def names() -> list[str]:
-    """Every architecture that has no slash in its name, sorted."""
-    return sorted(ARCHITECTURES)
+    """Every architecture that has no slash in its name, sorted; also those of other packages."""
+    return sorted({*ARCHITECTURES, *_plugins().found})
 
 
 def build(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
@@ -89,8 +111,10 @@ def build(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> 
         make = partial(SHAPED[library], name)
     elif library in LIBRARIES:
         make = partial(LIBRARIES[library], name)
+    elif architecture in _plugins().found:
+        make = _plugins().found[architecture]
     else:
-        raise unknown("architecture", architecture, ARCHITECTURES)
+        raise unknown("architecture", architecture, names())
     try:
         return make(input_shape, num_classes)
     except ZooError:
