@@ -273,11 +273,12 @@ def parse(value: Any, hint: Any, name: str) -> Value:
     if not isinstance(value, str):
         return value
     options = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if type(None) in options and value.lower() in ("none", "null"):
+        return None  # before any text, which it would be, too
     for option in options:
         if option is type(None):
-            if value.lower() in ("none", "null"):
-                return None
-        elif get_origin(option) is Literal:
+            continue
+        if get_origin(option) is Literal:
             if value in get_args(option):
                 return value
         elif option is bool:

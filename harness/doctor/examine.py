@@ -133,9 +133,7 @@ class Doctor:
                 _played(patient, item, watch=True)
                 return None
             except AccessDeniedError as error:
-                raise DefectError(
-                    f"its class does not say that it needs so much: {error}"
-                ) from error
+                raise DefectError(f"its class grants it less: {error}") from error
             except ZooError as error:
                 reasons.append(str(error))
         return f"not applicable here: {reasons[0]}"
@@ -254,7 +252,8 @@ class Doctor:
             _check_logits(logits)
             if not torch.allclose(net(x[:1]), logits[:1], rtol=1e-3, atol=1e-4):
                 raise DefectError("in eval mode, its answer depends on the other inputs.")
-        net(x).sum().backward()
+        if any(p.requires_grad for p in net.parameters()):
+            net(x).sum().backward()
         if not any(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters()):
             raise DefectError("no gradient reaches its parameters.")
         return None

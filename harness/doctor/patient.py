@@ -26,7 +26,7 @@ from zoo.entry import ModelEntry
 from zoo.recipe import Recipe
 
 N = 600
-RECIPE = Recipe(epochs=2, lr=1e-2, batch_size=32)
+RECIPE = Recipe(epochs=3, lr=1e-2, batch_size=32)
 QUICK: Mapping[str, int] = {"epochs": 1, "steps": 2, "iterations": 2}
 """What a setting of this name is tried with, whatever method has it, if it is a number."""
 
@@ -34,7 +34,6 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "anp": {"steps": 20},
     "autoattack": {"queries": 3},
     "boundary": {"queries": 40, "samples": 5},
-    "canary-audit": {},
     "data-free": {"queries": 100, "width": 4},
     "dataset-inference": {"references": 1, "independents": 2},
     "distribution-kl": {"victims": 1, "models": 1},
@@ -54,6 +53,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "semi-supervised": {"corruption": 0.3},
     "square": {"queries": 3},
     "strip": {"overlays": 5},
+    "top-k": {"k": 1},
     "watermark": {"independents": 2},
 }
 """Small settings of single methods, so that one run takes a fraction of a second."""

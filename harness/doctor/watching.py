@@ -25,7 +25,7 @@ def tensors(found: Any) -> Iterator[Tensor]:
         yield found.detach()
     elif isinstance(found, np.ndarray):
         if found.dtype.kind in "biuf":
-            yield torch.from_numpy(np.ascontiguousarray(found))
+            yield torch.from_numpy(np.array(found))  # a copy, as some cannot be written to
     elif isinstance(found, BlackBox):
         yield from tensors(found._model)
     elif isinstance(found, nn.Module):

@@ -19,18 +19,8 @@ from harness.attacks.shared.attacker_data import (
 )
 from harness.attacks.shared.distribution_attack import DistributionAttack, Suspects
 from harness.data.examples import Attribute, Column, Split
-from harness.defenses.protocol import (
-    Adapts,
-    ChangesInputs,
-    ChangesLoss,
-    Cleans,
-    Edits,
-    FiltersInputs,
-    Fits,
-    Guards,
-    InspectsModels,
-    Proves,
-)
+from harness.defenses.protocol import Adapts
+from harness.doctor.static import check_parts
 from harness.target import BlackBox
 from harness.types import Access, Part, Risk
 from zoo import nets
@@ -255,24 +245,11 @@ def test_a_method_is_a_frozen_dataclass_with_facts_and_words(kind, name) -> None
     assert registry.make(kind, name, dict(registry.describe(method()).params)) == method()
 
 
-def test_a_defense_has_the_methods_of_the_parts_it_acts_on() -> None:
-    protocols = {
-        Part.DATA: Cleans,
-        Part.NETWORK: Adapts,
-        Part.INPUTS: (ChangesInputs, ChangesLoss),
-        Part.LOSS: (ChangesLoss, Fits),
-        Part.GRADIENTS: Fits,
-        Part.SCHEDULE: Fits,
-        Part.MODEL: Edits,
-        Part.OUTPUT: Guards,
-        Part.INSPECTION: (InspectsModels, FiltersInputs),
-        Part.EVIDENCE: Proves,
-    }
-    for defense in registry.known("defense").values():
-        for part in defense.acts_on:
-            assert isinstance(defense(), protocols[part])
-        if isinstance(defense(), Adapts):
-            assert defense.acts_on - {Part.OUTPUT}
+@pytest.mark.parametrize("name", registry.known("defense"))
+def test_a_defense_has_the_methods_of_the_parts_it_acts_on(name) -> None:
+    defense = registry.make("defense", name, {})
+    check_parts(defense)
+    assert not isinstance(defense, Adapts) or defense.acts_on - {Part.OUTPUT}
 
 
 def test_an_unknown_name_shows_the_nearest() -> None:
@@ -307,6 +284,12 @@ def test_texts_become_the_fields_types() -> None:
         False,
         None,
     )
+
+
+def test_a_setting_that_need_not_be_given_can_be_taken_back() -> None:
+    found = registry.make("attack", "transfer", {"source": "none", "surrogate": "None"})
+    assert (found.source, found.surrogate) == (None, None)
+    assert registry.make("attack", "transfer", {"source": "nonesuch"}).source == "nonesuch"
 
 
 def test_a_label_shows_what_was_changed_and_nothing_else() -> None:
