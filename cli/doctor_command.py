@@ -47,7 +47,7 @@ def doctor(
     from harness.data.dataset import Source
     from harness.doctor.examine import KINDS, Doctor
 
-    kinds = [one for one in KINDS if not kind or one in {str(each) for each in kind}]
+    kinds = [one for one in KINDS if not kind or any(one == each.value for each in kind)]
     with bar("trying") as progress:
         found = Doctor(Source.resolve(data_dir, mirror)).examine(kinds, names or (), progress)
     header = ["name", "kind", "ok", "what", "seconds"]

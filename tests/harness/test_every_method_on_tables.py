@@ -18,8 +18,9 @@ from harness import registry
 from harness.data import datasets
 from harness.data.dataset import Dataset, Source
 from harness.data.examples import Attribute, Column
+from harness.doctor.patient import small
 from harness.experiment import run
-from harness.experiment.attackers import attackers
+from harness.experiment.attackers import resolve
 from harness.experiment.executors import local
 from harness.experiment.plan import Plan, plan
 from harness.experiment.request import Request
@@ -37,49 +38,6 @@ from zoo.recipe import Recipe
 
 N = 600
 RECIPE = Recipe(epochs=8, lr=1e-2, batch_size=32)
-
-# Small settings, so that one run takes a fraction of a second; a method that is not here is quick.
-SMALL = {
-    "adversarial-training": {"steps": 2},
-    "anp": {"steps": 20},
-    "apgd-ce": {"steps": 2},
-    "apgd-t": {"steps": 2},
-    "attribute-embeddings": {"epochs": 1},
-    "attribute-scores": {"epochs": 1},
-    "autoattack": {"steps": 2, "queries": 3},
-    "boundary": {"queries": 40, "samples": 5},
-    "data-free": {"queries": 100, "epochs": 1, "width": 4},
-    "dataset-inference": {"references": 1, "independents": 2},
-    "distillation": {"epochs": 1},
-    "distribution-kl": {"victims": 1, "models": 1},
-    "distribution-loss": {"victims": 1},
-    "distribution-pin": {"victims": 1, "models": 1, "epochs": 1},
-    "distribution-threshold": {"victims": 1, "models": 1},
-    "exponentiated-gradient": {"iterations": 2},
-    "fab-t": {"steps": 2},
-    "fine-tuning": {"epochs": 1},
-    "fredrikson": {"iterations": 2},
-    "gradient-inversion": {"observed": 2, "steps": 2},
-    "knockoff": {"epochs": 1},
-    "lira": {"shadows": 8},
-    "memguard": {"steps": 5, "epochs": 2},
-    "mlp": {"epochs": 1},
-    "mlp-black-box": {"epochs": 1},
-    "mlp-white-box": {"epochs": 1},
-    "pgd": {"steps": 2},
-    "pruning": {"epochs": 1},
-    "quantile": {"epochs": 1},
-    "radioactive-data": {"decoys": 9, "independents": 2},
-    "randomized-smoothing": {"votes": 10, "n": 100},
-    "rmia": {"shadows": 2},
-    "semi-supervised": {"epochs": 1, "corruption": 0.3},
-    "square": {"queries": 3},
-    "strip": {"overlays": 5},
-    "tabular-inversion": {"steps": 2},
-    "trades": {"steps": 2},
-    "transfer": {"epochs": 1, "steps": 2},
-    "watermark": {"independents": 2},
-}
 
 IMAGES = r"wants images .* found inputs of shape \(\d+,\)"
 NO_IMAGES = {
@@ -241,7 +199,9 @@ class Player:
     ) -> Request:
         """Of some attacks, or of the standard ones on every risk."""
         kinds = registry.known("attack")
-        names = [*attacks, *([defense] if defense else [])]
+        settings = small("defense", defense) if defense else {}
+        for attack in attacks:
+            settings |= small("attack", attack)
         return Request(
             models=(_entry(table, published=published),),
             stacks=((defense,) if defense else (),),
@@ -251,11 +211,7 @@ class Player:
             ood=ood,
             adversaries=(True,),
             seeds=1,
-            settings={
-                f"{name}.{key}": str(value)
-                for name in names
-                for key, value in SMALL.get(name, {}).items()
-            },
+            settings=settings,
         )
 
     def plan(self, request: Request) -> Plan:
@@ -338,16 +294,15 @@ def test_what_is_written_down_is_registered_and_every_risk_is_faced() -> None:
     written = {name for _, _, _, reasons in MODELS.values() for name in reasons}
     assert written | set(FACED) <= attacks.keys()
     assert NO_DEFENSE.keys() | WHERE_STATED.keys() <= defenses.keys()
-    assert SMALL.keys() <= attacks.keys() | defenses.keys()
     assert {attacks[name].risk for name in FACED} == set(Risk)
 
 
 def test_the_standard_attacks_are_those_that_a_table_can_suffer(player) -> None:
-    found = {attack.attack.name for attack in attackers(player.request("people", []), {})}
+    found = {attack.attack.name for attack in resolve(player.request("people", []), {}).attackers}
     assert found == set(FACED) - {"tabular-inversion"}
     photos = replace(_entry("people", published=False), input_shape=(1, 8, 8))
     both = replace(player.request("people", []), models=(photos, _entry("people", published=False)))
-    assert {a.attack.name for a in attackers(both, {})} == found | {"badnets"}
+    assert {a.attack.name for a in resolve(both, {}).attackers} == found | {"badnets"}
 
 
 @pytest.mark.parametrize("aux", [Aux.SHADOW, Aux.OOD])
