@@ -45,9 +45,9 @@ def doctor(
       harness doctor pgd rounding --format json
     """
     from harness.data.dataset import Source
-    from harness.doctor.examine import KINDS, Doctor
+    from harness.doctor.examine import KINDS, Doctor, Kind
 
-    kinds = [one for one in KINDS if not kind or any(one == each.value for each in kind)]
+    kinds: list[Kind] = [one for one in KINDS if not kind or Tried(one) in kind]
     with bar("trying") as progress:
         found = Doctor(Source.resolve(data_dir, mirror)).examine(kinds, names or (), progress)
     header = ["name", "kind", "ok", "what", "seconds"]
