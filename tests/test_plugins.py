@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -248,6 +249,14 @@ def test_an_attack_that_is_none_is_left_out_in_one_line(
     text = str(warning.message)
     assert text.startswith(f"The attack {name!r} of {value} is left out: {reason}")
     assert "\n" not in text
+
+
+def test_workers_do_not_say_again_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    _points(monkeypatch, "harness.attacks", gone="no.such.package:Attack")
+    monkeypatch.setattr(plugins.multiprocessing, "parent_process", object)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert registry.left_out("attack")[0].name == "gone"
 
 
 def test_of_two_plugins_of_one_name_the_first_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,8 +47,7 @@ def _table(description: Description, source: Source) -> Dataset:
 
 def _cells(description: Description, source: Source) -> Cells:
     """The table where it is found first: data folder, mirror, OpenML."""
-    folders = [source.data_dir, source.mirror and source.mirror / "tabular"]
-    looked = [str(folder) for folder in folders if folder is not None]
+    looked = [str(folder) for folder in _folders(source)]
     for folder in looked:
         cells = table_cells.read(Path(folder), description)
         if cells is not None:
@@ -64,6 +63,22 @@ def _cells(description: Description, source: Source) -> Cells:
         f"Dataset {description.name!r} is not here: {', and '.join(problems)}. Put the files "
         f"there, or give --data-dir or --mirror, or set ZOO_DATA_DIR or ZOO_MIRROR."
     )
+
+
+def _folders(source: Source) -> list[Path]:
+    """Where tables are looked for."""
+    folders = [source.data_dir, source.mirror and source.mirror / "tabular"]
+    return [folder for folder in folders if folder is not None]
+
+
+def would_download(name: str, source: Source) -> bool:
+    """Whether `load` would ask OpenML for a table, whose files are in no folder of ``source``."""
+    path = table_description.builtin().get(name) or own_tables(source).get(name)
+    if path is None:
+        return False
+    description = table_description.read(path)
+    here = any(table_cells.has(folder, description) for folder in _folders(source))
+    return not here and description.openml is not None
 
 
 def _of_faces(name: str) -> Callable[[Source], Dataset]:

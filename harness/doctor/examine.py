@@ -83,7 +83,7 @@ class Doctor:
 
         Args:
             kinds: Of these.
-            names: None for all.
+            names: Of these; all if there are none.
             progress: Called with how many were tried, and of how many.
 
         Raises:
@@ -212,6 +212,8 @@ class Doctor:
         Returns:
             That its files are not here; None if they are.
         """
+        if datasets.would_download(name, self.source):
+            return "not here: it would have to be downloaded."
         begin = time.perf_counter()
         try:
             found = datasets.load(name, self.source)

@@ -79,6 +79,16 @@ class SetsSeed(_Changed):
         return torch.rand(len(data.points))
 
 
+class DrawsAndHides(_Changed):
+    __doc__ = _Changed.__doc__
+
+    def run(self, target, data, *, seed):
+        state = torch.get_rng_state()
+        found = torch.rand(len(data.points))
+        torch.set_rng_state(state)
+        return found
+
+
 class Counts(_Changed):
     __doc__ = _Changed.__doc__
     calls: ClassVar[list[int]] = []
@@ -413,6 +423,7 @@ DEFECTS = [
     ("attack", DrawsNumpy, f"{GLOBAL} numpy"),
     ("attack", DrawsPython, f"{GLOBAL} random"),
     ("attack", SetsSeed, f"{GLOBAL} torch"),
+    ("attack", DrawsAndHides, "its result is another one when it is made again with the same seed."),
     ("attack", Counts, "its result is another one when it is made again with the same seed."),
     ("attack", ChangesData, "it changes the model or the data that it is handed; work on a copy."),
     ("attack", ChangesModel, "it changes the model or the data"),
@@ -501,10 +512,20 @@ def test_every_primary_metric_is_measured(doctor) -> None:
     assert [one for one in found if not one.ok or one.what] == []
 
 
-def test_a_dataset_that_is_not_here_is_not_wrong(doctor) -> None:
-    (found,) = doctor.examine(["dataset"], ["cifar10"])
+@pytest.mark.parametrize("name", ["cifar10", "adult", "lfw"])
+def test_a_dataset_that_is_not_here_is_not_wrong_and_not_downloaded(
+    name, doctor, monkeypatch
+) -> None:
+    monkeypatch.setattr(datasets.openml, "fetch", lambda *_: pytest.fail("it asks OpenML"))
+    (found,) = doctor.examine(["dataset"], [name])
     assert found.ok
     assert found.what.startswith("not here: ")
+
+
+@pytest.mark.mirror
+def test_a_table_that_is_here_is_read(mirror) -> None:
+    (found,) = Doctor(Source(mirror=mirror)).examine(["dataset"], ["german"])
+    assert (found.ok, found.what) == (True, None)
 
 
 def test_an_unknown_name_shows_the_nearest(doctor) -> None:

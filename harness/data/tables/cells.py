@@ -98,6 +98,11 @@ def found(folder: Path, file: str) -> Path | None:
     return next(filter(Path.is_file, (folder / file, folder / f"{file}.gz")), None)
 
 
+def has(folder: Path, description: Description) -> bool:
+    """Whether all files of a table are in a folder."""
+    return bool(description.files) and None not in [found(folder, f) for f in description.files]
+
+
 def read(folder: Path, description: Description) -> Cells | None:
     """All rows of a table, the training rows first.
 
@@ -112,9 +117,9 @@ def read(folder: Path, description: Description) -> Cells | None:
         ZooError: A file cannot be read as such a table, or lacks a column that the description
             names.
     """
-    files = [found(folder, file) for file in description.files]
-    if not files or None in files:
+    if not has(folder, description):
         return None
+    files = [found(folder, file) for file in description.files]
     parts = [_part(file, description) for file in files if file is not None]
     names = parts[0].cells.keys()
     for part in parts[1:]:
