@@ -98,3 +98,17 @@ def test_an_interrupted_fetch_says_what_it_kept(tmp_path: Path) -> None:
     )
     assert (home / "models/digits-mlp/fetched.json").exists()
     assert not (home / "models/digits-resnet8").exists()
+
+
+def test_the_workers_of_a_run_do_not_hear_it() -> None:
+    code = (
+        "import signal\n"
+        "from harness.experiment.executors.local import pool\n"
+        "with pool(2) as work:\n"
+        "    print(list(work(signal.raise_signal, [signal.SIGINT] * 2)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, preexec_fn=_hear_ctrl_c, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("[None, None]\n", "")
