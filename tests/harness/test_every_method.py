@@ -30,9 +30,10 @@ from harness.defenses.protocol import (
     Guards,
     InspectsModels,
     Proves,
+    traits_of,
 )
 from harness.target import BlackBox
-from harness.types import Access, Part, Risk
+from harness.types import Access, Part, Risk, Trait
 from zoo import nets
 from zoo.errors import UnknownNameError, ZooError
 
@@ -273,6 +274,21 @@ def test_a_defense_has_the_methods_of_the_parts_it_acts_on() -> None:
             assert isinstance(defense(), protocols[part])
         if isinstance(defense(), Adapts):
             assert defense.acts_on - {Part.OUTPUT}
+
+
+def test_a_defense_has_the_methods_of_what_it_promises() -> None:
+    protocols = {
+        Trait.HOLDS_OUT: Cleans,
+        Trait.WEIGHS_EXAMPLES: Cleans,
+        Trait.FITS_TRUSTED: Edits,
+        Trait.EDITS_ONE_NETWORK: Edits,
+        Trait.MAKES_MIXTURE: Adapts,
+        Trait.DECIDES: Guards,
+    }
+    promised = {kind: traits_of(kind()) for kind in registry.known("defense").values()}
+    assert frozenset().union(*promised.values()) == set(Trait)
+    for kind, traits in promised.items():
+        assert all(isinstance(kind(), protocols[trait]) for trait in traits)
 
 
 def test_an_unknown_name_shows_the_nearest() -> None:
