@@ -93,6 +93,37 @@ class Part(StrEnum):
     EVIDENCE = "evidence"  # tells later whether a model was made from this one
 
 
+class Trait(StrEnum):
+    """What a defense promises beyond where it acts, for those it is applied together with."""
+
+    HOLDS_OUT = "holds-out"
+    """Keeps training examples back, and tells which: it acts on the data before the others do.
+
+    If it edits the model as well, it fits the model to them then.
+    """
+
+    WEIGHS_EXAMPLES = "weighs-examples"
+    """Gives each training example a weight that depends on which there are.
+
+    So it acts after what removes examples, and before what adds some with an attribute UNKNOWN.
+    """
+
+    FITS_TRUSTED = "fits-trusted"
+    """Fits the trained model to the checked examples, whichever were left out before."""
+
+    EDITS_ONE_NETWORK = "edits-one-network"
+    """Changes layers that only a single network has, so no mixture may be given to it."""
+
+    MAKES_MIXTURE = "makes-mixture"
+    """Trains several networks that answer as one."""
+
+    DECIDES = "decides"
+    """May answer with another decision than the model's.
+
+    So it comes before the guards that only change how a decision is shown.
+    """
+
+
 class Covered(StrEnum):
     """Why the guarantee of a differentially private training holds for what a defense does, too."""
 

@@ -23,7 +23,7 @@ from harness.data.examples import Split
 from harness.defenses.shared.defender import Workshop
 from harness.learning.features import evaluating, head
 from harness.seeds import generator
-from harness.types import Part, Risk, UnfitError
+from harness.types import Part, Risk, Trait, UnfitError
 from zoo.errors import ZooError
 
 NORMS = nn.modules.batchnorm._BatchNorm
@@ -48,9 +48,9 @@ class ANP:
     name: ClassVar[str] = "anp"
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.MODEL})
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.FITS_TRUSTED})
     looks_at: ClassVar[str] = "the checked examples, by which neurons are pruned"
     reference: ClassVar[str] = "Wu and Wang (2021), https://arxiv.org/abs/2110.14430"
-    fits_trusted: ClassVar[bool] = True
 
     perturbation: float = 0.4
     trade_off: float = 0.2

@@ -25,7 +25,7 @@ from harness.defenses.shared.defender import Workshop
 from harness.defenses.shared.sensitive_attribute import OfAttribute
 from harness.learning.features import features, head
 from harness.seeds import derive, generator
-from harness.types import NotApplicableError, Part, Risk, UnfitError
+from harness.types import NotApplicableError, Part, Risk, Trait, UnfitError
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -61,10 +61,9 @@ class DFR(OfAttribute):
     name: ClassVar[str] = "dfr"
     guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA, Part.MODEL})
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.EDITS_ONE_NETWORK, Trait.HOLDS_OUT})
     looks_at: ClassVar[str] = "the held-out examples, to which the last layer is fitted"
     reference: ClassVar[str] = "Kirichenko et al. (2023), https://arxiv.org/abs/2204.02937"
-    holds_out: ClassVar[bool] = True
-    edits_one_network: ClassVar[bool] = True
 
     held_out: float = 0.2
     draws: int = 20

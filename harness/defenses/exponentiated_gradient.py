@@ -20,7 +20,7 @@ from harness.defenses.shared.sensitive_attribute import OfAttribute, need_two_cl
 from harness.learning.features import evaluating
 from harness.learning.fit import fit
 from harness.learning.mixture import Mixture
-from harness.types import NotApplicableError, Part, Risk
+from harness.types import NotApplicableError, Part, Risk, Trait
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
@@ -59,9 +59,9 @@ class ExponentiatedGradient(OfAttribute):
     name: ClassVar[str] = "exponentiated-gradient"
     guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.LOSS, Part.GRADIENTS})
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.MAKES_MIXTURE})
     looks_at: ClassVar[str] = "the training examples, on which it trains with a loop of its own"
     reference: ClassVar[str] = "Agarwal et al. (2018), https://arxiv.org/abs/1803.02453"
-    makes_mixture: ClassVar[bool] = True
 
     constraint: Literal["demographic-parity", "equalized-odds"] = "equalized-odds"
     bound: float = 0.01

@@ -22,7 +22,7 @@ from harness.data.examples import Split
 from harness.defenses.shared.defender import Workshop
 from harness.defenses.shared.repair import accuracy_on, fine_tune, need_convolutions
 from harness.learning.features import evaluating
-from harness.types import Part, Risk
+from harness.types import Part, Risk, Trait
 from zoo.errors import ZooError
 
 STAGES = 20
@@ -45,10 +45,9 @@ class FinePruning:
     name: ClassVar[str] = "fine-pruning"
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.MODEL})
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.EDITS_ONE_NETWORK, Trait.FITS_TRUSTED})
     looks_at: ClassVar[str] = "the checked examples, by which neurons are pruned"
     reference: ClassVar[str] = "Liu et al. (2018), https://arxiv.org/abs/1805.12185"
-    edits_one_network: ClassVar[bool] = True
-    fits_trusted: ClassVar[bool] = True
 
     max_drop: float = 0.04
     steps: int = 200

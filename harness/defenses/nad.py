@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from harness.data.examples import Split
 from harness.defenses.shared.defender import Workshop
 from harness.defenses.shared.repair import convolutions, fine_tune, need_convolutions
-from harness.types import Part, Risk
+from harness.types import Part, Risk, Trait
 from zoo.errors import ZooError
 
 
@@ -46,10 +46,9 @@ class NAD:
     name: ClassVar[str] = "nad"
     guards: ClassVar[Risk] = Risk.POISONING
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.MODEL})
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.EDITS_ONE_NETWORK, Trait.FITS_TRUSTED})
     looks_at: ClassVar[str] = "the checked examples, on which the model is trained further"
     reference: ClassVar[str] = "Li et al. (2021), https://arxiv.org/abs/2101.05930"
-    edits_one_network: ClassVar[bool] = True
-    fits_trusted: ClassVar[bool] = True
 
     beta: float = 100.0
     steps: int = 200

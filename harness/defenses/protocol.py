@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from harness.data.examples import Split
 from harness.learning.fit import InputsOf, LossOf
-from harness.types import Covered, Part, Risk
+from harness.types import Covered, Part, Risk, Trait
 
 if TYPE_CHECKING:
     from harness.defenses.shared.defender import Workshop
@@ -34,6 +34,22 @@ class Defense(Protocol):
     guards: ClassVar[Risk]
     acts_on: ClassVar[frozenset[Part]]
     reference: ClassVar[str]
+
+
+@runtime_checkable
+class HasTraits(Protocol):
+    """Makes promises to the defenses that it is applied together with.
+
+    Attributes:
+        traits: The promises; a defense without this attribute makes none.
+    """
+
+    traits: ClassVar[frozenset[Trait]]
+
+
+def traits_of(defense: object) -> frozenset[Trait]:
+    """What ``defense`` promises; nothing if it does not say."""
+    return defense.traits if isinstance(defense, HasTraits) else frozenset()
 
 
 @runtime_checkable
@@ -77,32 +93,6 @@ class Cleans(Protocol):
     def clean(self, data: Split, shop: Workshop) -> Cleaned:
         """The training data to use instead of ``data``."""
         ...
-
-
-@runtime_checkable
-class HoldsOut(Cleans, Protocol):
-    """Keeps examples for later that the training is not to see.
-
-    One that edits the model too is held to fit it to them by that.
-
-    Attributes:
-        holds_out: True; it comes before whatever else acts on the data, so that it can tell later
-            which examples these were.
-    """
-
-    holds_out: ClassVar[bool]
-
-
-@runtime_checkable
-class Weighs(Cleans, Protocol):
-    """Decides how much each example counts.
-
-    Attributes:
-        weighs_examples: True; it comes after whatever removes examples, since the weights depend
-            on which there are, and before whatever adds some that nobody is behind.
-    """
-
-    weighs_examples: ClassVar[bool]
 
 
 @runtime_checkable
@@ -281,39 +271,6 @@ class Edits(Protocol):
 
 
 @runtime_checkable
-class FitsTrusted(Edits, Protocol):
-    """Fits the trained model to the examples that the owner has checked.
-
-    Attributes:
-        fits_trusted: True; whatever was left out before, these the model was trained on.
-    """
-
-    fits_trusted: ClassVar[bool]
-
-
-@runtime_checkable
-class EditsOneNetwork(Edits, Protocol):
-    """Changes layers that only a single network has.
-
-    Attributes:
-        edits_one_network: True; it does not go with a defense that makes a mixture.
-    """
-
-    edits_one_network: ClassVar[bool]
-
-
-@runtime_checkable
-class MakesMixture(Protocol):
-    """Trains several networks that answer as one.
-
-    Attributes:
-        makes_mixture: True.
-    """
-
-    makes_mixture: ClassVar[bool]
-
-
-@runtime_checkable
 class Guards(Protocol):
     """Acts on the answers."""
 
@@ -345,17 +302,6 @@ class GuardsBySecond(Guards, Protocol):
             seed: Of the owner's defenses.
         """
         ...
-
-
-@runtime_checkable
-class Decides(Guards, Protocol):
-    """A guard that may answer with another decision than the model's.
-
-    Attributes:
-        decides: True; it comes before the guards that only change how a decision is shown.
-    """
-
-    decides: ClassVar[bool]
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ from harness.data.examples import UNKNOWN, Split
 from harness.defenses.protocol import Cleaned
 from harness.defenses.shared.defender import Workshop
 from harness.defenses.shared.sensitive_attribute import OfAttribute
-from harness.types import Part, Risk
+from harness.types import Part, Risk, Trait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +38,13 @@ class Reweighing(OfAttribute):
     name: ClassVar[str] = "reweighing"
     guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA})
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.WEIGHS_EXAMPLES})
     looks_at: ClassVar[str] = (
         "the groups and labels of the training examples, whose counts set the weights"
     )
     reference: ClassVar[str] = (
         "Kamiran and Calders (2012), https://doi.org/10.1007/s10115-011-0463-8"
     )
-    weighs_examples: ClassVar[bool] = True
 
     def clean(self, data: Split, shop: Workshop) -> Cleaned:
         """The same examples with weights; the notes have those of each group, class by class."""

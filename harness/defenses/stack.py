@@ -16,25 +16,20 @@ from harness.defenses.protocol import (
     ChangesInputs,
     ChangesLoss,
     Cleans,
-    Decides,
     Defense,
     Edits,
-    EditsOneNetwork,
     Fits,
-    FitsTrusted,
     Guards,
     GuardsBySecond,
-    HoldsOut,
-    MakesMixture,
     Prepares,
     Releases,
     TellsWhatItLooksAt,
-    Weighs,
+    traits_of,
 )
 from harness.defenses.shared.defender import Second
 from harness.learning.fit import step_loss
 from harness.seeds import generator, seeded
-from harness.types import Covered, NotApplicableError, Part, Risk, UnfitError
+from harness.types import Covered, NotApplicableError, Part, Risk, Trait, UnfitError
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -124,14 +119,14 @@ class Stack:
                 f"{losses[0].name} goes through the model several times in a step, so "
                 f"{loops[0].name} cannot tell each example's gradient."
             )
-        mixtures = [d.name for d in defenses if isinstance(d, MakesMixture)]
-        editing = sorted(d.name for d in defenses if isinstance(d, EditsOneNetwork))
+        mixtures = [d.name for d in defenses if Trait.MAKES_MIXTURE in traits_of(d)]
+        editing = sorted(d.name for d in defenses if Trait.EDITS_ONE_NETWORK in traits_of(d))
         if mixtures and editing:
             raise UnfitError(
                 f"{mixtures[0]} makes a mixture of networks, which have no layer in common that "
                 f"{editing[0]} could change."
             )
-        deciding = sorted(d.name for d in defenses if isinstance(d, Certifies | Decides))
+        deciding = sorted(d.name for d in defenses if _decides(d))
         if len(deciding) > 1:
             raise UnfitError(f"{' and '.join(deciding)} both decide the answers.")
         return cls(tuple(sorted(defenses, key=lambda d: (_turn(d), d.name))))
@@ -185,7 +180,7 @@ class Stack:
         seen = torch.ones(len(given), dtype=torch.bool)  # by what judges examples
         rows = torch.arange(len(given))  # of what was given, that are still there
         refitted = torch.zeros(len(given), dtype=torch.bool)
-        if trusted is not None and any(isinstance(d, FitsTrusted) for d in self.defenses):
+        if trusted is not None and any(Trait.FITS_TRUSTED in traits_of(d) for d in self.defenses):
             refitted[trusted.cpu()] = True
         judged = held = False
         for defense in self.defenses:
@@ -323,7 +318,7 @@ class Stack:
     def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
         """The model as it answers."""
         # What decides comes first; the others speak of the decisions that result.
-        for defense in sorted(self.defenses, key=lambda d: not isinstance(d, Certifies | Decides)):
+        for defense in sorted(self.defenses, key=lambda d: not _decides(d)):
             if isinstance(defense, Guards):
                 model = defense.guard(model, shop)
         return model
@@ -361,11 +356,17 @@ def _turn(defense: Defense) -> int:
     Some hold out examples, then some judge the others, then some weigh those that are left, then
     some add or mark examples.
     """
-    if isinstance(defense, HoldsOut):
+    traits = traits_of(defense)
+    if Trait.HOLDS_OUT in traits:
         return 0
-    if isinstance(defense, Weighs):
+    if Trait.WEIGHS_EXAMPLES in traits:
         return 2
     return 3 if Part.EVIDENCE in defense.acts_on else 1
+
+
+def _decides(defense: Defense) -> bool:
+    """Whether its answers are decisions of its own."""
+    return isinstance(defense, Certifies) or Trait.DECIDES in traits_of(defense)
 
 
 def _share(flags: Tensor) -> float | None:

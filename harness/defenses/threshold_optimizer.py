@@ -23,7 +23,7 @@ from harness.defenses.shared.rewritten_scores import secret, uniform
 from harness.defenses.shared.sensitive_attribute import OfAttribute, need_two_classes
 from harness.learning.features import evaluating
 from harness.learning.scores import Draws, differentiates, to_logits
-from harness.types import NotApplicableError, Part, Risk
+from harness.types import NotApplicableError, Part, Risk, Trait
 
 if TYPE_CHECKING:
     from fairlearn.postprocessing import ThresholdOptimizer as Optimizer
@@ -69,9 +69,9 @@ class ThresholdOptimizer(OfAttribute):
     name: ClassVar[str] = "threshold-optimizer"
     guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.DECIDES})
     looks_at: ClassVar[str] = "the training examples, whose scores and labels set its thresholds"
     reference: ClassVar[str] = "Hardt et al. (2016), https://arxiv.org/abs/1610.02413"
-    decides: ClassVar[bool] = True
 
     constraint: Literal["demographic-parity", "equal-opportunity", "equalized-odds"] = (
         "equalized-odds"

@@ -19,10 +19,10 @@ from harness.attacks.shared.attacker_data import (
 )
 from harness.attacks.shared.distribution_attack import DistributionAttack, Suspects
 from harness.data.examples import Attribute, Column, Split
-from harness.defenses.protocol import Adapts
+from harness.defenses.protocol import Adapts, Cleans, Edits, Guards, traits_of
 from harness.doctor.static import check_parts
 from harness.target import BlackBox
-from harness.types import Access, Part, Risk
+from harness.types import Access, Part, Risk, Trait
 from zoo import nets
 from zoo.errors import UnknownNameError, ZooError
 
@@ -250,6 +250,21 @@ def test_a_defense_has_the_methods_of_the_parts_it_acts_on(name) -> None:
     defense = registry.make("defense", name, {})
     check_parts(defense)
     assert not isinstance(defense, Adapts) or defense.acts_on - {Part.OUTPUT}
+
+
+def test_a_defense_has_the_methods_of_what_it_promises() -> None:
+    protocols = {
+        Trait.HOLDS_OUT: Cleans,
+        Trait.WEIGHS_EXAMPLES: Cleans,
+        Trait.FITS_TRUSTED: Edits,
+        Trait.EDITS_ONE_NETWORK: Edits,
+        Trait.MAKES_MIXTURE: Adapts,
+        Trait.DECIDES: Guards,
+    }
+    promised = {kind: traits_of(kind()) for kind in registry.known("defense").values()}
+    assert frozenset().union(*promised.values()) == set(Trait)
+    for kind, traits in promised.items():
+        assert all(isinstance(kind(), protocols[trait]) for trait in traits)
 
 
 def test_an_unknown_name_shows_the_nearest() -> None:

@@ -23,7 +23,7 @@ from harness.defenses.trades import TRADES
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
 from harness.training.single import train_alone
-from harness.types import Cause, NotApplicableError, Part, Risk
+from harness.types import Cause, NotApplicableError, Part, Risk, Trait
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
@@ -48,8 +48,8 @@ class ZLast:
     name: ClassVar[str] = "z-last"
     guards: ClassVar[Risk] = Risk.DISCRIMINATORY_BEHAVIOR
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA})
+    traits: ClassVar[frozenset[Trait]] = frozenset({Trait.HOLDS_OUT})
     reference: ClassVar[str] = ""
-    holds_out: ClassVar[bool] = True
 
     def clean(self, data: Split, shop) -> Cleaned:
         held = torch.arange(len(data)) < 4
@@ -172,7 +172,7 @@ def test_what_is_held_out_is_so_before_examples_are_judged(shop) -> None:
 
 def test_only_one_defense_decides_the_answers() -> None:
     class Decider(Constant):
-        decides: ClassVar[bool] = True
+        traits: ClassVar[frozenset[Trait]] = frozenset({Trait.DECIDES})
 
     with pytest.raises(NotApplicableError, match="constant and randomized-smoothing both decide"):
         Stack.of([Decider(), RandomizedSmoothing()])

@@ -23,6 +23,7 @@ from harness.defenses.protocol import (
     Prepares,
     Proves,
     TellsWhatItLooksAt,
+    traits_of,
 )
 from harness.defenses.shared.defender import trusted_index
 from harness.defenses.shared.ownership import Owner
@@ -30,7 +31,7 @@ from harness.defenses.stack import Stack
 from harness.games.privacy import GIVEN_SETTINGS, TRAINING, audited, claimed, left_out
 from harness.target import BlackBox
 from harness.training.single import train_alone, workshop
-from harness.types import Access, Covered, NotApplicableError, Part, Risk
+from harness.types import Access, Covered, NotApplicableError, Part, Risk, Trait
 from zoo import nets
 from zoo.recipe import Recipe
 
@@ -277,7 +278,7 @@ CHOOSING = sorted(
 
 
 def test_whoever_weighs_examples_is_among_those_that_are_tried() -> None:
-    weighing = {n for n, kind in DEFENSES.items() if getattr(kind, "weighs_examples", False)}
+    weighing = {n for n, kind in DEFENSES.items() if Trait.WEIGHS_EXAMPLES in traits_of(kind)}
     assert weighing == {"reweighing"}
     assert weighing | {"group-dro", "exponentiated-gradient", "dfr"} <= set(CHOOSING)
 
