@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared import perturbation
 from harness.attacks.shared.ball import WithinBall
 from harness.attacks.shared.perturbation import Loss, Norm
@@ -59,9 +59,8 @@ class APGDCE(WithinBall):
     def __post_init__(self) -> None:
         perturbation.check_counts(self, "steps", "restarts", "batch_size")
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``."""
-        assert data.points is not None
         attempt = partial(self._attempt, target.model, generator(self.name, seed))
         return perturbation.in_turn(
             target.model,

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.attacks.apgd import climb
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared import perturbation
 from harness.attacks.shared.ball import WithinBall
 from harness.attacks.shared.perturbation import CLASSES, ratio
@@ -56,13 +56,12 @@ class APGDT(WithinBall):
     def __post_init__(self) -> None:
         perturbation.check_counts(self, "steps", "targets", "batch_size")
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``.
 
         Raises:
             NotApplicableError: There are fewer than three classes.
         """
-        assert data.points is not None
         if data.num_classes < CLASSES:
             raise UnfitError(
                 f"apgd-t wants at least {CLASSES} classes, found {data.num_classes}: its loss "

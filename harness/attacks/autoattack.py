@@ -20,7 +20,7 @@ from torch import Tensor
 from harness.attacks.apgd import APGDCE
 from harness.attacks.apgd_t import APGDT
 from harness.attacks.fab_t import FABT
-from harness.attacks.protocol import AttackerData, Evaded
+from harness.attacks.protocol import AttackedPoints, Evaded
 from harness.attacks.shared import perturbation, reliability
 from harness.attacks.shared.ball import WithinBall
 from harness.attacks.shared.perturbation import CLASSES
@@ -68,9 +68,8 @@ class AutoAttack(WithinBall):
     def __post_init__(self) -> None:
         self._ensemble(CLASSES)  # which refuses settings that make no sense
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Evaded:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Evaded:
         """Perturbed inputs, and what makes the robustness that they show doubtful."""
-        assert data.points is not None
         points = data.points
         x = points.x.clone()
         standing = (target.labels(x) == points.y).nonzero().squeeze(1)
@@ -94,12 +93,12 @@ class AutoAttack(WithinBall):
             _ask_neighbours(target, points, x, standing, finds, generator(self.name, seed))
         return Evaded(x=finds.best(x), flags=tuple(flags))
 
-    def _ensemble(self, num_classes: int) -> list[Any]:
+    def _ensemble(self, num_classes: int) -> list[APGDCE | APGDT | FABT | Square]:
         ball: dict[str, Any] = {
             "epsilon": self.epsilon, "norm": self.norm, "batch_size": self.batch_size,
         }  # fmt: skip
         targeted: dict[str, Any] = {**ball, "steps": self.steps, "targets": self.targets}
-        found: list[Any] = [APGDCE(**ball, steps=self.steps)]
+        found: list[APGDCE | APGDT | FABT | Square] = [APGDCE(**ball, steps=self.steps)]
         if num_classes >= CLASSES:
             found.append(APGDT(**targeted))
         return [*found, FABT(**targeted), Square(**ball, queries=self.queries)]

@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared import perturbation
 from harness.attacks.shared.perturbation import PIXELS, per_example, sizes
 from harness.seeds import generator
@@ -83,13 +83,12 @@ class Boundary:
         """About each candidate."""
         return self.queries if budget is None else min(self.queries, budget // candidates)
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """The distance of each candidate from the boundary, (n,).
 
         Raises:
             ZooError: The queries do not suffice to find the boundary at all.
         """
-        assert data.points is not None
         x, y = data.points.x, data.points.y
         self.check_questions(
             numbers=x[0].numel(), candidates=len(x), budget=target.budget, shadows=0

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from harness.attacks.lira import confidence
-from harness.attacks.protocol import AttackerData, Poisoned
+from harness.attacks.protocol import AttackedPoints, Poisoned
 from harness.attacks.shared.attacker_data import Canaries
 from harness.attacks.shared.backdoor import check_rate, choose, count_of, flags
 from harness.data.examples import Split
@@ -107,7 +107,6 @@ class CanaryAudit:
             data=replace(data, x=x, y=y).take(kept), poisoned=changed[kept], left_out=~kept
         )
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """The target's confidence in each canary's label, (m,) float64; ``seed`` has no effect."""
-        assert data.points is not None
         return confidence(target.scores(data.points.x), data.points.y)

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
 
@@ -26,7 +26,6 @@ class Correctness:
     aux: ClassVar[tuple[Aux, ...]] = (Aux.NONE,)
     reference: ClassVar[str] = "Yeom et al. (2018), https://arxiv.org/abs/1709.01604"
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """1.0 where the target is right, else 0.0, (n,); ``seed`` has no effect."""
-        assert data.points is not None
         return (target.labels(data.points.x) == data.points.y).float()

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, Self
 
 from torch import nn
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AuxiliaryData
 from harness.attacks.shared import convergence, surrogate
 from harness.data.dataset import Dataset
 from harness.data.examples import Split
@@ -80,19 +80,17 @@ class Distillation:
         surrogate.check(self.surrogate, dataset)
         return self
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> nn.Module:
+    def run(self, target: BlackBox, data: AuxiliaryData, *, seed: int) -> nn.Module:
         """Steal ``target`` and return the surrogate, in eval mode."""
-        assert data.aux is not None
         asked = surrogate.choice(len(data.aux), target.budget, seed)
         x = data.aux.x[asked.to(data.aux.x.device)]
         return self._learn(Split(x, surrogate.ask(target, x)), data, seed)
 
-    def unasked(self, data: AttackerData, *, seed: int) -> nn.Module:
+    def unasked(self, data: AuxiliaryData, *, seed: int) -> nn.Module:
         """The same surrogate if it learns the true labels of the attacker's inputs instead."""
-        assert data.aux is not None
         return self._learn(data.aux, data, seed)
 
-    def _learn(self, known: Split, data: AttackerData, seed: int) -> nn.Module:
+    def _learn(self, known: Split, data: AuxiliaryData, seed: int) -> nn.Module:
         copy = fit(
             surrogate.build(self.surrogate, data, seed).to(known.x.device),
             known,

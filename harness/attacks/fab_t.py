@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared import perturbation
 from harness.attacks.shared.ball import WithinBall
 from harness.attacks.shared.perturbation import Norm
@@ -61,12 +61,11 @@ class FABT(WithinBall):
     def __post_init__(self) -> None:
         perturbation.check_counts(self, "steps", "targets", "batch_size")
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``; an example that withstands stays as is.
 
         ``seed`` has no effect.
         """
-        assert data.points is not None
         ranks = range(1, 1 + min(self.targets, data.num_classes - 1))
         return perturbation.in_turn(
             target.model,

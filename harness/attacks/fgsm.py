@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared import perturbation
 from harness.attacks.shared.ball import WithinBall
 from harness.target import BlackBox
@@ -40,10 +40,9 @@ class FGSM(WithinBall):
     def __post_init__(self) -> None:
         perturbation.check_counts(self, "batch_size")
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``; ``seed`` has no effect."""
         assert self.epsilon is not None, "resolve() first"
-        assert data.points is not None
         model, points = target.model, data.points
         out = torch.empty_like(points.x)
         for index in torch.arange(len(points), device=out.device).split(self.batch_size):

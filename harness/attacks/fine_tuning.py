@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AuxiliaryData
 from harness.attacks.shared import convergence
 from harness.learning.fit import fit
 from harness.seeds import derive
@@ -62,9 +62,8 @@ class FineTuning:
             batch_size=self.batch_size,
         )
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> nn.Module:
+    def run(self, target: BlackBox, data: AuxiliaryData, *, seed: int) -> nn.Module:
         """The altered copy, in eval mode; the target is left as it is."""
-        assert data.aux is not None
         stolen = copy.deepcopy(target.model).requires_grad_(True)
         fit(stolen, data.aux, self.recipe, seed=derive("fine-tuning", seed))
         convergence.classifies(data, "the stolen model", stolen, data.aux.x, data.aux.y)

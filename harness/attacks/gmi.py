@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AuxiliaryData
 from harness.attacks.shared import convergence, gan
 from harness.data.dataset import Dataset
 from harness.seeds import generator, seeded
@@ -98,9 +98,8 @@ class GMI:
         gan.check(self.name, dataset)
         return self
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AuxiliaryData, *, seed: int) -> Tensor:
         """Inputs of each class, (num_classes, samples, *input_shape) in [0, 1]."""
-        assert data.aux is not None
         maker, critic = self._learn(data.aux.x, seed)
         noise = torch.randn(gan.SAMPLE, self.latent, generator=generator("check", seed))
         sample = maker(noise.to(data.aux.x.device))

@@ -20,7 +20,6 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call, grad, replace_all_batch_norm_modules_, vmap
 
-from harness.attacks.protocol import AttackerData
 from harness.attacks.shared import perturbation
 from harness.attacks.shared.attacker_data import Released
 from harness.attacks.tabular_inversion import hard, soft
@@ -85,9 +84,8 @@ class GradientInversion:
                 f"labels=given or batch=1."
             )
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: Released, *, seed: int) -> Tensor:
         """Reconstructed inputs (observed, batch, *input_shape) in [0, 1]."""
-        assert isinstance(data, Released)
         model, wanted = target.model, flat(data.gradients)  # (o, parameters)
         y = data.labels
         if y is None:

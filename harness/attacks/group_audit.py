@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.data.dataset import Dataset
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
@@ -54,12 +54,11 @@ class GroupAudit:
         """
         return replace(self, attribute=dataset.attribute_name(self.attribute))
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """The answers: scores (n, num_classes) if they are granted, else labels (n,) int64.
 
         ``seed`` has no effect.
         """
-        assert data.points is not None
         if target.access.grants(Access.SCORES):
             return target.scores(data.points.x)
         return target.labels(data.points.x)

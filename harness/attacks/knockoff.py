@@ -21,7 +21,7 @@ import torch.nn.functional as F  # noqa: N812
 from scipy.special import softmax
 from torch import nn
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AuxiliaryData
 from harness.attacks.shared import convergence, surrogate
 from harness.data.dataset import Dataset
 from harness.data.examples import Split
@@ -80,9 +80,8 @@ class Knockoff:
         surrogate.check(self.surrogate, dataset)
         return self
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> nn.Module:
+    def run(self, target: BlackBox, data: AuxiliaryData, *, seed: int) -> nn.Module:
         """Steal ``target`` and return the surrogate, in eval mode."""
-        assert data.aux is not None
         budget = len(data.aux) if target.budget is None else target.budget
         if self.policy == "adaptive":
             asked = self._adaptive(target, data.aux, data, budget, seed)
@@ -92,19 +91,18 @@ class Knockoff:
             asked = Split(x, surrogate.ask(target, x))
         return self._learn(asked, data, seed)
 
-    def unasked(self, data: AttackerData, *, seed: int) -> nn.Module:
+    def unasked(self, data: AuxiliaryData, *, seed: int) -> nn.Module:
         """The same surrogate if it learns the true labels of the whole pool instead."""
-        assert data.aux is not None
         return self._learn(data.aux, data, seed)
 
-    def _learn(self, known: Split, data: AttackerData, seed: int) -> nn.Module:
+    def _learn(self, known: Split, data: AuxiliaryData, seed: int) -> nn.Module:
         copy = surrogate.build(self.surrogate, data, seed).to(known.x.device)
         fit(copy, known, self.recipe, seed=derive("surrogate", seed))
         convergence.classifies(data, "the surrogate", copy, known.x, known.y)
         return copy
 
     def _adaptive(
-        self, target: BlackBox, pool: Split, data: AttackerData, budget: int, seed: int
+        self, target: BlackBox, pool: Split, data: AuxiliaryData, budget: int, seed: int
     ) -> Split:
         """The inputs that the bandit asked, in the pool's order, and the answers."""
         bandit = Bandit(pool.y.cpu().numpy(), derive("bandit", seed))

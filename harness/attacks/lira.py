@@ -98,7 +98,6 @@ class LiRA:
         With several queries it is the mean over them, the sum under a diagonal covariance up to a
         constant factor.
         """
-        assert data.points is not None
         x, y = data.points.x, data.points.y
         count = self.queries
         if target.budget is not None:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
 
@@ -27,9 +27,8 @@ class LossThreshold:
     aux: ClassVar[tuple[Aux, ...]] = (Aux.NONE,)
     reference: ClassVar[str] = "Yeom et al. (2018), https://arxiv.org/abs/1709.01604"
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """Minus the cross-entropy of each candidate, (n,); ``seed`` has no effect."""
-        assert data.points is not None
         # In float64 the sum still holds what the own score lost when it rounded to 1.
         scores = target.scores(data.points.x).double()
         own = scores.gather(1, data.points.y[:, None])[:, 0]

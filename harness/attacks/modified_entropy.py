@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
 
@@ -49,7 +49,6 @@ class ModifiedEntropy:
     aux: ClassVar[tuple[Aux, ...]] = (Aux.NONE,)
     reference: ClassVar[str] = "Song and Mittal (2021), https://arxiv.org/abs/2003.10595"
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """Minus the modified entropy of each candidate, (n,); ``seed`` has no effect."""
-        assert data.points is not None
         return -modified_entropy(target.scores(data.points.x), data.points.y)

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared import perturbation
 from harness.data.dataset import Dataset
 from harness.data.examples import Split
@@ -75,9 +75,8 @@ class PGD:
         )
         return replace(self, epsilon=epsilon, step_size=step_size)
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``: of each the last attempt it had."""
-        assert data.points is not None
         starts = generator("pgd", seed)
         ranks = range(1, 1 + min(self.targets, data.num_classes - 1)) if self.targets else (0,)
         return perturbation.in_turn(

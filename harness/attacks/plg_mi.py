@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AuxiliaryData
 from harness.attacks.shared import convergence, gan
 from harness.data.dataset import Dataset
 from harness.seeds import generator, seeded
@@ -98,9 +98,8 @@ class PLGMI:
         gan.check(self.name, dataset)
         return self
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AuxiliaryData, *, seed: int) -> Tensor:
         """Inputs of each class, (num_classes, samples, *input_shape) in [0, 1]."""
-        assert data.aux is not None
         maker = self._learn(target, data, seed)
         y = torch.arange(data.num_classes, device=target.device).repeat_interleave(self.samples)
         stream = generator("search", seed)
@@ -117,9 +116,8 @@ class PLGMI:
         with torch.no_grad():
             return maker(noise, y).unflatten(0, (data.num_classes, self.samples))
 
-    def _learn(self, target: BlackBox, data: AttackerData, seed: int) -> nn.Module:
+    def _learn(self, target: BlackBox, data: AuxiliaryData, seed: int) -> nn.Module:
         """A generator of each class's images, in eval mode and frozen."""
-        assert data.aux is not None
         images = data.aux.x
         shape, device = tuple(images.shape[1:]), images.device
         images = pseudo_labelled(images, target.scores(images), self.top)

@@ -1,9 +1,12 @@
-"""What every attack is: a frozen dataclass of hyperparameters with one method ``run``."""
+"""What an attack is, and what it is handed: a protocol and a class of data for each game.
+
+An attack is a frozen dataclass of hyperparameters. That of a risk fits the protocol of its game.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from harness.data.examples import Column, Split
 from harness.types import Access, Aux, Risk
@@ -17,12 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AttackerData:
-    """What the attacker holds.
+    """What every attacker is told of the target, and all that some are handed.
 
     Attributes:
-        points: The examples under attack, with their true labels: inputs to perturb, or candidates
-            whose membership is in question. None where the attack is on the model as a whole.
-        aux: The auxiliary data of the threat model; None if it grants none.
         num_classes: Labels are 0 .. num_classes - 1.
         architecture: Of the target, as the attacker supposes it.
         input_shape: (channels, height, width) or (features,) of the target's input.
@@ -33,14 +33,39 @@ class AttackerData:
             `harness.attacks.shared.convergence`.
     """
 
-    points: Split | None = None
-    aux: Split | None = None
     num_classes: int
     architecture: str
     input_shape: tuple[int, ...]
     columns: tuple[Column, ...] = ()
     source: nn.Module | None = None
     doubts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AttackedPoints(AttackerData):
+    """The data of an attack, or of an audit, that is on single examples.
+
+    Attributes:
+        points: The examples, with their true labels: inputs to perturb, or those in question.
+    """
+
+    points: Split
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AuxiliaryData(AttackerData):
+    """The data of an attack on the model as a whole: of a thief, or of who inverts it.
+
+    Attributes:
+        aux: The auxiliary data of the threat model; empty if it grants none.
+    """
+
+    aux: Split
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EvasionData(AttackedPoints, AuxiliaryData):
+    """The data of an attack that evades: ``points`` are the inputs to perturb."""
 
 
 class Attack(Protocol):
@@ -56,10 +81,6 @@ class Attack(Protocol):
     access: ClassVar[tuple[Access, ...]]
     aux: ClassVar[tuple[Aux, ...]]
     reference: ClassVar[str]
-
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Any:
-        """Carry out the attack and return what the attacker ends up with."""
-        ...
 
 
 @runtime_checkable
@@ -101,6 +122,74 @@ class Evaded:
     flags: tuple[str, ...] = ()
 
 
+class Evades(Attack, Protocol):
+    """An attack that perturbs inputs within a ball.
+
+    Attributes:
+        epsilon: Radius of the ball; None where `Resolves.resolve` has yet to fill it in.
+        norm: What it is measured in.
+    """
+
+    @property
+    def epsilon(self) -> float | None:
+        """Radius of the ball; None where `Resolves.resolve` has yet to fill it in."""
+        ...
+
+    @property
+    def norm(self) -> Literal["linf", "l2"]:
+        """What it is measured in."""
+        ...
+
+    def run(self, target: BlackBox, data: EvasionData, *, seed: int) -> Tensor | Evaded:
+        """Perturbed inputs, the shape of ``data.points.x``."""
+        ...
+
+
+class Steals(Attack, Protocol):
+    """An attack that copies the target."""
+
+    def run(self, target: BlackBox, data: AuxiliaryData, *, seed: int) -> nn.Module:
+        """The copy, in eval mode."""
+        ...
+
+
+class InvertsModels(Attack, Protocol):
+    """An attack that shows what the classes of the training data look like."""
+
+    def run(self, target: BlackBox, data: AuxiliaryData, *, seed: int) -> Tensor:
+        """Inputs of each class, (num_classes, samples, *input_shape) in [0, 1].
+
+        Args:
+            target: What is inverted.
+            data: Without labels.
+            seed: Of the attack's randomness.
+        """
+        ...
+
+
+class AuditsGroups(Attack, Protocol):
+    """An audit of how the target treats groups of people.
+
+    Attributes:
+        attribute: Which tells the groups apart; None where `Resolves.resolve` has yet to name it.
+        smallest: Fewest examples of a group that a rate may rest on.
+    """
+
+    @property
+    def attribute(self) -> str | None:
+        """Which tells the groups apart; None where `Resolves.resolve` has yet to name it."""
+        ...
+
+    @property
+    def smallest(self) -> int:
+        """Fewest examples of a group that a rate may rest on."""
+        ...
+
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
+        """The answers: scores (n, num_classes), or labels (n,) int64."""
+        ...
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Poisoned:
     """Training data after an attack.
@@ -117,14 +206,12 @@ class Poisoned:
 
 
 @runtime_checkable
-class TrainsSurrogate(Protocol):
+class TrainsSurrogate(Steals, Protocol):
     """A thief who trains a network of its own.
 
     Attributes:
         surrogate: Its architecture; None for the target's.
     """
-
-    name: ClassVar[str]
 
     @property
     def surrogate(self) -> str | None:
@@ -140,12 +227,12 @@ class LearnsLabels(TrainsSurrogate, Protocol):
     nothing but what they learn from differs.
     """
 
-    def unasked(self, data: AttackerData, *, seed: int) -> nn.Module:
+    def unasked(self, data: AuxiliaryData, *, seed: int) -> nn.Module:
         """The surrogate of the same settings and seed, from all that the thief holds with labels.
 
         Args:
             data: ``aux`` is what it holds.
-            seed: That of `Attack.run`.
+            seed: That of ``run``.
         """
         ...
 
@@ -165,21 +252,16 @@ class UsesShadows(Protocol):
 
 
 @runtime_checkable
-class Plants(Protocol):
+class Plants(Attack, Protocol):
     """An attack for which the training data are changed before the target is trained.
 
     Attributes:
-        rate: Share of the training data that is changed.
+        rate: Share of the training data that is changed; None where `Resolves.resolve` has yet to
+            fill it in.
     """
 
-    name: ClassVar[str]
-    risk: ClassVar[Risk]
-    access: ClassVar[tuple[Access, ...]]
-    aux: ClassVar[tuple[Aux, ...]]
-    reference: ClassVar[str]
-
     @property
-    def rate(self) -> float:
+    def rate(self) -> float | None:
         """Share of the training data that is changed."""
         ...
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 from torch import nn
 from torch.nn.utils import prune
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AuxiliaryData
 from harness.attacks.shared import convergence
 from harness.learning.fit import fit
 from harness.seeds import derive
@@ -61,9 +61,8 @@ class Pruning:
             optimizer="sgd", lr=self.lr, momentum=0.9, epochs=epochs, batch_size=self.batch_size
         )
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> nn.Module:
+    def run(self, target: BlackBox, data: AuxiliaryData, *, seed: int) -> nn.Module:
         """The altered copy, in eval mode; the target is left as it is."""
-        assert data.aux is not None
         stolen = copy.deepcopy(target.model).requires_grad_(True)
         # Gradients pass through the mask, so removed weights stay removed in training.
         pruned = [

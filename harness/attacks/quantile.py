@@ -107,8 +107,6 @@ class Quantile:
         Raises:
             ZooError: The budget does not suffice for the attacker's own examples.
         """
-        assert data.aux is not None
-        assert data.points is not None
         self.check_questions(
             numbers=data.points.x[0].numel(),
             candidates=len(data.points),

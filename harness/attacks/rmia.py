@@ -84,8 +84,6 @@ class RMIA:
         Raises:
             ZooError: The budget leaves nothing of it.
         """
-        assert data.points is not None
-        assert data.aux is not None
         self.check_questions(
             numbers=data.points.x[0].numel(),
             candidates=len(data.points),

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AuxiliaryData
 from harness.attacks.shared import convergence, surrogate
 from harness.data.dataset import Dataset
 from harness.data.examples import Split
@@ -111,9 +111,8 @@ class SemiSupervised:
             )
         return self
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> nn.Module:
+    def run(self, target: BlackBox, data: AuxiliaryData, *, seed: int) -> nn.Module:
         """Steal ``target`` and return the surrogate, in eval mode."""
-        assert data.aux is not None
         x = data.aux.x
         n = target.budget or max(1, round(self.share * len(x)))
         chosen = torch.zeros(len(x), dtype=torch.bool)
@@ -121,15 +120,13 @@ class SemiSupervised:
         asked, rest = x[chosen.to(x.device)], x[~chosen.to(x.device)]
         return self._learn(Split(asked, surrogate.ask(target, asked)), rest, data, seed)
 
-    def unasked(self, data: AttackerData, *, seed: int) -> nn.Module:
+    def unasked(self, data: AuxiliaryData, *, seed: int) -> nn.Module:
         """The same surrogate if it learns the true labels of all the attacker's inputs instead."""
-        assert data.aux is not None
         return self._learn(data.aux, data.aux.x[:0], data, seed)
 
-    def _learn(self, taught: Split, rest: Tensor, data: AttackerData, seed: int) -> nn.Module:
+    def _learn(self, taught: Split, rest: Tensor, data: AuxiliaryData, seed: int) -> nn.Module:
         """The surrogate, from inputs with an answer or a label and the ``rest`` without."""
         pool, asked = data.aux, taught.x
-        assert pool is not None
         answers = surrogate.probabilities(taught.y, data.num_classes)
         model = surrogate.build(self.surrogate, data, seed).to(asked.device)
         if not len(rest):  # what is known stands in for what is not

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared import perturbation, square_rows, tabular_perturbation
 from harness.attacks.shared.ball import WithinBall
 from harness.attacks.shared.redraws import Finds
@@ -75,13 +75,12 @@ class Square(WithinBall):
         if not 0 < self.p_init <= 1:
             raise ZooError(f"square wants p_init in (0, 1], found {self.p_init}.")
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``.
 
         Raises:
             ZooError: The budget does not suffice for asking about every example.
         """
-        assert data.points is not None
         points = data.points
         queries = self.queries
         if target.budget is not None:

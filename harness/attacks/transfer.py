@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.attacks.fgsm import FGSM
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import EvasionData
 from harness.attacks.shared import convergence, perturbation, surrogate, tabular_perturbation
 from harness.data.dataset import Dataset
 from harness.learning.fit import fit
@@ -88,13 +88,12 @@ class Transfer:
         epsilon = perturbation.radius(self.name, self.epsilon, self.norm, dataset)
         return replace(self, epsilon=epsilon)
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: EvasionData, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``.
 
         Raises:
             ZooError: There are no data to train a surrogate on.
         """
-        assert data.points is not None
         own_model = self._own(data, target.device, seed)
         model = tabular_perturbation.whole(own_model, data.points.columns)
         own = BlackBox(model, Access.WEIGHTS)
@@ -103,10 +102,10 @@ class Transfer:
             return fgsm.run(own, data, seed=seed)
         return self._climb(own, data, seed)
 
-    def _own(self, data: AttackerData, device: torch.device, seed: int) -> nn.Module:
+    def _own(self, data: EvasionData, device: torch.device, seed: int) -> nn.Module:
         if data.source is not None:
             return data.source
-        if data.aux is None or not len(data.aux):
+        if not len(data.aux):
             raise ZooError(
                 "transfer wants data to train a surrogate on, but the attacker holds none. Choose "
                 "other data with --aux, or a model of the catalog with transfer.source."
@@ -116,9 +115,8 @@ class Transfer:
         convergence.classifies(data, "the surrogate", model, own.x, own.y)
         return model
 
-    def _climb(self, own: BlackBox, data: AttackerData, seed: int) -> Tensor:
+    def _climb(self, own: BlackBox, data: EvasionData, seed: int) -> Tensor:
         assert self.epsilon is not None, "resolve() first"
-        assert data.points is not None
         starts, out = generator(self.name, seed), torch.empty_like(data.points.x)
         for index in torch.arange(len(data.points), device=out.device).split(FGSM.batch_size):
             batch = data.points.take(index).to(own.device)

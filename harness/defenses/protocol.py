@@ -345,7 +345,7 @@ class FiltersInputs(Protocol):
 
 
 @runtime_checkable
-class Proves(Protocol):
+class Proves(Defense, Protocol):
     """Can tell whether a suspect was made from the owner's model.
 
     Attributes:

@@ -315,7 +315,7 @@ def _planned(
     try:
         if not refusal:
             game.check(attack, setting)
-            if isinstance(attack, Plants) and attack.rate > 0:
+            if isinstance(attack, Plants) and attack.rate:
                 poison = registry.describe(attack)
                 _try_poison(attack, target, split, seed)
     except NotApplicableError as error:

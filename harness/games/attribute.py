@@ -98,7 +98,9 @@ def play(attack: InfersAttribute, table: Table) -> Outcome:
     asked, member = asked[order], (torch.arange(len(asked)) >= len(others))[order].numpy()
     target, points = table.bare_target(), table.hold(asked)
     everything = Records(
-        **vars(table.attacker(points=points, aux=table.hold(held))),
+        **vars(table.attacker()),
+        points=points,
+        aux=table.hold(held),
         seen=attack.see(target, points.x),
         aux_z=z.values[held].to(table.device),
         num_values=len(z.names),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from harness.games import (
     attribute,
     discrimination,
@@ -15,7 +17,7 @@ from harness.games import (
 from harness.games.game import Game
 from harness.types import Risk
 
-GAMES: dict[Risk, Game] = {
+GAMES: dict[Risk, Game[Any]] = {
     Risk.EVASION: evasion,
     Risk.POISONING: poisoning,
     Risk.EXTRACTION: extraction,
@@ -25,3 +27,4 @@ GAMES: dict[Risk, Game] = {
     Risk.DISTRIBUTION_INFERENCE: distribution,
     Risk.DISCRIMINATORY_BEHAVIOR: discrimination,
 }
+"""An attack fits the protocol of its risk's game, which only a look at its risk can tell."""

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared.attacker_data import Canaries, PlantsCanaries
 from harness.data.dataset import Dataset
 from harness.data.examples import Split
@@ -56,8 +57,8 @@ def play(attack: PlantsCanaries, table: Table) -> Outcome:
     """Have the canaries scored, and bound the budget that the training spent from below."""
     planted = _planted(attack, table.dataset, table.quarters, table.replicate, table.poison_seed)
     target = table.bare_target()
-    points = planted.points.to(table.device)
-    scores = attack.run(target, table.attacker(points=points), seed=table.seed)
+    data = AttackedPoints(**vars(table.attacker()), points=planted.points.to(table.device))
+    scores = attack.run(target, data, seed=table.seed)
     values = np.asarray(scores.double().cpu())
     member = planted.included.cpu().numpy()
     counted, matched = _counted(attack, table, planted)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.attacks.group_audit import GroupAudit
+from harness.attacks.protocol import AttackedPoints, AuditsGroups
 from harness.data.dataset import Dataset
 from harness.data.examples import UNKNOWN
 from harness.games.game import Outcome, Setting, Table, Wanted
@@ -23,7 +23,7 @@ LARGEST = 2**30
 """Entries of the tables that a comparison holds at once: 8 GiB."""
 
 
-def check(attack: GroupAudit, setting: Setting) -> None:
+def check(attack: AuditsGroups, setting: Setting) -> None:
     """Refuse groups that cannot be compared, and a budget below one question each.
 
     A group that has fewer than ``smallest`` examples in all the data is too small in every split,
@@ -78,12 +78,12 @@ def _listed(names: tuple[str, ...], counts: Tensor) -> str:
     return ", ".join(f"{n} {name}" for name, n in zip(names, counts.tolist(), strict=True))
 
 
-def needs(attack: GroupAudit, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+def needs(attack: AuditsGroups, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
     """Nothing besides the target."""
     return {}
 
 
-def play(attack: GroupAudit, table: Table) -> Outcome:
+def play(attack: AuditsGroups, table: Table) -> Outcome:
     """Ask about the test examples whose group is known, and compare the groups."""
     from sklearn.metrics import recall_score
 
@@ -91,12 +91,13 @@ def play(attack: GroupAudit, table: Table) -> Outcome:
     z = dataset.attribute(attack.attribute)
     asked = table.quarters.target_test
     asked = asked[z.values[asked] != UNKNOWN]
-    points, target = table.hold(asked), table.target()
+    data = AttackedPoints(**vars(table.attacker()), points=table.hold(asked))
+    target = table.target()
     with seeded("answers", table.seed):  # of a target that is random
-        answers = attack.run(target, table.attacker(points=points), seed=table.seed)
+        answers = attack.run(target, data, seed=table.seed)
     scores = answers.cpu().numpy() if answers.dim() == 2 else None
     predicted = (answers.argmax(1) if answers.dim() == 2 else answers).cpu().numpy()
-    y, group = points.y.cpu().numpy(), z.values[asked].numpy()
+    y, group = data.points.y.cpu().numpy(), z.values[asked].numpy()
     found = fairness(
         predicted,
         y,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -91,7 +90,7 @@ def _test_size(setting: Setting, populations: Populations) -> int:
     return most if setting.threat.queries is None else min(most, setting.threat.queries // WORLDS)
 
 
-def check(attack: Any, setting: Setting) -> None:
+def check(attack: DistributionAttack, setting: Setting) -> None:
     """Refuse two worlds that the data cannot give.
 
     Raises:
@@ -114,7 +113,7 @@ def check(attack: Any, setting: Setting) -> None:
         )
 
 
-def needs(attack: Any, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+def needs(attack: DistributionAttack, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
     """As many victims, and as many own models, of either world; world 0 first.
 
     They depend on the worlds and the seed alone, so that attacks share them.
@@ -144,7 +143,7 @@ def needs(attack: Any, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
     }
 
 
-def play(attack: Any, table: Table) -> Outcome:
+def play(attack: DistributionAttack, table: Table) -> Outcome:
     """Let the attacker judge the victims of both worlds, and the target besides."""
     setting = table.setting
     populations = _populations(attack, setting)
@@ -180,7 +179,9 @@ def play(attack: Any, table: Table) -> Outcome:
     )
 
 
-def _boxes(purpose: str, attack: Any, table: Table, *, budget: int | None) -> Iterator[BlackBox]:
+def _boxes(
+    purpose: str, attack: DistributionAttack, table: Table, *, budget: int | None
+) -> Iterator[BlackBox]:
     """The models of one purpose as this threat model shows them; world 0 first."""
     models = table.others.get(purpose, ())
     for model, made in zip(models, needs(attack, table.setting)[purpose], strict=True):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from harness.attacks.protocol import Attack, Evaded
+from harness.attacks.protocol import Evaded, Evades, EvasionData
 from harness.attacks.shared import tabular_perturbation
 from harness.attacks.shared.perturbation import sizes
 from harness.defenses.protocol import Certifies
@@ -31,7 +31,7 @@ LUCKY = 0.02
 """Share of the inputs that may be won by the draws of a guard without a word."""
 
 
-def check(attack: Attack, setting: Setting) -> None:
+def check(attack: Evades, setting: Setting) -> None:
     """Refuse an attacker whose data are empty, and a budget too small to ask about every example.
 
     Raises:
@@ -53,12 +53,12 @@ def check(attack: Attack, setting: Setting) -> None:
         )
 
 
-def needs(attack: Attack, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+def needs(attack: Evades, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
     """Nothing besides the target."""
     return {}
 
 
-def play(attack: Attack, table: Table) -> Outcome:
+def play(attack: Evades, table: Table) -> Outcome:
     """Attack the test examples, and check that the attack kept within its budget.
 
     Of a row of a table, the numbers may be moved. The attack's target sees the nearest row with
@@ -77,20 +77,20 @@ def play(attack: Attack, table: Table) -> Outcome:
     """
     index, left_out = _attacked(table)
     points = table.dataset.all.take(index)  # attacks take it batch by batch
-    aux = table.aux()
+    data = EvasionData(**vars(table.attacker()), points=points, aux=table.aux())
     seen = replace(table, model=tabular_perturbation.whole(table.model, points.columns))
     target = seen.target()
     judge = BlackBox(table.model, Access.LABELS)
     with seeded("answers", table.seed):  # of a target that is random
-        found = attack.run(target, table.attacker(points=points, aux=aux), seed=table.seed)
+        found = attack.run(target, data, seed=table.seed)
         perturbed, flags = (found.x, found.flags) if isinstance(found, Evaded) else (found, ())
         perturbed = tabular_perturbation.restored(perturbed, points)
         clean, after = judge.labels(points.x), judge.labels(perturbed)
     delta = perturbed - points.x
-    norm, epsilon = attack.norm, attack.epsilon  # type: ignore[attr-defined]
-    size = sizes(delta, norm)
+    assert attack.epsilon is not None, "resolve() first"
+    size = sizes(delta, attack.norm)
     within = 0 <= perturbed.min() <= perturbed.max() <= 1
-    if not (within and size.max() <= epsilon + TOLERANCE):
+    if not (within and size.max() <= attack.epsilon + TOLERANCE):
         raise RuntimeError(f"{attack.name} left its budget: size {size.max():.6f}")
     numbers = robustness(clean, after, points.y, delta)
     metrics: dict[str, float | None] = {**numbers}

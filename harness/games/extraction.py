@@ -12,12 +12,11 @@ model that says the same of everything has stolen nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
 from harness.attacks.distillation import Distillation
-from harness.attacks.protocol import Attack, LearnsLabels, TrainsSurrogate
+from harness.attacks.protocol import AuxiliaryData, LearnsLabels, Steals, TrainsSurrogate
 from harness.attacks.shared import convergence
 from harness.attacks.shared import surrogate as surrogates
 from harness.data.examples import Split
@@ -37,7 +36,7 @@ from zoo.errors import ZooError
 TWIN = "no-query twin"
 
 
-def check(attack: Attack, setting: Setting) -> None:
+def check(attack: Steals, setting: Setting) -> None:
     """Refuse an attacker without data, and a query budget that there are no inputs for.
 
     Raises:
@@ -60,7 +59,7 @@ def check(attack: Attack, setting: Setting) -> None:
         )
 
 
-def needs(attack: Attack, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+def needs(attack: Steals, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
     """The no-query twin and, if the owner is to prove anything, independent models.
 
     The twin depends on nothing of the target but who holds which examples, so undefended and
@@ -81,7 +80,7 @@ def needs(attack: Attack, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
     }
 
 
-def _twin(attack: Attack, setting: Setting) -> tuple[Wanted, ...]:
+def _twin(attack: Steals, setting: Setting) -> tuple[Wanted, ...]:
     if setting.threat.aux not in (Aux.SHADOW, Aux.PARTIAL):
         return ()
     thief = attack if isinstance(attack, LearnsLabels) else Distillation()
@@ -95,14 +94,15 @@ def _twin(attack: Attack, setting: Setting) -> tuple[Wanted, ...]:
     )
 
 
-def _proofs(stack: Stack) -> list[Any]:
+def _proofs(stack: Stack) -> list[Proves]:
     return [d for d in stack.defenses if isinstance(d, Proves)]
 
 
-def play(attack: Attack, table: Table) -> Outcome:
+def play(attack: Steals, table: Table) -> Outcome:
     """Steal the target, and compare the copy with it on data that neither has seen."""
     target, aux = table.bare_target(), table.aux()
-    surrogate = attack.run(target, table.attacker(aux=aux), seed=table.seed)
+    data = AuxiliaryData(**vars(table.attacker()), aux=aux)
+    surrogate = attack.run(target, data, seed=table.seed)
     test = table.hold(table.quarters.target_test)
     answers = BlackBox(table.model, Access.LABELS).labels(test.x)
     copied = BlackBox(surrogate, Access.LABELS).labels(test.x)
@@ -117,19 +117,18 @@ def play(attack: Attack, table: Table) -> Outcome:
             "surrogate": copied.cpu().numpy(),
             "twin": twin.cpu().numpy(),
         },
-        notes={"n": len(test), "held": len(aux) if aux is not None else 0, "twin": kind},
+        notes={"n": len(test), "held": len(aux), "twin": kind},
     )
 
 
 def _without_queries(
-    attack: Attack, table: Table, test: Split, answers: Tensor
+    attack: Steals, table: Table, test: Split, answers: Tensor
 ) -> tuple[Tensor, str]:
     """What the no-query twin predicts (n,), and what it is."""
     if _twin(attack, table.setting):
         [model] = table.others[TWIN]
         kind = "trained on the thief's labels"
         aux = table.aux()
-        assert aux is not None
         learned = "the surrogate that asks nothing"
         convergence.classifies(table.attacker(), learned, model, aux.x, aux.y)
     else:

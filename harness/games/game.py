@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from harness.seeds import derive
 from harness.target import BlackBox
 from harness.types import Access, Aux, Regime, ThreatModel
 from zoo.files import digest
+
+A = TypeVar("A", contravariant=True)
+"""The attacks that a game is for."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -174,11 +177,9 @@ class Table:
         """The examples at ``index``, on the device."""
         return self.dataset.all.take(index).to(self.device)
 
-    def attacker(self, *, points: Split | None = None, aux: Split | None = None) -> AttackerData:
-        """What the attacker is handed."""
+    def attacker(self) -> AttackerData:
+        """What every attacker is told; games hand theirs more."""
         return AttackerData(
-            points=points,
-            aux=aux,
             num_classes=self.dataset.num_classes,
             architecture=self.architecture,
             input_shape=self.dataset.input_shape,
@@ -187,13 +188,11 @@ class Table:
             doubts=self.doubts,
         )
 
-    def aux(self) -> Split | None:
-        """What the attacker holds besides, on the device; None if the threat model grants none."""
+    def aux(self) -> Split:
+        """What the attacker holds besides, on the device; empty if the threat model grants none."""
         if self.threat.aux is Aux.OOD:
             assert self.ood is not None
             return self.ood.to(self.device)
-        if self.threat.aux is Aux.NONE:
-            return None
         return self.hold(pool_index(self.quarters, self.threat))
 
     def shop_of(self, wanted: Wanted) -> Workshop:
@@ -248,10 +247,10 @@ class Outcome:
     images: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-class Game(Protocol):
+class Game(Protocol[A]):
     """A risk's game; each is a module with these three functions."""
 
-    def check(self, attack: Any, setting: Setting) -> None:
+    def check(self, attack: A, setting: Setting) -> None:
         """Refuse before any work what cannot be played.
 
         Raises:
@@ -260,10 +259,10 @@ class Game(Protocol):
         """
         ...
 
-    def needs(self, attack: Any, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+    def needs(self, attack: A, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
         """The trainings whose models the game wants in `Table.others`, by purpose."""
         ...
 
-    def play(self, attack: Any, table: Table) -> Outcome:
+    def play(self, attack: A, table: Table) -> Outcome:
         """Run the attack and judge what it ends up with."""
         ...

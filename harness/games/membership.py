@@ -17,7 +17,12 @@ import torch
 from torch import Tensor
 
 from harness.attacks.protocol import Attack, UsesShadows
-from harness.attacks.shared.attacker_data import AsksOften, Candidates, PlantsCanaries
+from harness.attacks.shared.attacker_data import (
+    AsksOften,
+    Candidates,
+    InfersMembership,
+    PlantsCanaries,
+)
 from harness.games import canaries, shadows
 from harness.games.auxiliary import PARTIAL
 from harness.games.counted import judged
@@ -104,7 +109,7 @@ def _dealt(
     )
 
 
-def check(attack: Attack, setting: Setting) -> None:
+def check(attack: InfersMembership | PlantsCanaries, setting: Setting) -> None:
     """Refuse what cannot be judged, and a query budget that does not reach for one question each.
 
     Raises:
@@ -200,7 +205,7 @@ def count(table: Table) -> Count:
     )
 
 
-def play(attack: Attack, table: Table) -> Outcome:
+def play(attack: InfersMembership | PlantsCanaries, table: Table) -> Outcome:
     """Hand out equally many members and non-members, shuffled, and judge the scores.
 
     The metrics are over the candidates that count: members that the target was trained on, and
@@ -223,9 +228,10 @@ def play(attack: Attack, table: Table) -> Outcome:
     order = torch.randperm(len(index), generator=generator("candidates", table.seed))
     index, truth = index[order], truth[order]
     target = table.bare_target()
-    aux = table.hold(dealt.aux) if len(dealt.aux) else None
     data = Candidates(
-        **vars(table.attacker(points=table.hold(index), aux=aux)),
+        **vars(table.attacker()),
+        points=table.hold(index),
+        aux=table.hold(dealt.aux),
         aux_member=dealt.aux_member.to(table.device),
         shadows=shadows.of(table, points=index, aux=dealt.aux),
     )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.attacks.protocol import Attack
+from harness.attacks.protocol import Attack, AuxiliaryData, InvertsModels
 from harness.attacks.shared.attacker_data import InvertsGradients, Released
 from harness.data.examples import UNKNOWN, Split
 from harness.data.images import rows
@@ -33,7 +33,7 @@ SHOWN_SAMPLES = 4
 """How many of each it shows, one below the other."""
 
 
-def check(attack: Attack, setting: Setting) -> None:
+def check(attack: InvertsModels | InvertsGradients, setting: Setting) -> None:
     """Refuse a target whose training data nobody knows, and an attacker without data.
 
     Raises:
@@ -59,7 +59,9 @@ def check(attack: Attack, setting: Setting) -> None:
         )
 
 
-def needs(attack: Attack, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+def needs(
+    attack: InvertsModels | InvertsGradients, setting: Setting
+) -> Mapping[str, tuple[Wanted, ...]]:
     """The evaluation classifier: undefended, of data that neither target nor attacker has.
 
     A published model comes without a recipe to train one by.
@@ -94,7 +96,7 @@ class _Found:
     sorted_aux: Tensor | None = None
 
 
-def play(attack: Attack, table: Table) -> Outcome:
+def play(attack: InvertsModels | InvertsGradients, table: Table) -> Outcome:
     """Have the attack reconstruct classes, or the examples of training steps, and compare.
 
     An attack on classes gives (num_classes, samples, *input_shape); one on gradients is handed
@@ -143,17 +145,18 @@ def play(attack: Attack, table: Table) -> Outcome:
     )
 
 
-def _classes(attack: Attack, table: Table, data: Split) -> _Found:
+def _classes(attack: InvertsModels, table: Table, data: Split) -> _Found:
     """Each class that the target has seen, to be compared with its mean."""
     aux = table.aux()
-    if aux is not None:  # with their labels it would have an idea of every class without the model
-        aux = replace(aux, y=torch.full_like(aux.y, UNKNOWN))
-    x = attack.run(table.bare_target(), table.attacker(aux=aux), seed=table.seed)
+    # With their labels it would have an idea of every class without the model.
+    aux = replace(aux, y=torch.full_like(aux.y, UNKNOWN))
+    holds = AuxiliaryData(**vars(table.attacker()), aux=aux)
+    x = attack.run(table.bare_target(), holds, seed=table.seed)
     num_classes = table.dataset.num_classes
     _check_inputs(attack, x, (num_classes, x.shape[1], *table.dataset.input_shape))
     present = data.y.unique()
     sorted_aux = None
-    if aux is not None:
+    if len(aux):
         answers = BlackBox(table.model, Access.LABELS).labels(aux.x)
         means = class_means(Split(aux.x, answers), num_classes)[present]
         sorted_aux = torch.where(means.isnan(), aux.x.mean(0), means)  # some are given to no input

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import registry
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AuxiliaryData
 from harness.data.examples import Split
 from harness.defenses.protocol import LEFT_OUT, GuardsBySecond, Spares
 from harness.defenses.shared.defender import Workshop, trusted_index
@@ -192,7 +192,7 @@ def _second(method: Method, data: Split, shop: Workshop) -> nn.Module:
 def _surrogate(job: Job, held: Split) -> nn.Module:
     """What the thief of ``job`` learns from the labels of the examples ``held``."""
     assert job.thief is not None
-    data = AttackerData(
+    data = AuxiliaryData(
         aux=replace(held, z={}),
         num_classes=job.num_classes,
         architecture=job.architecture,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harness.attacks.distillation import Distillation
 from harness.attacks.label_flipping import LabelFlipping
 from harness.attacks.pgd import PGD
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints, AttackerData, AuxiliaryData
 from harness.data.dataset import Dataset
 from harness.data.examples import Attribute, Split
 from harness.data.images import to_bytes
@@ -118,9 +118,8 @@ class Common:
         return accuracy(BlackBox(model, Access.LABELS).labels(self.test.x), self.test.y)
 
     def evade(self, model: nn.Module) -> Tensor:
-        return ATTACK.run(
-            BlackBox(model, Access.WEIGHTS), self.attacker(points=self.test), seed=self.seed
-        )
+        data = AttackedPoints(**vars(self.attacker()), points=self.test)
+        return ATTACK.run(BlackBox(model, Access.WEIGHTS), data, seed=self.seed)
 
     def robust(self, model: nn.Module, x: Tensor) -> float:
         box = BlackBox(model, Access.LABELS)
@@ -131,9 +130,8 @@ class Common:
         # The attack builds its surrogate by name; this one starts where Amulet's does.
         ARCHITECTURES["amulet"] = lambda *_: self.model("initial")
         queries = self.train.take(torch.arange(HALF, len(self.train)))
-        return Distillation(loss="mse", epochs=20).run(
-            target, self.attacker(aux=queries), seed=self.seed
-        )
+        data = AuxiliaryData(**vars(self.attacker()), aux=queries)
+        return Distillation(loss="mse", epochs=20).run(target, data, seed=self.seed)
 
     def owner(self, model: nn.Module, few: Tensor | None = None) -> Owner:
         members, unseen = self.train, self.test
@@ -141,8 +139,8 @@ class Common:
             members, unseen = members.take(few), unseen.take(few)
         return Owner(model=model.eval(), members=members, unseen=unseen, shop=self.shop)
 
-    def attacker(self, **held: Split) -> AttackerData:
-        return AttackerData(num_classes=10, architecture="amulet", input_shape=(1, 28, 28), **held)
+    def attacker(self) -> AttackerData:
+        return AttackerData(num_classes=10, architecture="amulet", input_shape=(1, 28, 28))
 
     def _keep(self, name: str, model: nn.Module) -> None:
         torch.save(model.state_dict(), self.folder / f"{name}.pt")

@@ -82,8 +82,6 @@ def lira(common: Common) -> Work:
     order = np.random.default_rng(common.seed).random((SHADOWS, n)).argsort(0)
     members = torch.from_numpy(order < SHADOWS // 2)  # as many in as out, for every candidate
     target = BlackBox(common.model("half"), Access.SCORES)
-    known = dict(vars(common.attacker(points=common.train)))
-    known["aux"] = common.train.take(torch.arange(0))
     nobody = torch.zeros(0, dtype=torch.bool)
 
     def work() -> tuple[Tensor, Tensor]:
@@ -94,7 +92,13 @@ def lira(common: Common) -> Work:
                 _made(common, common.data, indices, SHADOW_RECIPE), members, strict=True
             )
         )
-        data = Candidates(**known, aux_member=nobody, shadows=shadows)
+        data = Candidates(
+            **vars(common.attacker()),
+            points=common.train,
+            aux=common.train.take(torch.arange(0)),
+            aux_member=nobody,
+            shadows=shadows,
+        )
         online, offline = (LiRA(shadows=SHADOWS, online=o) for o in (True, False))
         return tuple(a.run(target, data, seed=common.seed) for a in (online, offline))
 
@@ -114,8 +118,13 @@ def lira(common: Common) -> Work:
 def attribute_inference(common: Common) -> Work:
     target = BlackBox(common.model("half"), Access.SCORES)
     own = torch.arange(HALF, len(common.train))
-    known = vars(common.attacker(points=common.test, aux=common.train.take(own)))
-    data = Records(**known, aux_z=common.tint[own], num_values=2)
+    data = Records(
+        **vars(common.attacker()),
+        points=common.test,
+        aux=common.train.take(own),
+        aux_z=common.tint[own],
+        num_values=2,
+    )
     attack = AttributeScores(attribute="tint", knows="nothing")
 
     def judge(scores: Tensor) -> Numbers:

@@ -23,7 +23,7 @@ from harness.attacks.apgd import APGDCE
 from harness.attacks.autoattack import AutoAttack
 from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
-from harness.attacks.protocol import AttackerData, Evaded
+from harness.attacks.protocol import AttackedPoints, Evaded
 from harness.data import datasets
 from harness.data.dataset import Source
 from harness.data.examples import Split
@@ -46,7 +46,7 @@ MEASURED = {
 
 def robust(model: nn.Module, points: Split, attack) -> tuple[float, float, tuple[str, ...]]:
     """Robust accuracy, CPU seconds and flags of one attack."""
-    data = AttackerData(
+    data = AttackedPoints(
         points=points, num_classes=10, architecture="", input_shape=tuple(points.x.shape[1:])
     )
     begin = time.process_time()

@@ -116,17 +116,19 @@ def _handed(attack, model, tiny, points, aux):
             for k in range(8)
         ),
     )  # fmt: skip
-    known = {field.name: getattr(data, field.name) for field in fields(AttackerData)}
+    told = {field.name: getattr(data, field.name) for field in fields(AttackerData)}
     if isinstance(attack, InfersAttribute):
         seen = attack.see(BlackBox(model, Access.WEIGHTS), tiny.x)
-        data = Records(**known, seen=seen, aux_z=tiny.z["odd"].values, num_values=2)
+        data = Records(
+            **told, points=points, aux=aux, seen=seen, aux_z=tiny.z["odd"].values, num_values=2
+        )
     if isinstance(attack, InvertsGradients):
         gradients = tuple(torch.rand(attack.observed, *p.shape) for p in model.parameters())
-        data = Released(**known, gradients=gradients)
+        data = Released(**told, gradients=gradients)
     if isinstance(attack, DistributionAttack):
         boxes = tuple(shadow.box for shadow in data.shadows)
         data = Suspects(
-            **known, victims=boxes[:2], own=(boxes[2:5], boxes[5:]), tests=(tiny.all, tiny.all)
+            **told, victims=boxes[:2], own=(boxes[2:5], boxes[5:]), tests=(tiny.all, tiny.all)
         )
     return data
 

@@ -15,7 +15,7 @@ from harness.attacks.autoattack import AutoAttack
 from harness.attacks.correctness import Correctness
 from harness.attacks.lira import LiRA
 from harness.attacks.pgd import PGD
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared.attacker_data import Candidates, Shadow
 from harness.data import datasets
 from harness.data.dataset import Source
@@ -72,7 +72,7 @@ def test_few_classes_can_be_attacked(classes) -> None:
     model = nets.build("mlp-32", (1, 4, 4), classes).eval()
     x = torch.rand(6, 1, 4, 4)
     points = Split(x, model(x).argmax(1))
-    data = AttackerData(
+    data = AttackedPoints(
         points=points, num_classes=classes, architecture="mlp-32", input_shape=(1, 4, 4)
     )
     attack = AutoAttack(epsilon=1.0, norm="linf", steps=5, queries=20)
@@ -142,6 +142,7 @@ def test_two_shadow_models_on_most_of_the_data_give_numbers(online, variance) ->
     boxes = [BlackBox(nets.build("mlp-32", (1, 2, 2), 3).eval(), Access.SCORES) for _ in range(3)]
     candidates = Candidates(
         points=Split(x, y),
+        aux=Split(x[:0], y[:0]),
         aux_member=torch.zeros(0, dtype=torch.bool),
         shadows=tuple(
             Shadow(box=box, members=own, aux_members=own[:0])
@@ -162,7 +163,7 @@ def test_being_right_gives_a_member_away_by_the_overfitting() -> None:
     y = torch.zeros(20).long()
     logits = torch.where(right, 1.0, -1.0)[:, None] * torch.tensor([1.0, -1.0])
     box = BlackBox(nn.Flatten(), Access.LABELS)
-    data = AttackerData(
+    data = AttackedPoints(
         points=Split(logits, y), num_classes=2, architecture="none", input_shape=(2,)
     )
     called = Correctness().run(box, data, seed=0)
@@ -293,7 +294,9 @@ def test_half_precision_weights_are_attacked_in_single(tmp_path) -> None:
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     x = torch.rand(8, 1, 4, 4)
     points = Split(x, model(x).argmax(1))
-    data = AttackerData(points=points, num_classes=3, architecture="mlp-32", input_shape=(1, 4, 4))
+    data = AttackedPoints(
+        points=points, num_classes=3, architecture="mlp-32", input_shape=(1, 4, 4)
+    )
     attack = PGD(epsilon=0.5, norm="linf", steps=5, step_size=0.2)
     found = attack.run(BlackBox(model, Access.WEIGHTS), data, seed=0)
     assert found.dtype == torch.float32

@@ -97,8 +97,6 @@ class AttackNetwork(ABC):
             RuntimeError: Every network that was tried has lost all its units.
         """
         known = data.aux
-        assert known is not None
-        assert data.points is not None
         if data.shadows:
             teachers = [(shadow.box, shadow.aux_members) for shadow in data.shadows]
         else:
@@ -149,8 +147,6 @@ def affordable(target: BlackBox, data: Candidates, *, seed: int) -> Tensor:
     Returns:
         Indices (m,) int64 into ``data.aux``: all of them without a budget, else a random choice.
     """
-    assert data.aux is not None
-    assert data.points is not None
     order = torch.arange(len(data.aux))
     if target.budget is not None:
         order = torch.randperm(len(data.aux), generator=generator("known", seed))

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from harness.attacks.protocol import Attack, AttackerData, Plants
+from harness.attacks.protocol import Attack, AttackedPoints, AttackerData, AuxiliaryData, Plants
 from harness.data.examples import Split
 from harness.target import BlackBox
 
@@ -29,7 +29,7 @@ class Shadow:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Candidates(AttackerData):
+class Candidates(AttackedPoints, AuxiliaryData):
     """A membership attacker's data: ``points`` are the candidates, in random order.
 
     Attributes:
@@ -40,6 +40,14 @@ class Candidates(AttackerData):
 
     aux_member: Tensor
     shadows: tuple[Shadow, ...] = ()
+
+
+class InfersMembership(Attack, Protocol):
+    """An attack on membership."""
+
+    def run(self, target: BlackBox, data: Candidates, *, seed: int) -> Tensor:
+        """How likely each candidate is a member, (n,): the larger, the likelier."""
+        ...
 
 
 @runtime_checkable
@@ -102,7 +110,7 @@ class PlantsCanaries(Plants, Protocol):
         """The canaries that ``poison`` plants when it is given the same."""
         ...
 
-    def run(self, target: BlackBox, data: AttackerData, *, seed: int) -> Tensor:
+    def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """How likely each of ``data.points`` is among the training data, (m,)."""
         ...
 
@@ -121,7 +129,7 @@ def granted(points: Split, knows: Knowledge) -> Split:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Records(AttackerData):
+class Records(AttackedPoints, AuxiliaryData):
     """An attribute attacker's data: ``points`` are the records whose attribute is in question.
 
     Of these it holds what it knows, as `granted` has it, and what the target shows of them.
@@ -139,7 +147,7 @@ class Records(AttackerData):
 
 
 @runtime_checkable
-class InfersAttribute(Protocol):
+class InfersAttribute(Attack, Protocol):
     """An attack on an attribute of records, which can also be carried out without the model.
 
     Attributes:
@@ -191,7 +199,7 @@ class Released(AttackerData):
 
 @runtime_checkable
 class InvertsGradients(Attack, Protocol):
-    """An attack on the examples of single training steps; it is handed `Released`.
+    """An attack on the examples of single training steps.
 
     Attributes:
         batch: Examples in a step.
@@ -212,4 +220,8 @@ class InvertsGradients(Attack, Protocol):
     @property
     def labels(self) -> str:
         """``given`` if it is told the examples' labels."""
+        ...
+
+    def run(self, target: BlackBox, data: Released, *, seed: int) -> Tensor:
+        """Reconstructed inputs (observed, batch, *input_shape) in [0, 1]."""
         ...

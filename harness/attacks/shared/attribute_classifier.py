@@ -105,8 +105,6 @@ class AttributeClassifier(ABC):
 
     def _records(self, data: Records, seed: int) -> tuple[Split, Split, Tensor]:
         """The attacker's records that it uses, those in question, and the former's attribute."""
-        assert data.aux is not None
-        assert data.points is not None
         order = torch.randperm(len(data.aux), generator=generator("records", seed))
         index = order[: self.samples].to(data.aux_z.device)
         return data.aux.take(index), data.points, data.aux_z[index]
@@ -118,7 +116,6 @@ class AttributeClassifier(ABC):
         # that gives nothing away leaves the very classifier of the imputation.
         parts = [part[:, (part[:n] != part[0]).any(0)] for part in parts]
         if not any(part.shape[1] for part in parts):
-            assert data.points is not None
             prior = z.bincount(minlength=data.num_values).double() / n
             return prior.expand(n + len(data.points), -1)
         inputs = torch.cat(parts, dim=1).double()  # of a small float32 the square may be 0

@@ -7,6 +7,7 @@ does not depend on which others it is shown.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -44,7 +45,7 @@ class Suspects(AttackerData):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistributionAttack:
+class DistributionAttack(ABC):
     """The question that the attacker asks: which share of the training data had a property?
 
     Attributes:
@@ -91,6 +92,10 @@ class DistributionAttack:
         if value not in found.names:
             raise unknown(f"value of {dataset.name}'s {name}", value, found.names)
         return replace(self, attribute=name, value=value)
+
+    @abstractmethod
+    def run(self, target: BlackBox, data: Suspects, *, seed: int) -> Tensor:
+        """How much more each suspect looks like world 1, (1 + victims,): the target first."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness.attacks.protocol import AttackerData, Evaded
+from harness.attacks.protocol import AttackedPoints, AuxiliaryData, Evaded
 from harness.attacks.shared import perturbation
 from harness.data.quarters import quarters
 from harness.metrics.classification import accuracy
@@ -20,10 +20,10 @@ def victim(digits, job_for):
 
 
 @pytest.fixture(scope="session")
-def thief(digits) -> AttackerData:
+def thief(digits) -> AuxiliaryData:
     """A thief with 898 digits that the victim never saw."""
     split = quarters(digits, 0, Regime.FROM_SCRATCH)
-    return AttackerData(
+    return AuxiliaryData(
         aux=digits.all.take(torch.cat([split.shadow_train, split.shadow_test])),
         num_classes=10,
         architecture="mlp-128",
@@ -63,7 +63,7 @@ def robust(points):
     def rate(
         model, attack, given=points, *, access=Access.WEIGHTS, seed=0, num_classes=10
     ) -> float:
-        data = AttackerData(
+        data = AttackedPoints(
             points=given,
             num_classes=num_classes,
             architecture="cnn-small",

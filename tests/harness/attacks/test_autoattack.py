@@ -10,7 +10,7 @@ from torch import nn
 from harness.attacks.autoattack import AutoAttack
 from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared import reliability
 from harness.attacks.square import Square
 from harness.data.examples import Split
@@ -22,7 +22,7 @@ QUICK = AutoAttack(epsilon=0.1, steps=10, targets=2, queries=120)
 
 
 def _flags(model, points) -> tuple[str, ...]:
-    data = AttackerData(points=points, num_classes=10, architecture="", input_shape=(1, 8, 8))
+    data = AttackedPoints(points=points, num_classes=10, architecture="", input_shape=(1, 8, 8))
     return QUICK.run(BlackBox(model, Access.WEIGHTS), data, seed=0).flags
 
 
@@ -81,7 +81,7 @@ def test_only_what_still_stands_is_attacked(trained, few, monkeypatch) -> None:
         return real(self, target, data, seed=seed)
 
     monkeypatch.setattr(Square, "run", counted)
-    data = AttackerData(points=few, num_classes=10, architecture="", input_shape=(1, 8, 8))
+    data = AttackedPoints(points=few, num_classes=10, architecture="", input_shape=(1, 8, 8))
     found = QUICK.run(BlackBox(trained, Access.WEIGHTS), data, seed=0).x
     standing = int((trained(found).argmax(1) == few.y).sum())
     assert 0 < standing <= sizes[0] < 70
@@ -141,7 +141,7 @@ def test_one_example_may_be_luck_and_two_of_a_thousand_are_not_many() -> None:
 def test_two_classes_leave_out_what_needs_three(few) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
-    data = AttackerData(
+    data = AttackedPoints(
         points=Split(few.x, model(few.x).argmax(1)),
         num_classes=2, architecture="", input_shape=(1, 8, 8),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from harness.attacks.autoattack import AutoAttack
 from harness.attacks.fab_t import FABT
 from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
-from harness.attacks.protocol import AttackerData, Evaded, Resolves
+from harness.attacks.protocol import AttackedPoints, Evaded, Resolves
 from harness.attacks.shared import perturbation
 from harness.attacks.shared.redraws import DRAWS, Finds, wrong_in
 from harness.attacks.square import Square
@@ -53,7 +53,7 @@ class Stricter(Redecides):
 POINTS = Split(torch.full((3, 4), 0.55), torch.tensor([1, 1, 0]))
 """The first two are .05 above the model's boundary and .25 above the guard's, the last is wrong."""
 
-DATA = AttackerData(points=POINTS, num_classes=2, architecture="none", input_shape=(4,))
+DATA = AttackedPoints(points=POINTS, num_classes=2, architecture="none", input_shape=(4,))
 
 
 @pytest.mark.parametrize(

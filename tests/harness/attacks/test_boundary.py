@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from harness.attacks.boundary import Boundary, hop, nearest, normal, search, search_steps
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.data.examples import Split
 from harness.target import BlackBox
 from harness.types import Access
@@ -37,8 +37,8 @@ class Ball(nn.Module):
 RADIUS = 0.45
 
 
-def _data(x: torch.Tensor, y: torch.Tensor) -> AttackerData:
-    return AttackerData(
+def _data(x: torch.Tensor, y: torch.Tensor) -> AttackedPoints:
+    return AttackedPoints(
         points=Split(x, y), num_classes=2, architecture="none", input_shape=tuple(x.shape[1:])
     )
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from harness.attacks.canary_audit import CanaryAudit
-from harness.attacks.protocol import AttackerData, Plants, Poison
+from harness.attacks.protocol import AttackedPoints, Plants, Poison
 from harness.attacks.shared.attacker_data import PlantsCanaries
 from harness.data.examples import Column, Split
 from harness.data.quarters import quarters
@@ -116,7 +116,7 @@ class Sure(nn.Module):
 
 def test_a_canary_is_scored_by_the_confidence_in_its_label() -> None:
     x = torch.tensor([2.0, -1.0, 3.0]).view(3, 1, 1, 1)
-    data = AttackerData(
+    data = AttackedPoints(
         points=Split(x, torch.tensor([0, 0, 1])), num_classes=3, architecture="none",
         input_shape=(1, 1, 1),
     )  # fmt: skip

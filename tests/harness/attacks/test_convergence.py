@@ -62,11 +62,12 @@ def known(digits):
 def _handed(attack: object, known: Candidates) -> AttackerData:
     plain = {field.name: getattr(known, field.name) for field in fields(AttackerData)}
     if isinstance(attack, InfersAttribute):
-        assert known.points is not None
         seen = attack.see(BlackBox(_random(0), Access.WEIGHTS), known.points.x)
-        return Records(**plain, seen=seen, aux_z=torch.arange(200) % 2, num_values=2)
+        return Records(
+            **plain, points=known.points, aux=known.aux,
+            seen=seen, aux_z=torch.arange(200) % 2, num_values=2,
+        )  # fmt: skip
     if isinstance(attack, DistributionAttack):
-        assert known.points is not None
         boxes = tuple(BlackBox(_random(seed), Access.WEIGHTS) for seed in range(1, 6))
         tests = (known.points, known.points)
         return Suspects(**plain, victims=boxes[:1], own=(boxes[1:3], boxes[3:]), tests=tests)
@@ -106,7 +107,6 @@ class Right(nn.Module):
 
     def __init__(self, known: Candidates) -> None:
         super().__init__()
-        assert known.aux is not None
         self.x, self.y = known.aux.x, known.aux.y
 
     def forward(self, x):

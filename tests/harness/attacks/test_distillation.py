@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from harness.attacks.distillation import Distillation
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AuxiliaryData
 from harness.attacks.shared.surrogate import squared_error
 from harness.data.examples import Split
 from harness.metrics.classification import accuracy
@@ -28,10 +28,10 @@ class Linear(nn.Module):
 
 
 @pytest.fixture
-def data() -> AttackerData:
+def data() -> AuxiliaryData:
     x = torch.rand(500, 1, 1, 2, generator=torch.Generator().manual_seed(0))
     # The labels are wrong on purpose: the attack must not use them.
-    return AttackerData(
+    return AuxiliaryData(
         aux=Split(x, torch.zeros(500, dtype=torch.long)),
         num_classes=2,
         architecture="mlp-128",

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -337,6 +338,5 @@ def test_a_bad_setting_is_named(settings, message) -> None:
 def test_all_ask_the_same_question(name) -> None:
     """So that they share their victims and own models."""
     attack = registry.make("attack", name, {})
-    plain = DistributionAttack()
-    assert all(getattr(attack, field) == value for field, value in vars(plain).items())
+    assert all(getattr(attack, field.name) == field.default for field in fields(DistributionAttack))
     assert getattr(attack, "models", 8) == 8

@@ -10,7 +10,7 @@ from torch import nn
 from harness import registry
 from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared import perturbation
 from harness.data.examples import Split
 from harness.games import evasion
@@ -20,8 +20,8 @@ from harness.types import Access
 from zoo.errors import ZooError
 
 
-def _data(x: torch.Tensor, y: torch.Tensor) -> AttackerData:
-    return AttackerData(
+def _data(x: torch.Tensor, y: torch.Tensor) -> AttackedPoints:
+    return AttackedPoints(
         points=Split(x, y), num_classes=2, architecture="none", input_shape=(1, 1, 2)
     )
 
@@ -121,7 +121,7 @@ def test_a_target_is_reached_that_is_not_the_nearest_class() -> None:
             return -((at - torch.tensor([[0.0, 0.5, 1.0]])) ** 2)
 
     x, y = torch.full((1, 1, 1, 1), 0.4), torch.tensor([1])
-    data = AttackerData(points=Split(x, y), num_classes=3, architecture="", input_shape=(1, 1, 1))
+    data = AttackedPoints(points=Split(x, y), num_classes=3, architecture="", input_shape=(1, 1, 1))
     found = {
         targets: PGD(epsilon=0.4, step_size=0.02, targets=targets, random_start=False)
         .run(BlackBox(Line(), Access.WEIGHTS), data, seed=0)
@@ -204,7 +204,7 @@ def test_pgd_equals_foolbox_step_for_step(norm, epsilon, trained, points) -> Non
     # Foolbox goes on after an example is broken, as the crafting of transfer does.
     found = perturbation.ascend(trained, points, points.x, **step, stop=False)
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
-    data = AttackerData(
+    data = AttackedPoints(
         points=points, num_classes=10, architecture="cnn-small", input_shape=(1, 8, 8)
     )
     ours = PGD(**step, random_start=False).run(BlackBox(trained, Access.WEIGHTS), data, seed=0)
@@ -228,7 +228,7 @@ def test_fgsm_equals_foolbox(norm, trained, points) -> None:
     )
     wrapped = foolbox.PyTorchModel(trained, bounds=(0, 1), device="cpu")
     _, expected, _ = kind(random_start=False)(wrapped, points.x, points.y, epsilons=epsilon)
-    data = AttackerData(
+    data = AttackedPoints(
         points=points, num_classes=10, architecture="cnn-small", input_shape=(1, 8, 8)
     )
     found = FGSM(epsilon=epsilon, norm=norm).run(BlackBox(trained, Access.WEIGHTS), data, seed=0)
@@ -239,7 +239,7 @@ def test_inputs_stay_where_they_are_and_only_a_batch_goes_to_the_model(trained, 
     """The meta device tells nothing, so what arrives is counted at the model."""
     sizes = []
     hook = trained.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
-    data = AttackerData(
+    data = AttackedPoints(
         points=points, num_classes=10, architecture="cnn-small", input_shape=(1, 8, 8)
     )
     try:

@@ -7,7 +7,7 @@ from scipy.optimize import linprog, minimize
 from torch import nn
 
 from harness.attacks.fab_t import FABT, to_plane
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.data.examples import Split
 from harness.target import BlackBox
 from harness.types import Access
@@ -80,7 +80,7 @@ def test_exactly_what_is_within_the_radius_of_a_plane_falls(norm, reach) -> None
     margin = torch.tensor([0.1, 0.4, 0.9, 0.95, 1.05, 1.5]) * reach  # for a radius of .1
     x0 = torch.full_like(margin, 0.5)
     x = torch.stack([x0, (3.5 + margin - 3 * x0) / 4], 1).view(-1, 1, 1, 2)
-    data = AttackerData(
+    data = AttackedPoints(
         points=Split(x, torch.ones(6, dtype=torch.int64)),
         num_classes=2,
         architecture="",

@@ -13,7 +13,7 @@ from harness.attacks import plg_mi
 from harness.attacks.fredrikson import Fredrikson
 from harness.attacks.gmi import GMI, best
 from harness.attacks.plg_mi import PLGMI, augmented, margin_loss, pseudo_labelled
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AuxiliaryData
 from harness.attacks.shared import gan
 from harness.data import datasets
 from harness.data.dataset import Source
@@ -185,8 +185,8 @@ def test_augmentations_differ_between_images_and_stay_in_range() -> None:
 # The searches, where a generator that changes nothing makes them easy to follow.
 
 
-def holds(num_classes: int, shape: tuple[int, ...]) -> AttackerData:
-    return AttackerData(
+def holds(num_classes: int, shape: tuple[int, ...]) -> AuxiliaryData:
+    return AuxiliaryData(
         aux=Split(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.long)),
         num_classes=num_classes,
         architecture="mlp-128",
@@ -316,7 +316,7 @@ def scene(digits, gan_once) -> SimpleNamespace:
 
 
 def invert(attack, scene, model: nn.Module, aux: Split | None = None) -> torch.Tensor:
-    data = AttackerData(
+    data = AuxiliaryData(
         aux=aux or scene.aux, num_classes=10, architecture="cnn-small", input_shape=(1, 8, 8)
     )
     return attack.run(BlackBox(model, Access.WEIGHTS), data, seed=0)

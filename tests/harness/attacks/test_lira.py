@@ -34,6 +34,9 @@ class Written(nn.Module):
         return self.logits[x.flatten().long()]
 
 
+NOBODY = Split(torch.zeros(0, 1, 1, 1), torch.zeros(0, dtype=torch.long))
+
+
 def _box(logits, access=Access.SCORES, budget=None):
     return BlackBox(Written(logits), access, budget=budget)
 
@@ -45,6 +48,7 @@ def _candidates(logits, members, *, x=None):
         points=Split(
             torch.arange(float(n)).view(n, 1, 1, 1) if x is None else x, torch.arange(n) % CLASSES
         ),
+        aux=NOBODY,
         aux_member=torch.zeros(0, dtype=torch.bool),
         shadows=tuple(
             Shadow(box=_box(one), members=held, aux_members=held[:0])
@@ -222,7 +226,7 @@ def test_several_queries_are_averaged() -> None:
     x = torch.rand(N, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     members = _quarters(8, N)
     data = Candidates(
-        points=Split(x, torch.arange(N) % CLASSES), aux_member=members[0, :0],
+        points=Split(x, torch.arange(N) % CLASSES), aux=NOBODY, aux_member=members[0, :0],
         shadows=tuple(
             Shadow(box=BlackBox(Linear(k), Access.SCORES), members=held, aux_members=held[:0])
             for k, held in enumerate(members)

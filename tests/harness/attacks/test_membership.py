@@ -9,7 +9,7 @@ from torch import nn
 from harness.attacks.correctness import Correctness
 from harness.attacks.loss_threshold import LossThreshold
 from harness.attacks.modified_entropy import ModifiedEntropy, modified_entropy
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.data.examples import Split
 from harness.target import AccessDeniedError, BlackBox
 from harness.types import Access
@@ -25,7 +25,7 @@ class Written(nn.Module):
         return SCORES[x.flatten().long()].log()
 
 
-DATA = AttackerData(
+DATA = AttackedPoints(
     points=Split(torch.arange(3.0).view(3, 1, 1, 1), LABELS),
     num_classes=3,
     architecture="none",

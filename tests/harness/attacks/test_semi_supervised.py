@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from harness.attacks.distillation import Distillation
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AuxiliaryData
 from harness.attacks.semi_supervised import SemiSupervised, corrupted, mixed, sharpen
 from harness.data.examples import Column, Split
 from harness.metrics.classification import accuracy
@@ -107,7 +107,7 @@ def test_the_unanswered_inputs_are_worth_something() -> None:
     stream = torch.Generator().manual_seed(0)
     across = 0.35 + 0.3 * (torch.arange(256) % 2) + 0.04 * torch.randn(256, generator=stream)
     x = torch.stack([across, torch.rand(256, generator=stream)], 1).view(-1, 1, 1, 2)
-    data = AttackerData(
+    data = AuxiliaryData(
         aux=Split(x, torch.zeros(256, dtype=torch.long)),
         num_classes=2, architecture="mlp-128", input_shape=(1, 1, 2),
     )  # fmt: skip

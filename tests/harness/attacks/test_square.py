@@ -9,7 +9,7 @@ from torch import nn
 
 from harness.attacks import square
 from harness.attacks.apgd import APGDCE
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.attacks.square import Square
 from harness.data.examples import Split
 from harness.games import evasion
@@ -70,9 +70,9 @@ class First(nn.Module):
         return torch.stack([-at, at], 1)
 
 
-def _data(n: int) -> AttackerData:
+def _data(n: int) -> AttackedPoints:
     x = torch.full((n, 1, 4, 4), 0.5)
-    return AttackerData(
+    return AttackedPoints(
         points=Split(x, torch.ones(n, dtype=torch.int64)),
         num_classes=2, architecture="", input_shape=(1, 4, 4),
     )  # fmt: skip

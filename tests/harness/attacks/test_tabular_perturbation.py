@@ -14,7 +14,7 @@ from harness.attacks.autoattack import AutoAttack
 from harness.attacks.fab_t import FABT
 from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints, EvasionData
 from harness.attacks.shared import perturbation, square_rows, tabular_perturbation
 from harness.attacks.square import Square
 from harness.attacks.transfer import Transfer
@@ -320,7 +320,7 @@ def test_square_finds_every_corner_that_breaks_a_network() -> None:
     for signs in itertools.product((-1.0, 1.0), repeat=5):
         moved = (x + 0.1 * torch.tensor([*signs, 0, 0, 0])).clamp(0, 1)
         stands &= model(moved).argmax(1) == y
-    data = AttackerData(
+    data = AttackedPoints(
         points=Split(x, y, columns=columns), num_classes=3, architecture="", input_shape=(8,)
     )
     found = Square(epsilon=0.1, queries=400).run(BlackBox(model, Access.SCORES), data, seed=0)
@@ -345,8 +345,8 @@ def adult(mirror, job_for):
 @pytest.mark.mirror
 def test_robust_accuracy_on_adult_falls_with_the_radius_for_every_attack(adult) -> None:
     data, model, points = adult
-    given = AttackerData(
-        points=points, num_classes=2, architecture="mlp-32", input_shape=data.input_shape,
+    given = EvasionData(
+        points=points, aux=points.take(slice(0)), num_classes=2, architecture="mlp-32", input_shape=data.input_shape,
         columns=data.columns, source=model,
     )  # fmt: skip
     target = BlackBox(tabular_perturbation.whole(model, data.columns), Access.WEIGHTS)

@@ -145,7 +145,7 @@ def test_one_sided_lira_finds_on_noisy_labels_what_a_two_sided_one_misses(digits
         found = LiRA(shadows=16, online=False).run(
             target,
             Candidates(
-                points=points, aux_member=truth[:0],
+                points=points, aux=points.take(slice(0)), aux_member=truth[:0],
                 shadows=tuple(
                     Shadow(box=box, members=own, aux_members=own[:0])
                     for box, own in zip(pool, members, strict=True)

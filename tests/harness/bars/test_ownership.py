@@ -12,7 +12,7 @@ from scipy.stats import binom
 from torch import nn
 
 from harness import registry
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AuxiliaryData
 from harness.data.quarters import quarters
 from harness.defenses.dpsgd import DPSGD
 from harness.defenses.shared.defender import trusted_index
@@ -80,7 +80,7 @@ class World:
     def stolen(self, owner, name, **settings) -> nn.Module:
         attack = registry.make("attack", name, settings)
         aux = self.hold(torch.cat([self.split.shadow_train, self.split.shadow_test]))
-        data = AttackerData(aux=aux, num_classes=10, architecture="mlp-128", input_shape=(1, 8, 8))
+        data = AuxiliaryData(aux=aux, num_classes=10, architecture="mlp-128", input_shape=(1, 8, 8))
         return attack.run(BlackBox(owner.model, attack.access[-1]), data, seed=self.seed)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from harness import registry
 from harness.attacks.pgd import PGD
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared import tabular_perturbation
 from harness.data import datasets
 from harness.data.dataset import Source
@@ -149,7 +149,7 @@ def test_no_move_of_numbers_within_the_certified_radius_changes_the_answer() -> 
     label, radius = smoothing.certify(model, points.x, _shop(points), seed=0)
     guarded = tabular_perturbation.whole(smoothing.guard(model, _shop(points)), COLUMNS)
     at = Split(points.x, label.clamp_min(0), columns=COLUMNS)
-    data = AttackerData(points=at, num_classes=2, architecture="", input_shape=(5,))
+    data = AttackedPoints(points=at, num_classes=2, architecture="", input_shape=(5,))
     attack = PGD(norm="l2", epsilon=0.2, step_size=0.05, steps=10)
     moved = attack.run(BlackBox(guarded, Access.WEIGHTS), data, seed=0)
     after = guarded(moved).argmax(1)

@@ -10,7 +10,7 @@ from torch import nn
 
 from harness import registry
 from harness.attacks.pgd import PGD
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.data.examples import Split
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.dpsgd import DPSGD
@@ -183,7 +183,7 @@ def test_a_private_model_can_be_attacked_like_any_other(job_for, digits) -> None
     trained = train_alone(job, digits.all.take(job.index), None)
     points = digits.all.take(job.index[:20])
     attack = PGD(steps=3).resolve(digits)
-    data = AttackerData(
+    data = AttackedPoints(
         points=points, num_classes=10, architecture="cnn-small", input_shape=(1, 8, 8)
     )
     perturbed = attack.run(BlackBox(trained.model, Access.WEIGHTS), data, seed=0)

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from harness.attacks.pgd import PGD
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.data.examples import Split
 from harness.defenses import hamp, memguard
 from harness.defenses.hamp import HAMP
@@ -223,7 +223,7 @@ def test_no_decision_changes_and_every_answer_is_a_distribution(defense, made, d
 def test_an_attacker_with_the_weights_is_not_fooled(defense, made, digits) -> None:
     model, shop = made
     points = digits.all.take(torch.arange(1000, 1030))
-    data = AttackerData(points=points, num_classes=10, architecture="", input_shape=(1, 8, 8))
+    data = AttackedPoints(points=points, num_classes=10, architecture="", input_shape=(1, 8, 8))
     attack = PGD(steps=3).resolve(digits)
     bare = attack.run(BlackBox(model, Access.WEIGHTS), data, seed=0)
     found = attack.run(BlackBox(defense.guard(model, shop), Access.WEIGHTS), data, seed=0)

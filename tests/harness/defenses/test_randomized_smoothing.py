@@ -8,7 +8,7 @@ from scipy.stats import norm
 from torch import nn
 
 from harness.attacks.pgd import PGD
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints
 from harness.data.dataset import Source
 from harness.data.examples import Split
 from harness.defenses.gaussian_noise import GaussianNoise
@@ -165,7 +165,7 @@ def test_no_attack_within_the_certified_radius_breaks_it(digits, noisy) -> None:
     smoothing = RandomizedSmoothing().resolve(digits)
     label, radius = smoothing.certify(noisy.model, points.x, SHOP, seed=0)
     guarded = smoothing.guard(noisy.model, SHOP)
-    data = AttackerData(points=points, num_classes=10, architecture="", input_shape=(1, 8, 8))
+    data = AttackedPoints(points=points, num_classes=10, architecture="", input_shape=(1, 8, 8))
     attack = PGD(norm="l2", epsilon=0.45, steps=10).resolve(digits)
     moved = attack.run(BlackBox(guarded, Access.WEIGHTS), data, seed=0)
     judge = BlackBox(guarded, Access.LABELS)
@@ -211,7 +211,7 @@ def test_a_published_robust_model_is_certified_and_its_guards_mask_nothing(
     label, radius = SMOOTHING.certify(model, points.x, SHOP, seed=0)
     sure = (label == points.y) & (radius >= 0.5)
     assert sure.double().mean() > 0.7
-    held = AttackerData(points=points, num_classes=10, architecture="", input_shape=(1, 28, 28))
+    held = AttackedPoints(points=points, num_classes=10, architecture="", input_shape=(1, 28, 28))
     attack = PGD(norm="l2", epsilon=0.5, steps=3).resolve(data)
     guarded = SMOOTHING.guard(model, SHOP)
     moved = attack.run(BlackBox(guarded, Access.WEIGHTS), held, seed=0)

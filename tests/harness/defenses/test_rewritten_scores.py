@@ -11,7 +11,7 @@ from torch import nn
 
 from harness.attacks.distillation import Distillation
 from harness.attacks.pgd import PGD
-from harness.attacks.protocol import AttackerData
+from harness.attacks.protocol import AttackedPoints, AuxiliaryData
 from harness.data.examples import Split
 from harness.defenses.hamp import HAMP
 from harness.defenses.label_only import LabelOnly
@@ -147,7 +147,7 @@ def model(digits, job_for):
 def test_an_attacker_with_the_weights_is_not_fooled(defense, model, digits) -> None:
     """PGD finds just what it finds without the guard; a straight-through answer would stop it."""
     points = digits.all.take(torch.arange(1000, 1060))
-    data = AttackerData(points=points, num_classes=10, architecture="", input_shape=(1, 8, 8))
+    data = AttackedPoints(points=points, num_classes=10, architecture="", input_shape=(1, 8, 8))
     attack = PGD(steps=5).resolve(digits)
     bare = attack.run(BlackBox(model, Access.WEIGHTS), data, seed=0)
     guarded = defense.guard(model, SHOP)
@@ -164,7 +164,7 @@ def test_scores_stay_hidden_from_an_attacker_who_asks_with_a_gradient(model, dig
 
 def test_scores_of_labels_only_teach_a_thief_what_labels_teach(model, digits) -> None:
     aux = digits.all.take(torch.arange(200))
-    data = AttackerData(aux=aux, num_classes=10, architecture="mlp-128", input_shape=(1, 8, 8))
+    data = AuxiliaryData(aux=aux, num_classes=10, architecture="mlp-128", input_shape=(1, 8, 8))
     attack = Distillation(epochs=3)
     of_scores = attack.run(BlackBox(LabelOnly().guard(model, SHOP), Access.SCORES), data, seed=0)
     of_labels = attack.run(BlackBox(model, Access.LABELS), data, seed=0)

@@ -9,6 +9,7 @@ from torch import nn
 from harness.attacks.distillation import Distillation
 from harness.attacks.loss_threshold import LossThreshold
 from harness.attacks.pgd import PGD
+from harness.attacks.protocol import AuxiliaryData
 from harness.data.quarters import quarters
 from harness.defenses.dpsgd import DPSGD
 from harness.games import auxiliary, evasion, membership
@@ -61,7 +62,7 @@ def test_the_thief_is_handed_those_inputs(table, digits, steal, monkeypatch) -> 
     steal(Distillation(epochs=1), replace(table, threat=threat))
     index = auxiliary.pool_index(table.quarters, threat)
     assert torch.equal(seen[0][0].aux.x, digits.x[index])
-    assert seen[0][0].points is None
+    assert type(seen[0][0]) is AuxiliaryData
 
 
 def test_candidates_are_as_many_members_as_others_and_shuffled(table, digits, monkeypatch) -> None:
@@ -75,7 +76,7 @@ def test_candidates_are_as_many_members_as_others_and_shuffled(table, digits, mo
     assert set(index[member].tolist()) == set(table.quarters.target_train.tolist())
     assert set(index[~member].tolist()) == set(table.quarters.target_test.tolist())
     assert 150 < member[:449].sum() < 300
-    assert seen[0][0].aux is None
+    assert len(seen[0][0].aux) == 0
 
 
 def test_an_attack_that_leaves_its_ball_is_a_defect_and_not_a_result(table, monkeypatch) -> None:

@@ -211,7 +211,7 @@ def test_pgd_breaks_published_models_as_much_as_was_measured_on_them(
     import torch
 
     from harness.attacks.pgd import PGD
-    from harness.attacks.protocol import AttackerData
+    from harness.attacks.protocol import AttackedPoints
     from harness.data import datasets
     from harness.target import BlackBox
     from harness.types import Access
@@ -224,7 +224,7 @@ def test_pgd_breaks_published_models_as_much_as_was_measured_on_them(
     ):
         entry = open_catalog(home).entry(name)
         model = load_model(entry, fetch(entry, home, mirror=mirror).path)
-        points = AttackerData(
+        points = AttackedPoints(
             points=test, num_classes=10, architecture=entry.architecture, input_shape=(1, 28, 28)
         )
         attack = PGD(epsilon=epsilon, steps=40, step_size=0.01)
