@@ -1,4 +1,5 @@
-# make demo: the whole flow on scikit-learn's digits.  make test: everything that CI checks.
+# make demo: the whole flow on scikit-learn's digits.  make test: lint, format, types and all tests but
+# the slow ones.  make test-slow: those.  make test-all: both, which is what CI checks.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ CORES ?= $(shell nproc 2>/dev/null || echo 2)
 # Small models on few cores: two threads on one core lose to one, so processes are used instead.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test test-slow test-all lint bench clean
 
 install: $(VENV)/installed
 
@@ -37,11 +38,24 @@ demo: install
 
 comma := ,
 
+# With the time of the longest tests; tests/benchmarks/slow_tests.py reads all times from the reports.
+REPORTS := build/tests
+PYTEST := $(BIN)/pytest -n $(CORES) --dist loadfile --durations=30
+
 test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/pytest -n $(CORES) --dist loadfile
+	$(PYTEST) -m "not slow" --junitxml=$(REPORTS)/quick.xml
+
+test-slow: install
+	$(PYTEST) -m slow --junitxml=$(REPORTS)/slow.xml
+
+# One after the other also under make -j: both would use all cores.
+test-all:
+	$(MAKE) test
+	$(MAKE) test-slow
+	$(BIN)/python tests/benchmarks/slow_tests.py $(REPORTS)/quick.xml $(REPORTS)/slow.xml
 
 lint: install
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""What every test may ask for: a store of its own, the mirror, and one thread."""
+"""What every test may ask for: a store of its own, the mirror, and one thread unless told."""
 
 import os
 import shutil
@@ -22,6 +22,9 @@ def _mirror() -> Path | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.user_properties.append(("slow", True))  # for whoever reads the report
     if _mirror() is None:
         skip = pytest.mark.skip(reason="no mirror: set ZOO_MIRROR")
         for item in items:
@@ -82,7 +85,8 @@ def home_dir(empty_dir: Path, _built: Path) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
+def _threads() -> None:
+    """One thread if nothing else was asked for: torch does not always follow the variable."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

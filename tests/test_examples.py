@@ -40,6 +40,7 @@ OTHERWISE: dict[str, tuple[str | None, str]] = {
     "make install": (None, "makes an environment"),
     "make lint": (None, "changes the checkout"),
     "make test": (None, "runs this very test"),
+    "make test-all": (None, "runs this very test"),
     "zoo fetch --where \"source = 'torchvision' AND parameters < 5e6\" --jobs 4": _NETWORK,
     "zoo discover --hub --search cifar --out candidates.csv": _NETWORK,
     "zoo annotate snapshot": _PACKAGES,
