@@ -4,6 +4,8 @@ Methods are named by where they live, so that a list of names costs no import of
 packages add theirs with the entry point groups ``harness.attacks`` and ``harness.defenses``.
 """
 
+# pyright: strict
+
 from __future__ import annotations
 
 import math
@@ -15,13 +17,15 @@ from dataclasses import MISSING, fields, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin, overload
 
 from harness.results import Method, Value
-from harness.types import Risk
+from harness.types import Attack, Defense, Risk
 from zoo.errors import UnknownNameError, ZooError, unknown
 
 Kind = Literal["attack", "defense"]
+AttackOrDefense = Attack | Defense
+OneMethod = TypeVar("OneMethod", bound=AttackOrDefense)
 
 ATTACKS = {
     "apgd-ce": "harness.attacks.apgd:APGDCE",
@@ -127,9 +131,9 @@ NONE = "none"
 
 
 @cache
-def _known(kind: Kind) -> dict[str, type[Any]]:
+def _known(kind: Kind) -> dict[str, type[AttackOrDefense]]:
     """Classes by name; a plugin that cannot be imported is left out, with a warning."""
-    found = {}
+    found: dict[str, type[AttackOrDefense]] = {}
     for name, place in (ATTACKS if kind == "attack" else DEFENSES).items():
         found[name] = _import(place)
     for point in entry_points(group=f"harness.{kind}s"):
@@ -145,17 +149,29 @@ def _known(kind: Kind) -> dict[str, type[Any]]:
     return dict(sorted(found.items()))
 
 
-def _import(place: str) -> type[Any]:
+def _import(place: str) -> type[AttackOrDefense]:
     module, _, attribute = place.partition(":")
     return getattr(import_module(module), attribute)
 
 
-def known(kind: Kind) -> Mapping[str, type[Any]]:
+@overload
+def known(kind: Literal["attack"]) -> Mapping[str, type[Attack]]: ...
+@overload
+def known(kind: Literal["defense"]) -> Mapping[str, type[Defense]]: ...
+@overload
+def known(kind: Kind) -> Mapping[str, type[AttackOrDefense]]: ...
+def known(kind: Kind) -> Mapping[str, type[AttackOrDefense]]:
     """Every attack or every defense: classes by name, sorted."""
     return _known(kind)
 
 
-def get(kind: Kind, name: str) -> type[Any]:
+@overload
+def get(kind: Literal["attack"], name: str) -> type[Attack]: ...
+@overload
+def get(kind: Literal["defense"], name: str) -> type[Defense]: ...
+@overload
+def get(kind: Kind, name: str) -> type[AttackOrDefense]: ...
+def get(kind: Kind, name: str) -> type[AttackOrDefense]:
     """The class called ``name``.
 
     Raises:
@@ -180,7 +196,13 @@ def default(kind: Kind, name: str, setting: str) -> Value:
     return None if found is MISSING else found
 
 
-def make(kind: Kind, name: str, settings: Mapping[str, Any]) -> Any:
+@overload
+def make(kind: Literal["attack"], name: str, settings: Mapping[str, Value]) -> Attack: ...
+@overload
+def make(kind: Literal["defense"], name: str, settings: Mapping[str, Value]) -> Defense: ...
+@overload
+def make(kind: Kind, name: str, settings: Mapping[str, Value]) -> AttackOrDefense: ...
+def make(kind: Kind, name: str, settings: Mapping[str, Value]) -> AttackOrDefense:
     """The method called ``name`` with these settings; texts are read as their field's type.
 
     Raises:
@@ -195,12 +217,12 @@ def make(kind: Kind, name: str, settings: Mapping[str, Any]) -> Any:
     return method(**{k: parse(v, hints[k], f"{name}.{k}") for k, v in settings.items()})
 
 
-def changed(method: Any, settings: Mapping[str, Any]) -> Any:
+def changed(method: OneMethod, settings: Mapping[str, Value]) -> OneMethod:
     """The same method with some settings replaced."""
     return replace(method, **settings)
 
 
-def parse(value: Any, hint: Any, name: str) -> Value:
+def parse(value: Value, hint: Any, name: str) -> Value:
     """``value`` as the type that ``hint`` names.
 
     Args:
@@ -213,7 +235,9 @@ def parse(value: Any, hint: Any, name: str) -> Value:
     """
     if not isinstance(value, str):
         return value
-    options = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    options: tuple[Any, ...] = (
+        get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    )
     for option in options:
         if option is type(None):
             if value.lower() in ("none", "null"):
@@ -226,7 +250,7 @@ def parse(value: Any, hint: Any, name: str) -> Value:
                 return value.lower() == "true"
         else:
             try:
-                found = _fraction(value) if option is float else option(value)
+                found: str | int | float = _fraction(value) if option is float else option(value)
             except ValueError:
                 continue
             if not isinstance(found, float) or math.isfinite(found):
@@ -249,7 +273,7 @@ def _fraction(text: str) -> float:
         raise ValueError(text) from None
 
 
-def describe(method: Any) -> Method:
+def describe(method: AttackOrDefense) -> Method:
     """A method as a record: name, all settings, and a label with those that were changed."""
     params = tuple(sorted((f.name, getattr(method, f.name)) for f in fields(method)))
     changed = [
@@ -261,12 +285,12 @@ def describe(method: Any) -> Method:
     return Method(method.name, params, label, getattr(method, "guards", None))
 
 
-def defenses(stack: Sequence[Method]) -> list[Any]:
+def defenses(stack: Sequence[Method]) -> list[Defense]:
     """The defenses that records name."""
     return [make("defense", method.name, dict(method.params)) for method in stack]
 
 
-def attack(method: Method) -> Any:
+def attack(method: Method) -> Attack:
     """The attack that a record names."""
     return make("attack", method.name, dict(method.params))
 
@@ -277,7 +301,7 @@ def settings(texts: Sequence[str]) -> dict[str, str]:
     Raises:
         ZooError: A text has no ``=``, or a field is given twice.
     """
-    found = {}
+    found: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
