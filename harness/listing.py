@@ -13,7 +13,7 @@ from harness.data import datasets
 from harness.data.dataset import Source
 from harness.data.tables import description as table_description
 from harness.metrics.susceptibility import DIRECTIONS, FORMULAS, PRIMARY
-from harness.registry import Kind
+from harness.registry import AttackOrDefense, Kind
 from harness.types import Risk
 from zoo.errors import ZooError
 
@@ -71,7 +71,7 @@ def _settings(method: Any) -> dict[str, Any]:
     return {field.name: field.default for field in fields(method)}
 
 
-def _first_line(method: Any) -> str:
+def _first_line(method: type[AttackOrDefense]) -> str:
     return (inspect.getdoc(method) or "").splitlines()[0]
 
 

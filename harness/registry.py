@@ -5,6 +5,8 @@ packages add theirs with the entry point groups ``harness.attacks``, ``harness.d
 ``harness.metrics``.
 """
 
+# pyright: strict
+
 from __future__ import annotations
 
 import math
@@ -14,15 +16,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from importlib import import_module
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin, overload
 
 from harness.results import Method, Value
-from harness.types import Access, Aux, Part, Risk
+from harness.types import Access, Attack, Aux, Defense, Part, Risk
 from zoo import plugins
 from zoo.errors import UnknownNameError, ZooError, unknown
 from zoo.plugins import LeftOut, Plugins
 
-Kind = Literal["attack", "defense", "metric"]
+Kind = Literal["attack", "defense"]
+PluginKind = Literal["attack", "defense", "metric"]
+AttackOrDefense = Attack | Defense
+OneMethod = TypeVar("OneMethod", bound=AttackOrDefense)
 
 ATTACKS = {
     "apgd-ce": "harness.attacks.apgd:APGDCE",
@@ -127,7 +132,7 @@ NONE = "none"
 """The name of the empty stack."""
 
 
-_OURS: dict[Kind, dict[str, str]] = {"attack": ATTACKS, "defense": DEFENSES, "metric": {}}
+_OURS: dict[PluginKind, dict[str, str]] = {"attack": ATTACKS, "defense": DEFENSES, "metric": {}}
 """By kind; the measures of a risk that are ours come with its game."""
 
 DIRECTIONS = ("higher is worse", "higher is safer")
@@ -135,24 +140,34 @@ DIRECTIONS = ("higher is worse", "higher is safer")
 
 
 @cache
-def _plugins(kind: Kind) -> Plugins:
+def _plugins(kind: PluginKind) -> Plugins:
     def wrong(name: str, found: Any) -> str | None:
         return what_is_missing(kind, name, found)
 
     return plugins.find(f"harness.{kind}s", kind, taken=_OURS[kind], wrong=wrong)
 
 
-def left_out(kind: Kind) -> tuple[LeftOut, ...]:
+def left_out(kind: PluginKind) -> tuple[LeftOut, ...]:
     """The methods of other packages that cannot be used."""
     return _plugins(kind).left_out
 
 
-def _import(place: str) -> type[Any]:
+def _import(place: str) -> type[AttackOrDefense]:
     module, _, attribute = place.partition(":")
     return getattr(import_module(module), attribute)
 
 
-def known(kind: Kind) -> Mapping[str, type[Any]]:
+@overload
+def known(kind: Literal["attack"]) -> Mapping[str, type[Attack]]: ...
+@overload
+def known(kind: Literal["defense"]) -> Mapping[str, type[Defense]]: ...
+@overload
+def known(kind: Literal["metric"]) -> Mapping[str, type[Any]]: ...
+@overload
+def known(kind: Kind) -> Mapping[str, type[AttackOrDefense]]: ...
+@overload
+def known(kind: PluginKind) -> Mapping[str, type[Any]]: ...
+def known(kind: PluginKind) -> Mapping[str, type[Any]]:
     """Every attack, every defense or every metric of another package: classes by name, sorted.
 
     One of another package that cannot be used is left out, with a warning.
@@ -161,7 +176,17 @@ def known(kind: Kind) -> Mapping[str, type[Any]]:
     return dict(sorted({**ours, **_plugins(kind).found}.items()))
 
 
-def get(kind: Kind, name: str) -> type[Any]:
+@overload
+def get(kind: Literal["attack"], name: str) -> type[Attack]: ...
+@overload
+def get(kind: Literal["defense"], name: str) -> type[Defense]: ...
+@overload
+def get(kind: Literal["metric"], name: str) -> type[Any]: ...
+@overload
+def get(kind: Kind, name: str) -> type[AttackOrDefense]: ...
+@overload
+def get(kind: PluginKind, name: str) -> type[Any]: ...
+def get(kind: PluginKind, name: str) -> type[Any]:
     """The class called ``name``.
 
     Raises:
@@ -176,7 +201,7 @@ def get(kind: Kind, name: str) -> type[Any]:
     return others[name]
 
 
-_FACTS: dict[Kind, dict[str, Any]] = {
+_FACTS: dict[PluginKind, dict[str, Any]] = {
     "attack": {"risk": Risk, "access": (tuple, Access), "aux": (tuple, Aux), "reference": str},
     "defense": {"guards": Risk, "acts_on": (frozenset, Part), "reference": str},
     "metric": {"risk": Risk, "direction": DIRECTIONS, "reference": str},
@@ -184,13 +209,14 @@ _FACTS: dict[Kind, dict[str, Any]] = {
 """What a class has to say of itself: a value of a type, some of a type, or one of some texts."""
 
 
-def what_is_missing(kind: Kind, name: str, found: Any) -> str | None:
+def what_is_missing(kind: PluginKind, name: str, loaded: Any) -> str | None:
     """Why a class can be no method called ``name``, in one line; None if it can.
 
     This is what no command can do without. `harness.doctor` looks closer.
     """
-    if not isinstance(found, type):
-        return f"it is no class but {found!r:.80}."
+    if not isinstance(loaded, type):
+        return f"it is no class but {loaded!r:.80}."
+    found: type[Any] = loaded
     if kind != "metric" and not (is_dataclass(found) and found.__dataclass_params__.frozen):  # type: ignore[attr-defined]
         return f"{found.__name__} is no frozen dataclass."
     if not (found.__doc__ or "").strip() or (found.__doc__ or "").startswith(f"{found.__name__}("):
@@ -239,7 +265,13 @@ def default(kind: Kind, name: str, setting: str) -> Value:
     return None if found is MISSING else found
 
 
-def make(kind: Kind, name: str, settings: Mapping[str, Any]) -> Any:
+@overload
+def make(kind: Literal["attack"], name: str, settings: Mapping[str, Value]) -> Attack: ...
+@overload
+def make(kind: Literal["defense"], name: str, settings: Mapping[str, Value]) -> Defense: ...
+@overload
+def make(kind: Kind, name: str, settings: Mapping[str, Value]) -> AttackOrDefense: ...
+def make(kind: Kind, name: str, settings: Mapping[str, Value]) -> AttackOrDefense:
     """The method called ``name`` with these settings; texts are read as their field's type.
 
     Raises:
@@ -254,12 +286,12 @@ def make(kind: Kind, name: str, settings: Mapping[str, Any]) -> Any:
     return method(**{k: parse(v, hints[k], f"{name}.{k}") for k, v in settings.items()})
 
 
-def changed(method: Any, settings: Mapping[str, Any]) -> Any:
+def changed(method: OneMethod, settings: Mapping[str, Value]) -> OneMethod:
     """The same method with some settings replaced."""
     return replace(method, **settings)
 
 
-def parse(value: Any, hint: Any, name: str) -> Value:
+def parse(value: Value, hint: Any, name: str) -> Value:
     """``value`` as the type that ``hint`` names.
 
     Args:
@@ -272,7 +304,9 @@ def parse(value: Any, hint: Any, name: str) -> Value:
     """
     if not isinstance(value, str):
         return value
-    options = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    options: tuple[Any, ...] = (
+        get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    )
     if type(None) in options and value.lower() in ("none", "null"):
         return None  # before any text, which it would be, too
     for option in options:
@@ -286,7 +320,7 @@ def parse(value: Any, hint: Any, name: str) -> Value:
                 return value.lower() == "true"
         else:
             try:
-                found = _fraction(value) if option is float else option(value)
+                found: str | int | float = _fraction(value) if option is float else option(value)
             except ValueError:
                 continue
             if not isinstance(found, float) or math.isfinite(found):
@@ -309,7 +343,7 @@ def _fraction(text: str) -> float:
         raise ValueError(text) from None
 
 
-def describe(method: Any) -> Method:
+def describe(method: AttackOrDefense) -> Method:
     """A method as a record: name, all settings, and a label with those that were changed."""
     params = tuple(sorted((f.name, getattr(method, f.name)) for f in fields(method)))
     changed = [
@@ -321,12 +355,12 @@ def describe(method: Any) -> Method:
     return Method(method.name, params, label, getattr(method, "guards", None))
 
 
-def defenses(stack: Sequence[Method]) -> list[Any]:
+def defenses(stack: Sequence[Method]) -> list[Defense]:
     """The defenses that records name."""
     return [make("defense", method.name, dict(method.params)) for method in stack]
 
 
-def attack(method: Method) -> Any:
+def attack(method: Method) -> Attack:
     """The attack that a record names."""
     return make("attack", method.name, dict(method.params))
 
@@ -337,7 +371,7 @@ def settings(texts: Sequence[str]) -> dict[str, str]:
     Raises:
         ZooError: A text has no ``=``, or a field is given twice.
     """
-    found = {}
+    found: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:

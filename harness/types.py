@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 from zoo.errors import ZooError
 
@@ -163,3 +163,36 @@ class ThreatModel:
         if not self.adaptive:
             words.append("naive")
         return ", ".join(words)
+
+
+class Attack(Protocol):
+    """One way a risk is realised: a frozen dataclass.
+
+    Fields are hyperparameters; class variables are facts. What it does is in the protocol of its
+    risk's game.
+
+    Attributes:
+        access: What the attack can make use of, weakest first; the first is the least it needs.
+        aux: Kinds of auxiliary data it can use; the first is the default.
+    """
+
+    name: ClassVar[str]
+    risk: ClassVar[Risk]
+    access: ClassVar[tuple[Access, ...]]
+    aux: ClassVar[tuple[Aux, ...]]
+    reference: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+class Defense(Protocol):
+    """One way to guard a model: a frozen dataclass.
+
+    Fields are hyperparameters; class variables are facts. What it does is in the protocols of
+    `harness.defenses.protocol`.
+    """
+
+    name: ClassVar[str]
+    guards: ClassVar[Risk]
+    acts_on: ClassVar[frozenset[Part]]
+    reference: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]

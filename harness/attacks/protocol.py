@@ -6,10 +6,10 @@ An attack is a frozen dataclass of hyperparameters. That of a risk fits the prot
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
 from harness.data.examples import Column, Split
-from harness.types import Access, Aux, Risk
+from harness.types import Attack
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,21 +66,6 @@ class AuxiliaryData(AttackerData):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EvasionData(AttackedPoints, AuxiliaryData):
     """The data of an attack that evades: ``points`` are the inputs to perturb."""
-
-
-class Attack(Protocol):
-    """One way a risk is realised. Fields are hyperparameters; class variables are facts.
-
-    Attributes:
-        access: What the attack can make use of, weakest first; the first is the least it needs.
-        aux: Kinds of auxiliary data it can use; the first is the default.
-    """
-
-    name: ClassVar[str]
-    risk: ClassVar[Risk]
-    access: ClassVar[tuple[Access, ...]]
-    aux: ClassVar[tuple[Aux, ...]]
-    reference: ClassVar[str]
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from harness.data.examples import Split
 from harness.learning.fit import InputsOf, LossOf
-from harness.types import Covered, Part, Risk, Trait
+from harness.types import Covered, Defense, Trait
 
 if TYPE_CHECKING:
     from harness.defenses.shared.defender import Workshop
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from harness.results import Value
     from harness.target import BlackBox
     from zoo.recipe import Recipe
-
-
-class Defense(Protocol):
-    """One way to guard a model."""
-
-    name: ClassVar[str]
-    guards: ClassVar[Risk]
-    acts_on: ClassVar[frozenset[Part]]
-    reference: ClassVar[str]
 
 
 @runtime_checkable
@@ -285,14 +276,12 @@ class Guards(Protocol):
 
 
 @runtime_checkable
-class GuardsBySecond(Guards, Protocol):
+class GuardsBySecond(Defense, Guards, Protocol):
     """A guard that learns from a second model of the owner's, trained without defenses.
 
     It finds that model and its seed in `harness.defenses.shared.defender.Workshop.seconds`, where
     it was planned.
     """
-
-    name: ClassVar[str]
 
     def second(self, n: int, seed: int) -> Tensor:
         """Which (k,) int64 of ``n`` training examples the second model is trained on.

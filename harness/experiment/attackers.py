@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 from harness import registry
 from harness.attacks.protocol import UsesShadows
 from harness.data.datasets import OOD_DEFAULT
-from harness.defenses.protocol import Defense
 from harness.experiment import presets
 from harness.experiment.presets import Preset, Row
 from harness.experiment.request import ALL, Request
 from harness.games.by_risk import GAMES
-from harness.types import Access, Aux, Risk, ThreatModel
+from harness.types import Access, Attack, Aux, Defense, Risk, ThreatModel
 from zoo.errors import ZooError, unknown
 from zoo.recipe import Recipe
 
@@ -41,7 +39,7 @@ class Attacker:
             no model.
     """
 
-    attack: Any
+    attack: Attack
     threat: ThreatModel
     label: str
     share: float | None = None
@@ -100,7 +98,7 @@ def resolve(request: Request, chosen: Mapping[str, str]) -> Methods:
     )
 
 
-def _attacks(request: Request, preset: Preset) -> dict[str, type[Any]]:
+def _attacks(request: Request, preset: Preset) -> dict[str, type[Attack]]:
     """The attacks that are named, else the preset's, else the standard ones; some for each risk."""
     known = registry.known("attack")
     ids = preset.ids()
@@ -156,7 +154,9 @@ def _standard(name: str, request: Request) -> list[str]:
 
 
 def _route(
-    settings: Mapping[str, str], attacks: Mapping[str, type[Any]], defenses: Mapping[str, type[Any]]
+    settings: Mapping[str, str],
+    attacks: Mapping[str, type[Attack]],
+    defenses: Mapping[str, type[Defense]],
 ) -> dict[str, dict[str, str]]:
     """Settings by method: a bare field goes to the one method that has it."""
     methods = {
@@ -188,7 +188,7 @@ def _route(
 def _attackers(
     request: Request,
     preset: Preset,
-    attacks: Mapping[str, type[Any]],
+    attacks: Mapping[str, type[Attack]],
     settings: Mapping[str, Mapping[str, str]],
 ) -> list[Attacker]:
     asked = [name for name in request.attacks if name != ALL]
@@ -228,7 +228,7 @@ def _attackers(
 
 
 def _label(
-    attack: Any,
+    attack: Attack,
     threat: ThreatModel,
     request: Request,
     preset: Preset,
@@ -248,13 +248,13 @@ def _label(
     return label.replace(attack.name, f"{attack.name}[{row.id}]", 1)
 
 
-def _adversaries(attack: Any, threat: ThreatModel, request: Request) -> tuple[bool, ...]:
+def _adversaries(attack: Attack, threat: ThreatModel, request: Request) -> tuple[bool, ...]:
     """Whether shadow models have the target's defenses; one answer where there are none."""
     trains = isinstance(attack, UsesShadows) and threat.aux is Aux.SHADOW
     return request.adversaries if trains else (True,)
 
 
-def _threat(attack: Any, request: Request, row: Row, queries: int | None) -> ThreatModel:
+def _threat(attack: Attack, request: Request, row: Row, queries: int | None) -> ThreatModel:
     """No more than is granted, and no more than the attack uses."""
     granted = request.access or row.access or Access.WEIGHTS
     usable = [level for level in attack.access if granted.grants(level)]

@@ -24,7 +24,7 @@ from harness.games.game import Setting
 from harness.results import Cell, Value
 from harness.seeds import derive
 from harness.training.job import Job, check_data
-from harness.types import Aux, NotApplicableError, Regime, Risk, ThreatModel, UnfitError
+from harness.types import Attack, Aux, NotApplicableError, Regime, Risk, ThreatModel, UnfitError
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 
@@ -248,7 +248,7 @@ class _Fitted:
     """
 
     attacker: Attacker
-    attack: Any
+    attack: Attack
     other: Dataset | None
     refusal: NotApplicableError | None = None
     misfit: ZooError | None = None
@@ -261,7 +261,7 @@ def _fitted(
     bases: Mapping[str, str],
 ) -> _Fitted:
     """Everything about an attacker on a target that does not depend on the seed."""
-    attack: Any = attacker.attack
+    attack = attacker.attack
     threat = attacker.threat
     risk: Risk = attack.risk
     other = datasets[threat.ood] if threat.ood else None
@@ -280,7 +280,7 @@ def _fitted(
         refusal = refusal or error
     except ZooError as error:
         refusal, misfit = refusal or UnfitError(str(error)), error
-    changes: dict[str, Any] = {}
+    changes: dict[str, Value] = {}
     if risk is Risk.POISONING and target.regime is Regime.PUBLISHED:
         changes["rate"] = 0.0
     if source := getattr(attack, "source", None):

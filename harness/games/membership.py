@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.attacks.protocol import Attack, UsesShadows
+from harness.attacks.protocol import UsesShadows
 from harness.attacks.shared.attacker_data import (
     AsksOften,
     Candidates,
@@ -28,7 +28,7 @@ from harness.games.auxiliary import PARTIAL
 from harness.games.counted import judged
 from harness.games.game import Outcome, Setting, Table, Wanted
 from harness.seeds import generator
-from harness.types import Aux, NotApplicableError, UnfitError
+from harness.types import Attack, Aux, NotApplicableError, UnfitError
 from zoo.errors import ZooError
 
 FEWEST = 2

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.attacks.protocol import Attack, AuxiliaryData, InvertsModels
+from harness.attacks.protocol import AuxiliaryData, InvertsModels
 from harness.attacks.shared.attacker_data import InvertsGradients, Released
 from harness.data.examples import UNKNOWN, Split
 from harness.data.images import rows
@@ -23,7 +23,7 @@ from harness.metrics.classification import accuracy
 from harness.metrics.reconstruction import class_means, correlation, psnr, reconstruction
 from harness.seeds import derive, generator
 from harness.target import BlackBox
-from harness.types import Access, Aux, NotApplicableError, Regime, UnfitError
+from harness.types import Access, Attack, Aux, NotApplicableError, Regime, UnfitError
 from zoo.errors import ZooError
 
 SHOWN = 16

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness import registry
+from harness.attacks.protocol import LearnsLabels
 from harness.data.dataset import Dataset
 from harness.defenses.stack import Stack
 from harness.results import Method
@@ -120,7 +121,7 @@ class Job:
 
     @classmethod
     def stolen(
-        cls, dataset: Dataset, index: Tensor, *, architecture: str, thief: Any, seed: int
+        cls, dataset: Dataset, index: Tensor, *, architecture: str, thief: LearnsLabels, seed: int
     ) -> Job:
         """The job that trains a thief's surrogate on the labels of some examples.
 
@@ -128,7 +129,7 @@ class Job:
             dataset: The target's.
             index: (n,) int64, what the thief holds.
             architecture: Of the surrogate.
-            thief: An attack, of `harness.attacks.protocol.LearnsLabels`.
+            thief: The attack.
             seed: Of the attack.
         """
         return cls(

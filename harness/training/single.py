@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import registry
-from harness.attacks.protocol import AuxiliaryData
+from harness.attacks.protocol import AuxiliaryData, LearnsLabels, Plants
 from harness.data.examples import Split
 from harness.defenses.protocol import LEFT_OUT, GuardsBySecond, Spares
 from harness.defenses.shared.defender import Workshop, trusted_index
@@ -39,7 +39,9 @@ def collected(job: Job, data: Split) -> Poisoned | None:
     """
     if job.poison is None:
         return None
-    return registry.attack(job.poison).poison(
+    attack = registry.attack(job.poison)
+    assert isinstance(attack, Plants)
+    return attack.poison(
         data,
         trusted=trusted_index(len(data), job.seed),
         num_classes=job.num_classes,
@@ -199,4 +201,6 @@ def _surrogate(job: Job, held: Split) -> nn.Module:
         input_shape=job.input_shape,
         columns=held.columns,
     )
-    return registry.attack(job.thief).unasked(data, seed=job.seed)
+    thief = registry.attack(job.thief)
+    assert isinstance(thief, LearnsLabels)
+    return thief.unasked(data, seed=job.seed)

@@ -16,7 +16,7 @@ from harness.attacks.attribute_scores import AttributeScores
 from harness.attacks.distribution_kl import KLDivergence
 from harness.attacks.fredrikson import Fredrikson
 from harness.attacks.lira import LiRA
-from harness.attacks.shared.attacker_data import Candidates, Records, Shadow
+from harness.attacks.shared.attacker_data import Candidates, Records, Shadow, granted
 from harness.attacks.shared.distribution_attack import WORLDS, Suspects
 from harness.data.dataset import Dataset
 from harness.data.populations import Populations
@@ -118,20 +118,24 @@ def lira(common: Common) -> Work:
 def attribute_inference(common: Common) -> Work:
     target = BlackBox(common.model("half"), Access.SCORES)
     own = torch.arange(HALF, len(common.train))
-    data = Records(
-        **vars(common.attacker()),
-        points=common.test,
-        aux=common.train.take(own),
-        aux_z=common.tint[own],
-        num_values=2,
-    )
     attack = AttributeScores(attribute="tint", knows="nothing")
+
+    def work() -> Tensor:
+        data = Records(
+            **vars(common.attacker()),
+            points=granted(common.test, attack.knows),
+            aux=common.train.take(own),
+            aux_z=common.tint[own],
+            seen=attack.see(target, common.test.x),
+            num_values=2,
+        )
+        return attack.run(target, data, seed=common.seed)
 
     def judge(scores: Tensor) -> Numbers:
         found, truth = scores.double().numpy(), common.tint[len(common.train) :].numpy()
         return {"AUC": auc(found, truth), "balanced accuracy": balanced_accuracy(found, truth)}
 
-    return lambda: attack.run(target, data, seed=common.seed), judge
+    return work, judge
 
 
 def inversion(common: Common) -> Work:

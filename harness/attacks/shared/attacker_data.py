@@ -8,9 +8,10 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from harness.attacks.protocol import Attack, AttackedPoints, AttackerData, AuxiliaryData, Plants
+from harness.attacks.protocol import AttackedPoints, AttackerData, AuxiliaryData, Plants
 from harness.data.examples import Split
 from harness.target import BlackBox
+from harness.types import Attack
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
