@@ -7,7 +7,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors.torch
 import torch
@@ -35,7 +35,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    return cast("dict[str, Any]", record) if isinstance(record, dict) else None
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Artifacts:
         state = {k: v.detach().cpu().contiguous() for k, v in trained.model.state_dict().items()}
         with new_folder(self.home.artifacts / job.key) as folder:
             safetensors.torch.save_file(state, folder / WEIGHTS)
-            record = {
+            record: dict[str, Any] = {
                 **job.spec,
                 "evidence": trained.evidence,
                 "left_out": None if trained.left_out is None else trained.left_out.tolist(),
@@ -118,9 +118,9 @@ class Artifacts:
             jobs: All on the dataset of ``pool``.
             pool: The whole dataset, on the device to train on.
         """
-        theirs = []
+        theirs: list[Job] = []
         with ExitStack() as held:
-            mine = []
+            mine: list[Job] = []
             for job in jobs:
                 try:
                     held.enter_context(self._lock(job).acquire(blocking=False))
@@ -146,7 +146,7 @@ class Artifacts:
             self.save(job, trained, seconds=seconds, together=together)
 
     def _bases(self, jobs: list[Job]) -> dict[str, dict[str, Tensor]]:
-        found = {}
+        found: dict[str, dict[str, Tensor]] = {}
         for sha in {job.base for job in jobs if job.base}:
             path = self.home.blobs / sha
             if sha256_file(path) != sha:
