@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 
 
 class Defense(Protocol):
-    """One way to guard a model."""
+    """One way to guard a model.
+
+    Attributes:
+        name: As it is asked for; the key of the registry.
+        guards: The risk that it is meant for; what it does to the others is measured too.
+        acts_on: Where on the pipeline; it has the methods of these parts.
+        reference: Authors, year and link of the paper.
+    """
 
     name: ClassVar[str]
     guards: ClassVar[Risk]
