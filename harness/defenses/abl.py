@@ -27,7 +27,7 @@ from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
-    from harness.learning.fit import InputsOf
+    from harness.learning.fit import InputsOf, LossOf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +114,10 @@ class ABL:
                 f"isolated share."
             )
 
-        def phase(name: str, rows: Split, changed: Recipe, **hooks: Any) -> None:
-            fit(model, rows, changed, seed=derive("abl", name, seed), inputs=inputs, **hooks)
+        def phase(name: str, changed: Recipe, loss: LossOf | None = None) -> None:
+            fit(model, rest, changed, seed=derive("abl", name, seed), inputs=inputs, loss=loss)
 
-        phase("training", rest, replace(recipe, epochs=recipe.epochs - first - last))
+        phase("training", replace(recipe, epochs=recipe.epochs - first - last))
 
         def unlearn(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
             n = len(batch)
@@ -127,7 +127,7 @@ class ABL:
             return known + certainty(both[n:], aside.y[pick]).mean()
 
         changed = replace(recipe, epochs=last, lr=self.unlearning_lr * recipe.lr)
-        phase("unlearning", rest, changed, loss=unlearn)
+        phase("unlearning", changed, unlearn)
         return {"isolated": count, LEFT_OUT: out.nonzero().flatten().tolist()}
 
     def spared(

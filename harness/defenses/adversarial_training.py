@@ -12,10 +12,10 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from harness.attacks.shared import perturbation, tabular_perturbation
+from harness.attacks.shared import perturbation
 from harness.data.dataset import Dataset
 from harness.data.examples import Split
-from harness.learning.features import evaluating
+from harness.defenses.shared.adversarial_inputs import adversarial_inputs
 from harness.types import Covered, Part, Risk
 
 
@@ -58,16 +58,12 @@ class AdversarialTraining:
 
     def inputs(self, model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:
         """Adversarial inputs in place of ``batch.x``, same shape; the model is left as it is."""
-        assert self.epsilon is not None, "resolve() first"
-        assert self.step_size is not None, "resolve() first"
-        with evaluating(model):
-            asked = tabular_perturbation.whole(model, batch.columns)
-            return perturbation.follow(
-                lambda at: perturbation.input_gradient(asked, at, batch.y),
-                perturbation.random_start(batch, self.epsilon, self.norm, stream),
-                batch.x,
-                epsilon=self.epsilon,
-                norm=self.norm,
-                steps=self.steps,
-                step_size=self.step_size,
-            )
+        return adversarial_inputs(
+            model,
+            batch,
+            stream,
+            epsilon=self.epsilon,
+            norm=self.norm,
+            steps=self.steps,
+            step_size=self.step_size,
+        )

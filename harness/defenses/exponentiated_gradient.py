@@ -26,6 +26,7 @@ from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
     from fairlearn.reductions import ExponentiatedGradient as Reduction
+    from numpy.typing import ArrayLike
 
     from harness.data.dataset import Dataset
     from harness.learning.fit import InputsOf
@@ -212,12 +213,12 @@ class Member:
         """Train with ``train``: from labels and weights to a network and what it answers."""
         self._train = train
 
-    def fit(self, X: Any, y: Any, sample_weight: Any) -> Member:  # noqa: N803
+    def fit(self, X: object, y: ArrayLike, sample_weight: ArrayLike) -> Member:  # noqa: N803
         """Train on all examples, in their order."""
         self.model, self._answers = self._train(np.array(y), np.array(sample_weight))
         return self
 
-    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+    def predict(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
         """Labels of the examples with these numbers (n, 1)."""
         return self._answers[np.asarray(X)[:, 0]]
 

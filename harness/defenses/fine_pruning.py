@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -125,12 +125,12 @@ def last_channels(
     """
     ran: list[tuple[nn.Module, Tensor]] = []
 
-    def keep(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+    def keep(layer: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
         if isinstance(output, Tensor):
             ran.append((layer, output))
 
     hooks = [layer.register_forward_hook(keep) for layer in model.modules()]
-    total: Any = 0
+    total = torch.zeros((), device=x.device)
     conv, norm = None, None
     try:
         with evaluating(model):

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from harness.attacks.shared import tabular_perturbation
 from harness.data.dataset import Dataset
 from harness.data.examples import Split
+from harness.defenses.shared.noise_level import check_sigma, customary_sigma
 from harness.types import Covered, Part, Risk
-from zoo.errors import ZooError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,22 +61,3 @@ class GaussianNoise:
         assert self.sigma is not None, "resolve() first"
         noise = torch.randn(x.shape, generator=stream).to(x.device)
         return x + self.sigma * noise * tabular_perturbation.movable(x, batch.columns)
-
-
-def customary_sigma(sigma: float | None, dataset: Dataset) -> float:
-    """``sigma``, or half the dataset's customary L2 radius if it is None.
-
-    For CIFAR-10 that is 0.25, the least of Cohen et al. (2019). A radius of twice the noise is what
-    can be certified where 97.7 % of the noisy inputs get the same answer.
-    """
-    return dataset.epsilon["l2"] / 2 if sigma is None else sigma
-
-
-def check_sigma(name: str, sigma: float | None) -> None:
-    """Refuse noise that is none.
-
-    Raises:
-        ZooError: ``sigma`` is not above 0.
-    """
-    if sigma is not None and not sigma > 0:
-        raise ZooError(f"{name} wants sigma above 0, found {sigma}.")

@@ -189,9 +189,28 @@ class Fits(Protocol):
             recipe: How to train.
             seed: Of all randomness.
             inputs: Another defense's change to the inputs of each step.
-
-        One that acts on the schedule or the gradients takes another defense's ``loss`` as well.
         """
+        ...
+
+
+class FitsToLoss(Fits, Protocol):
+    """Replaces the training loop by one that takes the loss of another defense.
+
+    Not told by its methods but by its parts: it acts on the gradients or the schedule, and not on
+    the loss itself.
+    """
+
+    def fit(
+        self,
+        model: nn.Module,
+        data: Split,
+        recipe: Recipe,
+        *,
+        seed: int,
+        inputs: InputsOf | None = None,
+        loss: LossOf | None = None,
+    ) -> dict[str, Any]:
+        """Train as `Fits.fit` does; ``loss`` is the other defense's, None for cross-entropy."""
         ...
 
 

@@ -22,8 +22,8 @@ from torch.utils.checkpoint import checkpoint
 from harness.attacks.shared import tabular_perturbation
 from harness.data.dataset import Dataset
 from harness.data.examples import Column
-from harness.defenses.gaussian_noise import check_sigma, customary_sigma
 from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.noise_level import check_sigma, customary_sigma
 from harness.defenses.shared.rewritten_scores import noise
 from harness.learning.scores import Draws, differentiates, to_logits
 from harness.metrics.proportions import lower_bound

@@ -7,7 +7,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -165,7 +165,7 @@ class Rules:
         steps = torch.zeros(count, 2, 3, dtype=torch.float64)
         constant = torch.zeros(count, 2, dtype=torch.float64)
         known = torch.zeros(count, dtype=torch.bool)
-        rules: dict[Any, Any] = optimizer.interpolated_thresholder_.interpolation_dict
+        rules: dict[int, Mapping[str, Any]] = optimizer.interpolated_thresholder_.interpolation_dict
         for group, rule in rules.items():
             at = int(group)
             known[at] = True

@@ -112,7 +112,7 @@ class Artifacts:
         state = {k: v.detach().cpu().contiguous() for k, v in trained.model.state_dict().items()}
         with new_folder(self.home.artifacts / job.key) as folder:
             safetensors.torch.save_file(state, folder / WEIGHTS)
-            record = {
+            record: dict[str, Any] = {
                 **job.spec,
                 "evidence": trained.evidence,
                 "left_out": None if trained.left_out is None else trained.left_out.tolist(),
@@ -132,9 +132,9 @@ class Artifacts:
             jobs: All on the dataset of ``pool``.
             pool: The whole dataset, on the device to train on.
         """
-        theirs = []
+        theirs: list[Job] = []
         with ExitStack() as held:
-            mine = []
+            mine: list[Job] = []
             for job in jobs:
                 try:
                     held.enter_context(self._lock(job).acquire(blocking=False))
@@ -160,7 +160,7 @@ class Artifacts:
             self.save(job, trained, seconds=seconds, together=together)
 
     def _bases(self, jobs: list[Job]) -> dict[str, dict[str, Tensor]]:
-        found = {}
+        found: dict[str, dict[str, Tensor]] = {}
         for sha in {job.base for job in jobs if job.base}:
             path = self.home.blobs / sha
             if sha256_file(path) != sha:

@@ -9,8 +9,9 @@ has its own initialisation, data and batch order, drawn exactly as if it were tr
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -112,12 +113,12 @@ def _pays(
     input_shape: tuple[int, ...],
     num_classes: int,
     batch_size: int,
-    optimizer: str,
+    optimizer: Literal["adam", "sgd"],
     device: str,
     threads: int,
 ) -> bool:
     """Seconds of three steps of `WIDTH` models, together and one by one, the best of two tries."""
-    recipe = Recipe(optimizer=optimizer, epochs=1, batch_size=batch_size)  # type: ignore[arg-type]
+    recipe = Recipe(optimizer=optimizer, epochs=1, batch_size=batch_size)
     data = Split(
         torch.rand(3 * batch_size, *input_shape, device=device),
         torch.arange(3 * batch_size, device=device) % num_classes,
@@ -146,11 +147,11 @@ def _pays(
         for job in jobs:
             fit(network(job, None)[0].to(device), data, recipe, seed=0)
 
-    def seconds(work: object) -> float:
+    def seconds(work: Callable[[], None]) -> float:
         best = float("inf")
         for _ in range(2):
             begin = time.process_time() if device == "cpu" else time.perf_counter()
-            work()  # type: ignore[operator]
+            work()
             if device != "cpu":
                 torch.cuda.synchronize()
             end = time.process_time() if device == "cpu" else time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -18,6 +18,9 @@ from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.files import digest
 from zoo.recipe import Recipe
+
+if TYPE_CHECKING:
+    from harness.attacks.protocol import LearnsLabels
 
 ARTIFACT_FORMAT = 3
 """Part of every job's key: raise it when training changes what a job gives."""

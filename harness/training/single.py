@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from harness import registry
 from harness.attacks.protocol import AuxiliaryData, LearnsLabels, Plants
 from harness.data.examples import Split
-from harness.defenses.protocol import LEFT_OUT, GuardsBySecond, Spares
+from harness.defenses.protocol import LEFT_OUT, Fits, GuardsBySecond, Spares
 from harness.defenses.shared.defender import Workshop, trusted_index
 from harness.defenses.stack import Stack
 from harness.finite import check_model, check_training
@@ -25,9 +25,11 @@ from harness.results import Method
 from harness.seeds import derive
 from harness.training.job import Job, Trained, network
 from harness.types import NotApplicableError, UnfitError
+from zoo.recipe import Recipe
 
 if TYPE_CHECKING:
     from harness.attacks.protocol import Poisoned
+    from harness.defenses.protocol import FitsToLoss
 
 
 def collected(job: Job, data: Split) -> Poisoned | None:
@@ -118,9 +120,7 @@ def train_alone(
     if job.recipe is None:
         pass
     elif stack.loop is not None:
-        loss = stack.loss_for(shop)
-        hooks = {"inputs": stack.inputs} | ({"loss": loss} if loss else {})
-        evidence |= stack.loop.fit(model, data, job.recipe, seed=shop.seed, **hooks)
+        evidence |= _replaced(stack, stack.loop, model, data, job.recipe, shop)
         if LEFT_OUT in evidence:
             if not isinstance(stack.loop, Spares):
                 raise RuntimeError(f"{stack} leaves examples out, but has no spared() to say which")
@@ -174,11 +174,22 @@ def would_leave_out(
         if isinstance(loop, Spares) and job.recipe is not None:
             model = network(job, base)[0].to(data.x.device)
             stack.prepare(model, ready.data)
-            hooks = {"seed": shop.seed, "inputs": stack.inputs}
-            spared = loop.spared(model, ready.data, job.recipe, **hooks)
+            spared = loop.spared(model, ready.data, job.recipe, seed=shop.seed, inputs=stack.inputs)
     except NotApplicableError:
         return None
     return ready.left_out(spared)
+
+
+def _replaced(
+    stack: Stack, loop: Fits, model: nn.Module, data: Split, recipe: Recipe, shop: Workshop
+) -> dict[str, Any]:
+    """Train ``model`` in place by the loop of a defense, and return its evidence."""
+    loss = stack.loss_for(shop)
+    if loss is None:
+        return loop.fit(model, data, recipe, seed=shop.seed, inputs=stack.inputs)
+    # `Stack.of` lets a loss come only to a loop that takes it.
+    taking = cast("FitsToLoss", loop)
+    return taking.fit(model, data, recipe, seed=shop.seed, inputs=stack.inputs, loss=loss)
 
 
 def _second(method: Method, data: Split, shop: Workshop) -> nn.Module:
