@@ -37,7 +37,9 @@ class ANP:
     convolution or linear layer before the last. Pruning sets its weights to 0 and keeps its bias.
 
     Attributes:
-        perturbation: Largest relative change of a neuron's weights and of its bias.
+        perturbation: Largest relative change of a neuron's weights and of its bias. The paper's 0.4
+            is for a ResNet-18 of 4,800 neurons. A narrow network needs nearly all of its neurons
+            while they are changed by so much, so it loses accuracy; 0.1 costs it less.
         trade_off: Weight of the loss without perturbation; the perturbed loss has the rest.
         threshold: Neurons with a mask below it are pruned.
         steps: Of the mask.

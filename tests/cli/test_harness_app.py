@@ -27,6 +27,8 @@ def call(*arguments: str, home: Path, **variables: str) -> subprocess.CompletedP
 
 
 UNTUNED = ["--tuning", "none"]
+ONE = ["--workers", "1"]
+"""A second process takes longer to start than these few measurements do."""
 BASE = ["eval", "--model", "digits-mlp", "--risk", "evasion", "--seeds", "1", *UNTUNED]
 
 
@@ -89,6 +91,7 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path) -> None:
     assert sorted(p.name for p in home.iterdir()) == ["format.json"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing(tmp_path) -> None:
     """A real, small filesystem fills up in the middle of a run."""
     home = tmp_path / "small"
@@ -126,7 +129,7 @@ def measured(tmp_path_factory) -> Path:
     done = call(
         "eval", "--model", "digits-mlp", "--defense", "dpsgd", "--risk", "evasion,extraction",
         "--attack", "fgsm,distillation", "--seeds", "2", "--set", "recipe.epochs=3", "--set",
-        "distillation.epochs=3", *UNTUNED, home=home,
+        "distillation.epochs=3", *UNTUNED, *ONE, home=home,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "8 cells measured, 6 models trained" in done.stderr
@@ -266,6 +269,7 @@ def test_plan_makes_no_number_up(tmp_path) -> None:
     assert plan["without_estimate"] == plan["cells_missing"] + plan["trainings_missing"] == 36
 
 
+@pytest.mark.slow
 def test_tuning_is_planned_done_once_and_said(tmp_path) -> None:
     few = ["--model", "digits-mlp", "--risk", "evasion", "--attack", "fgsm", "--seeds", "1",
            "--tuning", "2", "--set", "recipe.epochs=1", "--format", "json"]  # fmt: skip

@@ -153,6 +153,7 @@ def test_ones_own_is_claimed_and_independent_models_are_not(name, worlds, indepe
     assert sum(p < 0.05 for p in p_values) <= binom.ppf(0.99, n, 0.05)
 
 
+@pytest.mark.slow
 def test_dataset_inference_claims_ones_own_and_independent_models_at_most_at_its_rate(
     digits, plain
 ) -> None:

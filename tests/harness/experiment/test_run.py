@@ -48,6 +48,7 @@ def _processes_of(home: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_killed_run_loses_at_most_the_cells_in_flight(tmp_path: Path) -> None:
     home, workers = tmp_path / "home", 2
     environment = {**os.environ, "ZOO_HOME": str(home), "OMP_NUM_THREADS": "1"}
@@ -97,6 +98,7 @@ def test_a_killed_run_loses_at_most_the_cells_in_flight(tmp_path: Path) -> None:
     assert final.items() <= _cells(home).items()
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_share_the_work(tmp_path: Path) -> None:
     home = tmp_path / "home"
     environment = {**os.environ, "ZOO_HOME": str(home), "OMP_NUM_THREADS": "1"}
@@ -275,12 +277,13 @@ def test_a_training_that_fails_takes_none_of_its_share_with_it(
     )
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_defended_is_a_result_with_its_reason(tmp_path: Path) -> None:
     home = tmp_path / "home"
     arguments = [
         "eval", "--model", "digits-resnet8", "--defense", "dpsgd", "--risk", "evasion",
         "--attack", "fgsm", "--seeds", "2", "--set", "batch_norm=refuse", "--set",
-        "recipe.epochs=1", "--tuning", "none",
+        "recipe.epochs=1", "--tuning", "none", "--workers", "1",
     ]  # fmt: skip
     done = harness(*arguments, "--format", "json", home=home, timeout=200)
     assert done.returncode == 0, done.stderr
@@ -299,7 +302,7 @@ def test_a_model_that_cannot_be_defended_is_a_result_with_its_reason(tmp_path: P
 def test_altered_trained_weights_are_noticed_and_retrained(tmp_path: Path) -> None:
     home = tmp_path / "home"
     arguments = ["eval", "--model", "digits-mlp", "--risk", "evasion", "--seeds", "1",
-                 "--set", "recipe.epochs=1", "--tuning", "none"]  # fmt: skip
+                 "--set", "recipe.epochs=1", "--tuning", "none", "--workers", "1"]  # fmt: skip
     assert harness(*arguments, "--attack", "fgsm", home=home, timeout=100).returncode == 0
     (weights,) = (home / "artifacts").glob("*/weights.safetensors")
     content = bytearray(weights.read_bytes())
@@ -316,6 +319,7 @@ def test_altered_trained_weights_are_noticed_and_retrained(tmp_path: Path) -> No
     assert "1 models trained" in third.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", ["local", "ray"])
 def test_the_executor_makes_no_difference_to_the_numbers(executor, tmp_path: Path) -> None:
     if executor == "ray":
