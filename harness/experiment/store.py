@@ -189,13 +189,7 @@ class Store:
         renewed: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
         for cell in new if old else ():
             renewed[_request(cell)].append(cell)
-        return [
-            cell
-            for cell in old
-            if not any(
-                _settings(cell, one) == _settings(one, one) for one in renewed[_request(cell)]
-            )
-        ]
+        return [cell for cell in old if not _is_renewed(cell, renewed[_request(cell)])]
 
     def _asked(self, query: str) -> list[tuple[Any, ...]]:
         """The answer of the index, brought up to date, to a query about the format of today."""
@@ -207,13 +201,11 @@ class Store:
 
 
 def _request(cell: Cell) -> tuple[Any, ...]:
-    """What was asked for, the settings of the defenses aside; no words for people but a recipe."""
-    name, _, changes = cell.model.partition("(")
-    recipe = [c for c in changes.removesuffix(")").split(", ") if c and not c.startswith("tuned")]
+    """What was asked for, the settings of the defenses aside."""
     seed = 0 if cell.regime is Regime.PUBLISHED else cell.seed
     stack = tuple(method.name for method in cell.stack)
-    attack = (cell.attack.name, cell.attack.params)
-    where = (name, *recipe, cell.dataset, cell.regime)
+    attack = (cell.attack.name, cell.attack.params, cell.source_weights)
+    where = (cell.model, cell.recipe, cell.dataset, cell.regime)
     return *where, stack, cell.risk, attack, cell.threat, seed
 
 
