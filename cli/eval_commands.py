@@ -63,7 +63,7 @@ def evaluate(options: Options, format: FormatOption = Format.TABLE) -> None:
     if format is Format.TABLE:  # whole sentences stand below it
         header, rows = header[:-1], [row[:-1] for row in rows]
     show(header, rows, format)
-    say_budgets((e.cell.model, e.cell.defense, e.evidence) for e in ran.evaluations if e)
+    say_budgets((e.cell.model_label, e.cell.defense, e.evidence) for e in ran.evaluations if e)
     say_outdated(Store(home))
     typer.echo(f"{_done(ran)} ({time.perf_counter() - begin:.1f} s)", err=True)
     for text, count in sorted(ran.problems.items()):

@@ -218,7 +218,7 @@ def evaluations_frame(evaluations: Sequence[Evaluation | None]) -> pd.DataFrame:
         cell = one.cell
         rows.append(
             {
-                "model": cell.model,
+                "model": cell.model_label,
                 "dataset": cell.dataset,
                 "regime": str(cell.regime),
                 "defense": cell.defense,
@@ -246,7 +246,7 @@ def plan_rows(made: Plan) -> tuple[list[str], list[tuple[Any, ...]]]:
     groups: dict[tuple[str | None, ...], list[bool]] = {}
     for item in made.wanted:
         cell = item.cell
-        key = (cell.model, str(cell.regime), cell.defense, str(cell.risk), str(cell.attack),
+        key = (cell.model_label, str(cell.regime), cell.defense, str(cell.risk), str(cell.attack),
                str(cell.threat), item.refused)  # fmt: skip
         groups.setdefault(key, []).append(cell.key in missing)
     header = ["model", "regime", "defense", "risk", "attack", "threat_model", "refused", "cells",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from harness.types import Access, Aux, Cause, Regime, Risk, ThreatModel
 from zoo.files import digest
+from zoo.recipe import Recipe
 
 RESULT_FORMAT = 3
 """Part of every cell's key: raise it when the meaning of a stored number changes.
@@ -15,7 +16,15 @@ RESULT_FORMAT = 3
 Cells of an earlier format are kept and shown as old, and are measured again when asked for.
 """
 
+STANDARD_BUDGET = 12
+"""Candidates that tuning tries unless somebody says how many: what ``tuned`` alone stands for."""
+
 Value = str | int | float | bool | None
+
+
+def tuned_label(budget: int) -> str:
+    """What a tuned model or defense is called: ``tuned``, ``tuned=20``."""
+    return "tuned" if budget == STANDARD_BUDGET else f"tuned={budget}"
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,11 @@ class Cell:
             none.
         constants: What the dataset says besides its contents and a metric is made with, sorted by
             name.
+        recipe: The settings of the training recipe that the request changed, in the recipe's
+            order; empty where nothing is trained.
+        budget: How many candidates tuning tried; 0 if nothing was tuned.
+        source_weights: First 12 hex digits of the sha256 of the weights of the model that the
+            attacker brings along; None if it brings none.
     """
 
     model: str
@@ -74,6 +88,16 @@ class Cell:
     tuned: tuple[tuple[str, Value], ...] = ()
     ood_fingerprint: str | None = None
     constants: tuple[tuple[str, Value], ...] = ()
+    recipe: tuple[tuple[str, Value], ...] = ()
+    budget: int = 0
+    source_weights: str | None = None
+
+    @property
+    def model_label(self) -> str:
+        """The model for people: ``digits-cnn``, ``digits-cnn(epochs=5, tuned)``."""
+        changes = [f"{name}={value}" for name, value in self.recipe]
+        changes += [tuned_label(self.budget)] if self.budget else []
+        return f"{self.model}({', '.join(changes)})" if changes else self.model
 
     @property
     def defense(self) -> str:
@@ -82,8 +106,18 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Digest of everything that determines the evaluation; words for people do not count."""
+        """Digest of everything that determines the evaluation; words for people do not count.
+
+        What has a field today stood in a text when the first cells were stored, and is digested as
+        that text, so that their keys are still theirs.
+        """
         spec = self.to_dict()
+        del spec["recipe"], spec["budget"]
+        spec["model"] = self.model_label
+        weights = spec.pop("source_weights", None)
+        if weights is not None:
+            params = spec["attack"]["params"]
+            params["source"] = f"{params['source']}@{weights}"
         for method in (spec["attack"], *spec["stack"]):
             del method["label"], method["guards"]
         return digest({"format": RESULT_FORMAT, **spec})
@@ -100,6 +134,9 @@ class Cell:
             method["params"] = dict(method["params"])
         record["stack"] = list(record["stack"])
         record["constants"] = dict(record["constants"])
+        record["recipe"] = [list(setting) for setting in record["recipe"]]  # JSON keeps its order
+        if record["source_weights"] is None:  # likewise
+            del record["source_weights"]
         return record
 
     @classmethod
@@ -111,6 +148,7 @@ class Cell:
             params = tuple(sorted(spec["params"].items()))
             return Method(spec["name"], params, spec["label"], guards)
 
+        record = _with_fields(record)
         threat = record["threat"]
         return cls(
             **{
@@ -121,11 +159,38 @@ class Cell:
                 "attack": method(record["attack"]),
                 "tuned": tuple(sorted(record.get("tuned", {}).items())),
                 "constants": tuple(sorted(record.get("constants", {}).items())),
+                "recipe": tuple((name, value) for name, value in record["recipe"]),
                 "threat": ThreatModel(
                     **{**threat, "access": Access(threat["access"]), "aux": Aux(threat["aux"])}
                 ),
             }
         )
+
+
+def _with_fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a cell, with fields for what stood in its texts when it was stored."""
+    found = dict(record)
+    if "recipe" not in found:
+        found["model"], _, changes = record["model"].partition("(")
+        settings = [
+            tuple(change.split("=", 1)) if "=" in change else (change, "")
+            for change in (changes.removesuffix(")").split(", ") if changes else ())
+        ]
+        tried = dict(settings).get("tuned")
+        found["budget"] = 0 if tried is None else int(tried or STANDARD_BUDGET)
+        found["recipe"] = [(k, _recipe_value(k, v)) for k, v in settings if k != "tuned"]
+        source = record["attack"]["params"].get("source")
+        if source and "@" in source:
+            name, _, found["source_weights"] = source.rpartition("@")
+            params = {**record["attack"]["params"], "source": name}
+            found["attack"] = {**record["attack"], "params": params}
+    return found
+
+
+def _recipe_value(name: str, text: str) -> Value:
+    """A setting of the recipe that was written out for people."""
+    kind = {one.name: one.type for one in fields(Recipe)}.get(name)
+    return int(text) if kind is int else float(text) if kind is float else text
 
 
 Status = Literal["ok", "failed", "not applicable"]
@@ -235,7 +300,7 @@ class Interaction:
     the risk worse. All numbers are None where nothing could be measured.
 
     Attributes:
-        model: Name in the catalog.
+        model: The model, for people: with changes of its recipe and its tuning.
         dataset: Name of the dataset.
         regime: Both sides are of this regime.
         defense: The stack, for people.
@@ -292,6 +357,9 @@ class Interaction:
         disagreement: Why two readings of the same cells exclude a verdict, in words.
         guards_held: Those of ``guards`` that the stack is shown to lower, and that decide here.
         guards_failed: Those that it is not shown to lower.
+        model_name: Name in the catalog.
+        attack_name: The attack's key in the registry.
+        source_weights: See `Cell`.
     """
 
     model: str
@@ -346,3 +414,6 @@ class Interaction:
     disagreement: str = ""
     guards_held: tuple[Risk, ...] = ()
     guards_failed: tuple[Risk, ...] = ()
+    model_name: str = ""
+    attack_name: str = ""
+    source_weights: str | None = None

@@ -34,7 +34,8 @@ def build(home: Home, out: Path, commands: Sequence[Entry] = ()) -> list[Path]:
     outdated = store.outdated()
     if not evaluations and not outdated:
         raise ZooError(f"no evaluations in {home.root}; run `harness eval …` first")
-    models = {e.cell.model for e in evaluations} | {i.model for i in interactions}
+    models = {e.cell.model_label: e.cell.model for e in evaluations}
+    models |= {i.model: i.model_name for i in interactions}
     pictures = {key: found for e in evaluations if (found := store.pictures(key := e.cell.key))}
     site = tables(interactions, evaluations, _facts(home, models), pictures, outdated)
     out = out.expanduser().resolve()
@@ -42,12 +43,11 @@ def build(home: Home, out: Path, commands: Sequence[Entry] = ()) -> list[Path]:
         return publish(render(site, reference(commands)), out)
 
 
-def _facts(home: Home, models: set[str]) -> dict[str, Mapping[str, object]]:
+def _facts(home: Home, models: Mapping[str, str]) -> dict[str, Mapping[str, object]]:
+    """What the catalog says of models, by what people call them; their names are the values."""
     catalog = open_catalog(home)
     facts: dict[str, Mapping[str, object]] = {}
-    for model in models:
-        # A changed recipe stands behind the name: `digits-cnn(epochs=5)`.
-        name = model.partition("(")[0]
+    for model, name in models.items():
         try:
             facts[model] = catalog.show(name)
         except UnknownNameError:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from harness import registry
 from harness.registry import Kind
-from harness.results import Cell, Method, Value
+from harness.results import STANDARD_BUDGET, Cell, Method, Value
 from harness.types import Aux, Regime, ThreatModel
 
 
@@ -26,8 +26,7 @@ def command(cells: Sequence[Cell]) -> str:
     Tuning chooses again what it has chosen.
     """
     cell, threat = cells[0], cells[0].threat
-    model, _, recipe = cell.model.partition("(")
-    words = ["harness", "eval", "--model", model]
+    words = ["harness", "eval", "--model", cell.model]
     words += ["--defense", "+".join(method.name for method in cell.stack) or "none"]
     if cell.regime is Regime.FINE_TUNED:
         words += ["--regime", cell.regime]
@@ -38,13 +37,10 @@ def command(cells: Sequence[Cell]) -> str:
     if not threat.adaptive:
         words += ["--adversary", "naive"]
     words += ["--seeds", str(1 + max(one.seed for one in cells))]
-    tuning, chosen = "none", dict(cell.tuned)
-    for change in recipe.removesuffix(")").split(", ") if recipe else []:
-        name, _, value = change.partition("=")
-        if name == "tuned":
-            tuning = value or "standard"
-        else:
-            words += ["--set", f"recipe.{change}"]
+    chosen = dict(cell.tuned)
+    for name, value in cell.recipe:
+        words += ["--set", f"recipe.{name}={value}"]
+    tuning = {0: "none", STANDARD_BUDGET: "standard"}.get(cell.budget, str(cell.budget))
     if cell.regime is not Regime.PUBLISHED:
         words += ["--tuning", tuning]
     methods: list[tuple[Kind, Method]] = [("defense", method) for method in cell.stack]
@@ -52,7 +48,7 @@ def command(cells: Sequence[Cell]) -> str:
     for kind, method in methods:
         for name, value in method.params:
             if f"{method.name}.{name}" not in chosen and _counts(kind, method, name, value):
-                words += ["--set", f"{method.name}.{name}={_text(name, value)}"]
+                words += ["--set", f"{method.name}.{name}={_text(value)}"]
     return shlex.join(words)
 
 
@@ -67,8 +63,7 @@ def _counts(kind: Kind, method: Method, name: str, value: Value) -> bool:
     return value is not None or registry.default(kind, method.name, name) is not None
 
 
-def _text(name: str, value: Value) -> str:
+def _text(value: Value) -> str:
     """A value as ``--set`` reads it."""
-    # The weights of an attacker's model stand behind its name, for the key of the cell.
-    text = str(value).rpartition("@")[0] if name == "source" and value else str(value)
+    text = str(value)
     return f'"{text}"' if "," in text else text

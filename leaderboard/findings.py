@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from harness.results import Cell, Evaluation, Interaction, OtherMeasure
+from harness.results import Cell, Evaluation, Interaction, OtherMeasure, Value
 from harness.types import Regime, Risk
 from leaderboard.command import command
 from leaderboard.pages import page_of
@@ -70,7 +70,7 @@ def in_order(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
         return (
             cell.dataset,
             REGIMES.index(cell.regime),
-            cell.model,
+            cell.model_label,
             RISKS.index(cell.risk),
             str(cell.attack),
             str(cell.threat),
@@ -118,7 +118,7 @@ def column_key(interaction: Interaction) -> ColumnKey:
         RISKS.index(interaction.risk),
         interaction.attack,
         interaction.threat_model,
-        canonical_json(jsonable(interaction.attack_params)),
+        canonical_json(jsonable(_settings(interaction.attack_params, interaction.source_weights))),
     )
 
 
@@ -158,14 +158,22 @@ def _order(interaction: Interaction) -> tuple[object, ...]:
     )
 
 
+def _settings(params: Mapping[str, Value], source_weights: str | None) -> dict[str, Value]:
+    """The settings of an attack, and the weights that it starts from if there are any."""
+    weights: dict[str, Value] = {"source_weights": source_weights} if source_weights else {}
+    return {**params, **weights}
+
+
 def _condition(i: Interaction) -> str:
     """Equal for an interaction and the evaluations of its defended side."""
     where = [i.model, i.dataset, i.fingerprint, i.regime, i.defense_params]
-    return digest(jsonable([*where, i.risk, i.attack, i.attack_params, i.threat_model]))
+    attack = [i.risk, i.attack, _settings(i.attack_params, i.source_weights)]
+    return digest(jsonable([*where, *attack, i.threat_model]))
 
 
 def _condition_of_cell(cell: Cell) -> str:
     defenses = {method.name: dict(method.params) for method in cell.stack}
-    where = [cell.model, cell.dataset, cell.fingerprint, cell.regime, defenses]
-    attack = [cell.risk, str(cell.attack), dict(cell.attack.params)]
+    where = [cell.model_label, cell.dataset, cell.fingerprint, cell.regime, defenses]
+    settings = _settings(dict(cell.attack.params), cell.source_weights)
+    attack = [cell.risk, str(cell.attack), settings]
     return digest(jsonable([*where, *attack, str(cell.threat)]))

@@ -139,8 +139,8 @@ def block(
     alone: dict[str, set[Risk]] = defaultdict(set)
     for evaluation in evaluations:
         cell = evaluation.cell
-        if (cell.model, cell.risk) not in compared and evaluation.status == "ok":
-            alone[cell.model].add(cell.risk)
+        if (cell.model_label, cell.risk) not in compared and evaluation.status == "ok":
+            alone[cell.model_label].add(cell.risk)
     seen = {risk for _, risk in compared}.union(*alone.values())
     return Block(
         dataset=dataset,

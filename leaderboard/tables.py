@@ -64,7 +64,7 @@ def tables(
     """
     measured = in_order(evaluations)
     found = findings(interactions, measured)
-    models = sorted({f.record.model for f in found} | {e.cell.model for e in measured})
+    models = sorted({f.record.model for f in found} | {e.cell.model_label for e in measured})
     return Site(
         blocks=tuple(block(*group) for group in by_regime(found, measured)),
         pages=tuple(
@@ -72,7 +72,7 @@ def tables(
                 model,
                 facts.get(model, {}),
                 [f for f in found if f.record.model == model],
-                [e for e in measured if e.cell.model == model],
+                [e for e in measured if e.cell.model_label == model],
                 pictures or {},
             )
             for model in models

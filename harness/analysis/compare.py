@@ -131,7 +131,7 @@ def _check_values(side: Values, level: float, evaluation: Evaluation) -> None:
 def _disagree(evaluation: Evaluation, what: str) -> ZooError:
     cell = evaluation.cell
     return ZooError(
-        f"The per-example values of {cell.attack} on {cell.model} with {cell.defense}, seed "
+        f"The per-example values of {cell.attack} on {cell.model_label} with {cell.defense}, seed "
         f"{cell.seed}, are not those of its result: {what}. A file in the store's folder "
         f"cells/{cell.key} was changed: delete the folder and measure the cell again."
     )
@@ -188,7 +188,7 @@ def compare(
         key=lambda r: (
             r.dataset, r.fingerprint, r.regime, r.model, r.model_key, r.defense,
             list(Risk).index(r.risk), r.attack, r.threat_model, repr(r.attack_params),
-            repr(r.defense_params),
+            r.source_weights or "", repr(r.defense_params),
         ),
     )  # fmt: skip
 
@@ -230,7 +230,10 @@ def _interaction(
     utility = [(b.utility, a.utility) for b, a in pairs]
     also = _also(cell.risk, pairs, samples, further.get(cell.risk, {}))
     row = Interaction(
-        model=cell.model,
+        model=cell.model_label,
+        model_name=cell.model,
+        attack_name=cell.attack.name,
+        source_weights=cell.source_weights,
         dataset=cell.dataset,
         regime=cell.regime,
         defense=cell.defense,

@@ -70,7 +70,7 @@ def is_backdoored(evaluation: Evaluation, backdoored: Collection[str]) -> bool |
         backdoored: Names of the published models that the catalog lists as backdoored.
     """
     cell, metrics = evaluation.cell, evaluation.metrics
-    listed = cell.model.partition("(")[0] in backdoored
+    listed = cell.model in backdoored
     if listed and cell.regime is Regime.PUBLISHED and "artifact" not in evaluation.provenance:
         return True
     if not listed and not dict(cell.attack.params).get("rate"):
@@ -86,7 +86,7 @@ def _numbers(group: Sequence[Evaluation], backdoored: Collection[str]) -> tuple[
     }
     for found in measured:
         cell = found.cell
-        which = found.provenance.get("weights") or (cell.model, cell.model_key, cell.seed)
+        which = found.provenance.get("weights") or (cell.model_label, cell.model_key, cell.seed)
         models[is_backdoored(found, backdoored)][which].append(found)
     clean, dirty = list(models[False].values()), list(models[True].values())
     return (

@@ -36,7 +36,7 @@ def rows(evaluations: Iterable[Evaluation | None]) -> tuple[list[str], list[tupl
             # One label may stand for several settings of an attack, recipes or contents of a
             # dataset: they are not one group.
             same = (cell.model_key, cell.fingerprint, repr(cell.attack.params))
-            groups[cell.model, *map(str, words), *same].append(found)
+            groups[cell.model_label, *map(str, words), *same].append(found)
     return HEADER, [(*key[:-3], *_numbers(group)) for key, group in groups.items()]
 
 

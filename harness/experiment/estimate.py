@@ -52,7 +52,7 @@ def estimate(plan: Plan, home: Home, *, workers: int) -> Estimate:
     trainings, cells = _trainings(home), _cells(home)
     jobs = [trainings.get(_training_kind(job.spec)) for job in (*plan.tuning_jobs, *plan.jobs)]
     measurements = [
-        cells.get((item.cell.model, item.cell.defense, str(item.cell.attack)))
+        cells.get((item.cell.model_label, item.cell.defense, str(item.cell.attack)))
         for item in plan.missing
     ]
     known = sum(seconds for seconds in (*jobs, *measurements) if seconds is not None)
@@ -78,7 +78,7 @@ def _cells(home: Home) -> dict[tuple[str, str, str], float]:
     for evaluation in Store(home).evaluations():
         if evaluation.status == "ok":
             cell = evaluation.cell
-            found[cell.model, cell.defense, str(cell.attack)].append(evaluation.seconds)
+            found[cell.model_label, cell.defense, str(cell.attack)].append(evaluation.seconds)
     return _means(found.items())
 
 

@@ -52,7 +52,9 @@ def matching(rows: Sequence[Interaction], wanted: Mapping[str, str | None]) -> l
 
 def _names(row: Interaction, key: str) -> set[str]:
     """What the part of an interaction may be called."""
-    name = str(getattr(row, key))
-    parts = set(row.defense_params) if key == "defense" else set()
-    # A changed recipe and tuning stand behind a model's name: digits-cnn(tuned).
-    return {name, name.partition("(")[0], name.partition("[")[0], *parts}
+    plain = {
+        "model": {row.model_name},
+        "attack": {row.attack_name},
+        "defense": set(row.defense_params),
+    }
+    return {str(getattr(row, key)), *plain.get(key, ())}

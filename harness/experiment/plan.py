@@ -243,6 +243,7 @@ class _Fitted:
         attacker: As the request has it.
         attack: With the settings that depend on the dataset filled in.
         other: The attacker's other dataset; None if there is none.
+        source_weights: See `harness.results.Cell`.
         refusal: Why it cannot be.
         misfit: If that is something the user could change.
     """
@@ -250,6 +251,7 @@ class _Fitted:
     attacker: Attacker
     attack: Attack
     other: Dataset | None
+    source_weights: str | None
     refusal: NotApplicableError | None = None
     misfit: ZooError | None = None
 
@@ -283,12 +285,12 @@ def _fitted(
     changes: dict[str, Value] = {}
     if risk is Risk.POISONING and target.regime is Regime.PUBLISHED:
         changes["rate"] = 0.0
-    if source := getattr(attack, "source", None):
-        changes["source"] = f"{source}@{bases[source][:12]}"
+    source = getattr(attack, "source", None)
     return _Fitted(
         attacker=attacker,
         attack=registry.changed(attack, changes),
         other=other,
+        source_weights=bases[source][:12] if source else None,
         refusal=refusal,
         misfit=misfit,
     )
@@ -326,7 +328,10 @@ def _planned(
     needed = {} if refusal else game.needs(attack, setting)
     return Planned(
         cell=Cell(
-            model=target.name,
+            model=target.entry.name,
+            recipe=target.changes,
+            budget=target.budget,
+            source_weights=fitted.source_weights,
             model_key=target.model_key,
             dataset=target.dataset.name,
             fingerprint=target.dataset.fingerprint,

@@ -12,7 +12,7 @@ from harness import registry
 from harness.data import datasets
 from harness.data.dataset import Dataset, Source
 from harness.experiment.options import Options
-from harness.learning.tuning import STANDARD
+from harness.results import STANDARD_BUDGET
 from harness.types import Access, Aux, Regime, Risk
 from zoo.catalog import open_catalog
 from zoo.entry import ModelEntry
@@ -272,7 +272,7 @@ def tuning(text: str) -> int:
         ZooError: It is none of these, or a number that leaves no choice.
     """
     if text in ("none", "standard"):
-        return STANDARD if text == "standard" else 0
+        return STANDARD_BUDGET if text == "standard" else 0
     if not text.isdigit() or int(text) < 2:
         raise ZooError(
             f"--tuning wants none, standard or a whole number of at least 2, found {text!r}."

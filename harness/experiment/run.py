@@ -140,7 +140,7 @@ def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[E
                 # One matter of the data is enough: without the others the cell were lost as well.
                 problem = next((one for one in broken if one.cause is Cause.DATA), broken[0])
                 _put(store, problem.at(item.cell))
-                where = f"{item.cell.defense} on {item.cell.model}"
+                where = f"{item.cell.defense} on {item.cell.model_label}"
                 yield Event(problem.status, 1, f"{where}: {problem.reason}")
             elif not item.refused:
                 cells.append(item)
@@ -285,7 +285,7 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         base = safetensors.torch.load_file(context.home.blobs / job.base)
     source, source_rows = None, None
     if name := dict(cell.attack.params).get("source"):
-        other = open_catalog(context.home).entry(str(name).rpartition("@")[0])
+        other = open_catalog(context.home).entry(str(name))
         sha256 = context.weights[other.name]
         attacker_models.check_fits(other, dataset)
         target_sha256 = context.weights[entry.name] if item.job is None else None

@@ -159,11 +159,12 @@ class Store:
                 found = self._read(key)
                 if found is not None:
                     rows.append(_row(key, present[key], *found))
+            columns = ", ".join(rows[0]) if rows else ""
             for start in range(0, len(rows), ROWS):
                 part = rows[start : start + ROWS]
                 marks = ", ".join(["(" + ", ".join("?" * len(part[0])) + ")"] * len(part))
-                values = [value for row in part for value in row]
-                database.execute(f"INSERT INTO evaluations VALUES {marks}", values)
+                values = [value for row in part for value in row.values()]
+                database.execute(f"INSERT INTO evaluations ({columns}) VALUES {marks}", values)
         return len(rows) + len(gone)
 
     def _present(self) -> dict[str, int]:
@@ -200,13 +201,7 @@ class Store:
         renewed: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
         for cell in new if old else ():
             renewed[_request(cell)].append(cell)
-        return [
-            cell
-            for cell in old
-            if not any(
-                _settings(cell, one) == _settings(one, one) for one in renewed[_request(cell)]
-            )
-        ]
+        return [cell for cell in old if not _is_renewed(cell, renewed[_request(cell)])]
 
     def _asked(self, query: str) -> list[tuple[Any, ...]]:
         """The answer of the index, brought up to date, to a query about the format of today."""
@@ -231,13 +226,11 @@ def _check(evaluation: Evaluation) -> None:
 
 
 def _request(cell: Cell) -> tuple[Any, ...]:
-    """What was asked for, the settings of the defenses aside; no words for people but a recipe."""
-    name, _, changes = cell.model.partition("(")
-    recipe = [c for c in changes.removesuffix(")").split(", ") if c and not c.startswith("tuned")]
+    """What was asked for, the settings of the defenses aside."""
     seed = 0 if cell.regime is Regime.PUBLISHED else cell.seed
     stack = tuple(method.name for method in cell.stack)
-    attack = (cell.attack.name, cell.attack.params)
-    where = (name, *recipe, cell.dataset, cell.regime)
+    attack = (cell.attack.name, cell.attack.params, cell.source_weights)
+    where = (cell.model, cell.recipe, cell.dataset, cell.regime)
     return *where, stack, cell.risk, attack, cell.threat, seed
 
 
@@ -259,31 +252,31 @@ def _indexed(database: DuckDBPyConnection) -> dict[str, int]:
     return dict(database.execute("SELECT key, mtime_ns FROM evaluations").fetchall())
 
 
-def _row(key: str, mtime_ns: int, format: int, evaluation: Evaluation) -> list[Any]:
-    """A row of the table ``evaluations``, in the order of schema.sql."""
+def _row(key: str, mtime_ns: int, format: int, evaluation: Evaluation) -> dict[str, Any]:
+    """A row of the table ``evaluations``, which schema.sql declares, by column."""
     cell = evaluation.cell
-    return [
-        key,
-        mtime_ns,
-        format,
-        cell.model,
-        cell.dataset,
-        str(cell.regime),
-        cell.defense,
-        str(cell.risk),
-        str(cell.attack),
-        str(cell.threat),
-        cell.seed,
-        evaluation.status,
-        evaluation.reason,
-        evaluation.primary,
-        evaluation.susceptibility,
-        evaluation.utility,
-        canonical_json(dict(evaluation.metrics)),
-        canonical_json(cell.to_dict()),
-        canonical_json(evaluation.to_dict()),
-        evaluation.seconds,
-    ]
+    return {
+        "key": key,
+        "mtime_ns": mtime_ns,
+        "format": format,
+        "model": cell.model_label,
+        "dataset": cell.dataset,
+        "regime": str(cell.regime),
+        "defense": cell.defense,
+        "risk": str(cell.risk),
+        "attack": str(cell.attack),
+        "threat_model": str(cell.threat),
+        "seed": cell.seed,
+        "status": evaluation.status,
+        "reason": evaluation.reason,
+        "primary_metric": evaluation.primary,
+        "susceptibility": evaluation.susceptibility,
+        "utility": evaluation.utility,
+        "metrics": canonical_json(dict(evaluation.metrics)),
+        "spec": canonical_json(cell.to_dict()),
+        "result": canonical_json(evaluation.to_dict()),
+        "seconds": evaluation.seconds,
+    }
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:

@@ -17,9 +17,9 @@ from harness.data.quarters import Quarters, quarters
 from harness.defenses.protocol import Checks, Defense
 from harness.defenses.stack import Stack
 from harness.experiment.attackers import RECIPE, Methods
-from harness.experiment.tuning_plan import Settled, Tuner, label
+from harness.experiment.tuning_plan import Settled, Tuner
 from harness.games.game import Wanted
-from harness.results import Method
+from harness.results import Method, Value, tuned_label
 from harness.seeds import seeded
 from harness.training.job import Job
 from harness.types import NotApplicableError, Regime
@@ -50,7 +50,8 @@ class Target:
         plain: How the undefended model is trained; None for a published model as downloaded.
         settled: How it is trained with the stack; likewise.
         base: sha256 of the weights to start from; None to start at random.
-        name: In the catalog, and what was changed behind it.
+        changes: The settings of the recipe that the request changed; none where nothing is trained.
+        budget: How many candidates tuning tries; 0 where nothing is tuned.
         model_key: Digest of what determines the undefended model, the data aside.
         refusal: Why there can be no such target; this is stored as the result of its cells.
     """
@@ -65,7 +66,8 @@ class Target:
     plain: Settled | None
     settled: Settled | None
     base: str | None
-    name: str
+    changes: tuple[tuple[str, Value], ...]
+    budget: int
     model_key: str
     refusal: NotApplicableError | None
 
@@ -223,7 +225,6 @@ def targets(
             fixed=methods.decided,
             known=tuned,
         )
-        changed = ", ".join(filter(None, (changed, label(budget))))
     return [
         _target(entry, dataset, regime, given, recipe, changed, tuner, bases)
         for regime, given in _with_baselines(entry, methods.stacks, fine_tuned)
@@ -236,7 +237,7 @@ def _target(
     regime: Regime,
     given: tuple[Defense, ...],
     recipe: Recipe,
-    changed: str,
+    changed: tuple[tuple[str, Value], ...],
     tuner: Tuner | None,
     bases: Mapping[str, str],
 ) -> Target:
@@ -272,7 +273,8 @@ def _target(
         plain=plain,
         settled=settled,
         base=None if regime is Regime.FROM_SCRATCH else bases[entry.name],
-        name=entry.name + (f"({changed})" if changed and trained else ""),
+        changes=changed if trained else (),
+        budget=tuner.budget if tuner and trained else 0,
         model_key=_model_key(
             entry,
             plain.recipe if plain is not None else None,
@@ -302,14 +304,16 @@ def _with_baselines(
     return found
 
 
-def _recipe(entry: ModelEntry, settings: Mapping[str, str]) -> tuple[Recipe, str]:
-    """The recipe with the request's changes, and those changes for people."""
+def _recipe(
+    entry: ModelEntry, settings: Mapping[str, str]
+) -> tuple[Recipe, tuple[tuple[str, Value], ...]]:
+    """The recipe with the request's changes, and those changes."""
     recipe = entry.recipe or FINE_TUNING
     hints = get_type_hints(Recipe)
     values = {k: registry.parse(v, hints[k], f"{RECIPE}.{k}") for k, v in settings.items()}
     changed = replace(recipe, **values)  # type: ignore[arg-type]
-    differs = [f"{k}={v}" for k, v in asdict(changed).items() if v != getattr(recipe, k)]
-    return changed, ", ".join(differs)
+    differs = tuple((k, v) for k, v in asdict(changed).items() if v != getattr(recipe, k))
+    return changed, differs
 
 
 def _model_key(
@@ -348,4 +352,8 @@ def _model_key(
 
 def _tuned(name: str, budget: int) -> str:
     """The label of a tuned defense: ``dpsgd(dp_epsilon=8.0, tuned)``."""
-    return f"{name[:-1]}, {label(budget)})" if name.endswith(")") else f"{name}({label(budget)})"
+    return (
+        f"{name[:-1]}, {tuned_label(budget)})"
+        if name.endswith(")")
+        else f"{name}({tuned_label(budget)})"
+    )

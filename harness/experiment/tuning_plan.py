@@ -18,7 +18,7 @@ from harness.defenses.shared.defender import trusted_index
 from harness.defenses.stack import Stack
 from harness.experiment.attackers import RECIPE
 from harness.learning import tuning
-from harness.learning.tuning import STANDARD, Settings, splits_wanted
+from harness.learning.tuning import Settings, splits_wanted
 from harness.results import Method, Value
 from harness.seeds import derive
 from harness.training.job import Job
@@ -33,11 +33,6 @@ TUNING_FORMAT = 1
 
 STEPS = frozenset({Part.INPUTS, Part.LOSS, Part.GRADIENTS, Part.SCHEDULE})
 """Parts whose defenses make a training another one, so that it has settings of its own."""
-
-
-def label(budget: int) -> str:
-    """What a tuned model or defense is called: ``tuned``, ``tuned=20``."""
-    return "tuned" if budget == STANDARD else f"tuned={budget}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -38,9 +38,6 @@ import numpy as np
 from harness.results import Value
 from zoo.recipe import Recipe
 
-STANDARD = 12
-"""Candidates that are tried unless somebody says how many."""
-
 FEWEST, MOST = 2, 4
 """Splits that every candidate is tried on: two tell how much trainings differ."""
 

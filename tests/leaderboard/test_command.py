@@ -52,14 +52,14 @@ def test_the_attackers_data_and_budget_are_named(evaluation):
 
 
 def test_a_changed_recipe_goes_back_to_settings(evaluation):
-    words = command([evaluation(model="digits-cnn(epochs=5, lr=0.01)").cell])
+    words = command([evaluation(recipe=(("epochs", 5), ("lr", 0.01))).cell])
 
     assert "--model digits-cnn --defense" in words
     assert "--set recipe.epochs=5 --set recipe.lr=0.01" in words
 
 
 def test_what_tuning_has_chosen_is_chosen_again(evaluation):
-    cell = evaluation(model="digits-cnn(epochs=5, tuned=20)").cell
+    cell = evaluation(recipe=(("epochs", 5),), budget=20).cell
     tuned = (("dpsgd.max_grad_norm", 1.0), ("recipe.lr", 0.01))
     words = command([replace(cell, tuned=tuned)])
 
@@ -68,7 +68,7 @@ def test_what_tuning_has_chosen_is_chosen_again(evaluation):
     assert "recipe.lr" not in words
     assert "--set recipe.epochs=5 " in words
     assert "--set dpsgd.noise_multiplier=1.1 " in words
-    standard = command([evaluation(model="digits-cnn(tuned)").cell])
+    standard = command([evaluation(budget=12).cell])
     assert " --tuning standard " in standard
 
 

@@ -46,7 +46,7 @@ def measure(home: Path, evaluation, **changes) -> None:
 
 def test_builds_the_site_of_a_store_and_prints_its_first_page_last(home, tmp_path, evaluation):
     measure(home, evaluation)
-    measure(home, evaluation, model="digits-cnn(epochs=5)")
+    measure(home, evaluation, recipe=(("epochs", 5),))
     measure(home, evaluation, model="gone/from-the-catalog")
 
     done = leaderboard(home, "build", "--out", tmp_path / "site")

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.analysis import compare
 from harness.analysis.verdicts import unsettled
 from harness.attacks.transfer import Transfer
 from harness.data import datasets
 from harness.data.dataset import Source
 from harness.data.quarters import quarters
-from harness.experiment import run
+from harness.experiment import interactions, run
 from harness.experiment.attacker_models import check_other, trained_on
 from harness.experiment.executors import local
 from harness.experiment.plan import plan
@@ -103,7 +102,7 @@ def test_the_target_as_its_own_source_is_refused_and_others_learnt_some_points(
         assert found[1, defense].evidence["left_out"] > 50  # about a quarter of 449
         assert found[1, defense].evidence["n"] + found[1, defense].evidence["left_out"] == 449
     # Which seed that is follows from its number, so the others are as good as without it.
-    (row,) = compare.load(home)[0]
+    (row,) = interactions.load(home)[0]
     assert (row.seeds, row.n_not_applicable, row.n_lost_to_data) == ((1, 2), 1, 0)
     assert row.verdict_note.startswith("of the seeds, 1 turned out not to apply, for reasons that")
     assert unsettled(row) == ""

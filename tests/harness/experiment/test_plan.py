@@ -524,7 +524,8 @@ def test_an_unknown_setting_shows_the_nearest(make, key) -> None:
 def test_a_changed_recipe_is_another_model_and_says_so(make) -> None:
     plain = make(risks="evasion", attacks=("pgd",))
     changed = make(risks="evasion", attacks=("pgd",), settings={"recipe.epochs": "5"})
-    assert {i.cell.model for i in changed.wanted} == {"own(epochs=5)"}
+    assert {(i.cell.model, i.cell.recipe) for i in changed.wanted} == {("own", (("epochs", 5),))}
+    assert {i.cell.model_label for i in changed.wanted} == {"own(epochs=5)"}
     assert {i.cell.model_key for i in changed.wanted}.isdisjoint(
         {i.cell.model_key for i in plain.wanted}
     )

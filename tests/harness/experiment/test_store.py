@@ -49,6 +49,10 @@ CELLS = st.builds(
     seed=st.integers(0, 99),
     ood_fingerprint=st.one_of(st.none(), NAMES),
     constants=st.dictionaries(NAMES, VALUES, max_size=2).map(lambda d: tuple(sorted(d.items()))),
+    recipe=st.permutations([("epochs", 5), ("lr", 0.05), ("optimizer", "sgd")]).map(
+        lambda changes: tuple(changes[:2])
+    ),
+    budget=st.sampled_from([0, 2, 12]),
 )
 EVALUATIONS = st.builds(
     Evaluation,
@@ -119,12 +123,12 @@ def test_old_cells_are_kept_counted_and_measured_again(store) -> None:
 @pytest.mark.parametrize(
     ("changes", "renewed"),
     [
-        ({"model": "m(tuned)", "model_key": "other", "tuned": (("dpsgd.lr", 0.01),)}, True),
+        ({"budget": 12, "model_key": "other", "tuned": (("dpsgd.lr", 0.01),)}, True),
         ({"stack": (Method("dpsgd", (("lr", 0.1), ("noise", 1.0)), "dpsgd(lr=0.1)"),)}, False),
         ({"stack": (Method("dpsgd", (("lr", None), ("noise", 2.0)), "dpsgd(noise=2)"),)}, False),
         ({"attack": Method("a", (("epsilon", 0.1),), "a(epsilon=0.1)")}, True),
         ({"attack": Method("a", (("epsilon", 0.2),), "a")}, False),
-        ({"model": "m(epochs=3)"}, False),
+        ({"recipe": (("epochs", 3),)}, False),
         ({"seed": 1}, False),
     ],
 )

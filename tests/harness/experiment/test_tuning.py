@@ -18,7 +18,8 @@ from harness.experiment.run import Context, run
 from harness.experiment.store import Store
 from harness.experiment.tuning_plan import Tuner, splits
 from harness.experiment.tuning_run import Tunings, tune
-from harness.learning.tuning import STANDARD, Tried, candidates, choose, left_out, splits_wanted
+from harness.learning.tuning import Tried, candidates, choose, left_out, splits_wanted
+from harness.results import STANDARD_BUDGET
 from harness.types import Regime, Risk
 from zoo.entry import ModelEntry
 from zoo.home import Home
@@ -35,7 +36,7 @@ FOUR = {"a": (0, 1, 2), "b": (0, 1, 2), "c": (0, 1, 2), "d": (0, 1, 2)}
 
 
 def test_candidates_begin_with_what_is_there_and_a_larger_budget_adds_to_a_smaller() -> None:
-    few, many = candidates(FOUR, 6), candidates(FOUR, STANDARD)
+    few, many = candidates(FOUR, 6), candidates(FOUR, STANDARD_BUDGET)
     assert few[0] == {"a": 0, "b": 0, "c": 0, "d": 0}
     assert many[:6] == few
     # Halton's second and third points, of bases 2, 3, 5 and 7: (1/2, 1/3, 1/5, 1/7), (1/4, 2/3, …).
@@ -235,7 +236,8 @@ def test_a_choice_is_made_once_for_all_seeds_and_both_sides_have_the_same_budget
         assert item.job
         assert dict(item.job.stack[0].params) == dict(item.cell.stack[0].params)
     for item in made.wanted:
-        assert item.cell.model == "own(tuned=3)"
+        assert (item.cell.model, item.cell.budget) == ("own", 3)
+        assert item.cell.model_label == "own(tuned=3)"
         if not item.cell.stack:
             best = first.tunings[0].candidates[-1].settings
             assert item.job
