@@ -189,6 +189,12 @@ class Defense(Protocol):
 
     Fields are hyperparameters; class variables are facts. What it does is in the protocols of
     `harness.defenses.protocol`.
+
+    Attributes:
+        name: As it is asked for; the key of the registry.
+        guards: The risk that it is meant for; what it does to the others is measured too.
+        acts_on: Where on the pipeline; it has the methods of these parts.
+        reference: Authors, year and link of the paper.
     """
 
     name: ClassVar[str]
