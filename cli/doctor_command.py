@@ -44,12 +44,12 @@ def doctor(
 
       harness doctor pgd rounding --format json
     """
-    from harness.data.dataset import Source
+    from harness.data.dataset import DataLocation
     from harness.doctor.examine import KINDS, Doctor, Kind
 
     kinds: list[Kind] = [one for one in KINDS if not kind or Tried(one) in kind]
     with bar("trying") as progress:
-        found = Doctor(Source.resolve(data_dir, mirror)).examine(kinds, names or (), progress)
+        found = Doctor(DataLocation.resolve(data_dir, mirror)).examine(kinds, names or (), progress)
     header = ["name", "kind", "ok", "what", "seconds"]
     rows = [(one.name, one.kind, one.ok, one.what, round(one.seconds, 2)) for one in found]
     show(header, rows, format)

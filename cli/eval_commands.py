@@ -40,7 +40,7 @@ def evaluate(options: Options, format: FormatOption = Format.TABLE) -> None:
     """
     from harness.analysis import summary
     from harness.experiment.experiment import Experiment
-    from harness.experiment.store import Store
+    from harness.experiment.store import EvaluationStore
     from zoo.home import Home
 
     home = Home.open()
@@ -58,13 +58,13 @@ def evaluate(options: Options, format: FormatOption = Format.TABLE) -> None:
             bars.update(tasks[step], completed=done)
 
         ran = experiment.run(advance)
-    header, rows = summary.rows(ran.evaluations)
+    header, rows = summary.summary_table(ran.evaluations)
     reasons = Counter(reason for row in rows for reason in row[-1] or ())
     if format is Format.TABLE:  # whole sentences stand below it
         header, rows = header[:-1], [row[:-1] for row in rows]
     show(header, rows, format)
     say_budgets((e.cell.model_label, e.cell.defense, e.evidence) for e in ran.evaluations if e)
-    say_outdated(Store(home))
+    say_outdated(EvaluationStore(home))
     typer.echo(f"{_done(ran)} ({time.perf_counter() - begin:.1f} s)", err=True)
     for text, count in sorted(ran.problems.items()):
         typer.echo(f"{count} x {text}", err=True)
@@ -121,7 +121,7 @@ def plan(options: Options, format: FormatOption = Format.TABLE) -> None:
         )
     unfetched = summary["models_to_fetch"]
     typer.echo(
-        f"{len(made.wanted)} cells, {len(made.missing)} missing; {len(made.jobs)} trainings "
+        f"{len(made.cells)} cells, {len(made.missing)} missing; {len(made.jobs)} trainings "
         f"needed{before}; {time_text}"
         + (f"; to fetch first: {', '.join(unfetched)}" if unfetched else ""),
         err=True,
@@ -143,7 +143,7 @@ def schema() -> None:
 def _done(ran: Ran) -> str:
     """What a run did, in words."""
     counts = ran.counts
-    done = len(ran.plan.wanted) - len(ran.plan.missing)
+    done = len(ran.plan.cells) - len(ran.plan.missing)
     words = [f"{counts['measured']} cells measured", f"{counts['trained']} models trained"]
     if not ran.plan.missing:
         words = [f"nothing to do: all {done} cells are there already"]

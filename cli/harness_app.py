@@ -46,9 +46,9 @@ def list_(
       harness list attacks --long
     """
     from harness import listing
-    from harness.data.dataset import Source
+    from harness.data.dataset import DataLocation
 
-    source = Source.resolve(data_dir)
+    source = DataLocation.resolve(data_dir)
     if long and format is Format.TABLE and kind in (Kind.ATTACKS, Kind.DEFENSES):
         from harness import registry
 

@@ -51,7 +51,7 @@ def show_interactions(rows: Sequence[Interaction], columns: str | None = None) -
         shown = {name: _text(row, name) for name in header}
         shown["verdict"] = " ".join([row.verdict, *(f"[{mark}]" for mark in marks)])
         lines.append(list(shown.values()))
-        lines += [[_other(row, one, name) for name in header] for one in row.also]
+        lines += [[_other(row, one, name) for name in header] for one in row.other_measures]
     table(header, lines, droppable=DROPPABLE)
     for text, mark in notes.items():
         print(f"[{mark}] {text}")

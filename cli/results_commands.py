@@ -40,14 +40,14 @@ def compare(
     from dataclasses import asdict
 
     from harness.experiment.interactions import load, matching
-    from harness.experiment.store import Store
+    from harness.experiment.store import EvaluationStore
     from zoo.errors import ZooError
     from zoo.home import Home
 
     home = Home.open()
     rows, _ = load(home)
-    say_outdated(Store(home))
-    old = len(Store(home).outdated())
+    say_outdated(EvaluationStore(home))
+    old = len(EvaluationStore(home).outdated())
     if not rows and old:
         raise ZooError(f"Nothing to compare: all {old} stored cells are of an earlier version.")
     wanted = {
@@ -88,7 +88,7 @@ def detections(
     """
     from harness import registry
     from harness.analysis import detections as judge
-    from harness.experiment.store import Store
+    from harness.experiment.store import EvaluationStore
     from harness.types import Part, Risk
     from zoo.catalog import open_catalog
     from zoo.errors import ZooError, unknown
@@ -101,7 +101,7 @@ def detections(
         raise unknown("detector", detector, names)
     home = Home.open()
     _, listed = open_catalog(home).sql("SELECT name FROM models WHERE backdoored")
-    evaluations = Store(home).evaluations()
+    evaluations = EvaluationStore(home).evaluations()
     backdoored = {name for (name,) in listed}
     if not judge.rows(evaluations, detectors=names, backdoored=backdoored)[1]:
         raise ZooError(

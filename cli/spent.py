@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from harness.experiment.store import Store
+    from harness.experiment.store import EvaluationStore
 
 
 def say_budgets(measured: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
@@ -25,7 +25,7 @@ def say_budgets(measured: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
         typer.echo(line, err=True)
 
 
-def say_outdated(store: Store) -> None:
+def say_outdated(store: EvaluationStore) -> None:
     """Say on stderr how many stored cells are not shown because their numbers are old."""
     from leaderboard.command import commands
 

@@ -281,11 +281,11 @@ def add(
                 f"{', '.join(given)} cannot be given with --train: there are no weights yet, and "
                 "the input is the dataset's. Leave it out."
             )
-        from harness.data.dataset import Source
+        from harness.data.dataset import DataLocation
         from harness.zoo_models import user_recipe
         from zoo.add_trained import add_trained
 
-        data = user_recipe.facts(dataset, Source.resolve(data_dir, mirror))
+        data = user_recipe.facts(dataset, DataLocation.resolve(data_dir, mirror))
         entry = add_trained(
             open_home(),
             name=name,
@@ -307,11 +307,11 @@ def add(
             f"--set {settings[0]} is of a recipe, and {path} has been trained. Give --train and no "
             "file, or leave it out."
         )
-    from harness.data.dataset import Source
+    from harness.data.dataset import DataLocation
     from harness.zoo_models.verify import order_doubt
     from zoo.add import add as add_model
 
-    home, source = open_home(), Source.resolve(data_dir, mirror)
+    home, source = open_home(), DataLocation.resolve(data_dir, mirror)
     entry = add_model(
         home,
         path,

@@ -201,9 +201,9 @@ def list_methods(kind: str = "attacks", *, data: str | Path | None = None) -> pd
     import pandas as pd
 
     from harness import listing
-    from harness.data.dataset import Source
+    from harness.data.dataset import DataLocation
 
-    header, rows = listing.rows(kind, Source.resolve(Path(data) if data else None))
+    header, rows = listing.rows(kind, DataLocation.resolve(Path(data) if data else None))
     return pd.DataFrame(rows, columns=header)
 
 
@@ -244,7 +244,7 @@ def plan_rows(made: Plan) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names, and a row for each group of cells that differ in their seeds only."""
     missing = {item.cell.key for item in made.missing}
     groups: dict[tuple[str | None, ...], list[bool]] = {}
-    for item in made.wanted:
+    for item in made.cells:
         cell = item.cell
         key = (cell.model_label, str(cell.regime), cell.defense, str(cell.risk), str(cell.attack),
                str(cell.threat), item.refused)  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 from annotations.load import load_taxonomy
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.tables import description as table_description
 from harness.metrics.susceptibility import DIRECTIONS, FORMULAS, PRIMARY
 from harness.registry import AttackOrDefense, Kind
@@ -20,7 +20,7 @@ from zoo.errors import ZooError
 Rows = tuple[list[str], list[tuple[Any, ...]]]
 
 
-def rows(kind: str, source: Source = Source()) -> Rows:
+def rows(kind: str, source: DataLocation = DataLocation()) -> Rows:
     """Column names and rows: risks, attacks, defenses, metrics or datasets.
 
     Args:
@@ -34,7 +34,7 @@ def rows(kind: str, source: Source = Source()) -> Rows:
     ]()
 
 
-def long_rows(kind: str, source: Source = Source()) -> Rows:
+def long_rows(kind: str, source: DataLocation = DataLocation()) -> Rows:
     """As `rows`, with everything that is known: of methods what they say of themselves.
 
     Attacks and defenses have two more columns: ``description``, the docstrings of file and class,
@@ -119,7 +119,7 @@ def _metrics() -> Rows:
     )  # fmt: skip
 
 
-def _described_datasets(source: Source) -> Rows:
+def _described_datasets(source: DataLocation) -> Rows:
     """All datasets, and what the descriptions of tables say without a look at the rows."""
     builtin, own = table_description.builtin(), datasets.own_tables(source)
     paths = {**{k: path for k, path in own.items() if k not in datasets.DATASETS}, **builtin}

@@ -336,7 +336,7 @@ class Interaction:
             table does that was edited.
         n_failed: Seeds whose measurement failed on either side, and which are not in the means.
         q_equivalence: ``p_equivalence``, corrected like ``q``.
-        also: The effects on other measures of the same risk that a defense may be made for.
+        other_measures: Effects on other measures of the same risk, which a defense may be made for.
         aims_met: What the stack is shown to do for its own risk by those, in words.
         interval: What the interval is over, and so what the effect generalises to: ``seeds and
             examples``, ``examples`` or ``seeds``.
@@ -397,7 +397,7 @@ class Interaction:
     fingerprint: str = ""
     n_failed: int = 0
     q_equivalence: float | None = None
-    also: tuple[OtherMeasure, ...] = ()
+    other_measures: tuple[OtherMeasure, ...] = ()
     aims_met: tuple[str, ...] = ()
     interval: str = "seeds"
     seeds_needed: int | None = None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.experiment.interactions import load
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from leaderboard.publish import publish
 from leaderboard.reference import Entry, reference
 from leaderboard.render import render
@@ -29,7 +29,7 @@ def build(home: Home, out: Path, commands: Sequence[Entry] = ()) -> list[Path]:
     Raises:
         ZooError: Nothing was measured, or ``out`` holds something that is not a site.
     """
-    store = Store(home)
+    store = EvaluationStore(home)
     interactions, evaluations = load(home)
     outdated = store.outdated()
     if not evaluations and not outdated:

@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.types import Risk
 from zoo import STARTERS
 from zoo.catalog import open_catalog
@@ -125,7 +125,7 @@ def names(home_dir: Path) -> set[str]:
         *catalog.names(),
         *(key for (key,) in [*architectures, *known]),
         *networks(),
-        *datasets.names(Source()),
+        *datasets.names(DataLocation()),
         *registry.ATTACKS,
         *registry.DEFENSES,
         *Risk,

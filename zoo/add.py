@@ -21,7 +21,7 @@ from zoo.errors import ZooError, unknown
 from zoo.files import sha256_file, write_json
 from zoo.home import Home
 from zoo.layout import found_in, options
-from zoo.loading import fit, read_state_dict
+from zoo.loading import load_weights, read_state_dict
 from zoo.nets import SHAPED
 from zoo.shards import whole
 from zoo.sources.blobs import convert, keep, locked, new_blob
@@ -113,7 +113,7 @@ def add(
                 f"{path} is read with {options(read)}: nothing else in it fits.", stacklevel=2
             )
             entry, artifact = replace(entry, artifact=read), read
-        fit(entry, read_state_dict(file, artifact))
+        load_weights(entry, read_state_dict(file, artifact))
         for sentence in contradictions(entry, path):
             warnings.warn(sentence, stacklevel=2)
         values = facts_of(entry) | asdict(artifact) | asdict(counts)

@@ -14,11 +14,11 @@ from zoo.entry import ModelEntry
 from zoo.errors import ZooError, unknown
 from zoo.files import DISK_FULL
 from zoo.home import Home
-from zoo.sources.base import Fetched, Progress, Source
+from zoo.sources.base import Fetched, Progress, WeightSource
 from zoo.sources.local import Local
 from zoo.sources.published import Published
 
-__all__ = ["Fetched", "Progress", "Source", "fetch", "fetch_all", "sources"]
+__all__ = ["Fetched", "Progress", "WeightSource", "fetch", "fetch_all", "sources"]
 
 
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -172,7 +172,7 @@ def _concerns_all(problem: Exception) -> bool:
     return refused or problem.errno in DISK_FULL
 
 
-def sources(published: Published | None = None) -> dict[str, Source]:
+def sources(published: Published | None = None) -> dict[str, WeightSource]:
     """Every source by name: the two of this package, and those of installed packages.
 
     A package whose source cannot be loaded is warned about and left out.
@@ -180,7 +180,7 @@ def sources(published: Published | None = None) -> dict[str, Source]:
     Args:
         published: The source of published weights, set up.
     """
-    found: dict[str, Source] = {"published": published or Published(), "local": Local()}
+    found: dict[str, WeightSource] = {"published": published or Published(), "local": Local()}
     made = plugins.find("zoo.sources", "source", taken=found, wrong=_no_source)
     return found | {name: source() for name, source in made.found.items()}
 

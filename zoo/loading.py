@@ -180,7 +180,7 @@ def network(entry: ModelEntry) -> nn.Module:
         ) from problem
 
 
-def fit(entry: ModelEntry, state: Mapping[str, Tensor]) -> nn.Module:
+def load_weights(entry: ModelEntry, state: Mapping[str, Tensor]) -> nn.Module:
     """The entry's network with these weights, every one of them and no other.
 
     Batch norms of before torch 0.4.1 did not count their batches; those counters alone may be
@@ -218,7 +218,7 @@ def load_network(entry: ModelEntry, path: Path) -> nn.Module:
     Raises:
         ZooError: The file is damaged, or its tensors do not fit.
     """
-    return fit(entry, _read_safetensors(path))
+    return load_weights(entry, _read_safetensors(path))
 
 
 def load_model(entry: ModelEntry, path: Path) -> Scaled:

@@ -228,7 +228,7 @@ def _interaction(
     }
     raw = metrics[primary] if primary else (None, None)
     utility = [(b.utility, a.utility) for b, a in pairs]
-    also = _also(cell.risk, pairs, samples, further.get(cell.risk, {}))
+    other_measures = _other_measures(cell.risk, pairs, samples, further.get(cell.risk, {}))
     row = Interaction(
         model=cell.model_label,
         model_name=cell.model,
@@ -269,8 +269,8 @@ def _interaction(
         model_key=cell.model_key,
         fingerprint=cell.fingerprint,
         n_failed=_seeds_that(("failed",), baseline, defended),
-        also=also,
-        aims_met=verdicts.aims_met(cell.risk, also) if cell.risk in meant else (),
+        other_measures=other_measures,
+        aims_met=verdicts.aims_met(cell.risk, other_measures) if cell.risk in meant else (),
         access=cell.threat.access,
         adaptive=cell.threat.adaptive,
         n_not_applicable=_seeds_that(("not applicable",), baseline, defended),
@@ -290,7 +290,7 @@ def _seeds_that(ended: Sequence[str], *sides: Sequence[Evaluation]) -> int:
     return len({e.cell.seed for side in sides for e in side if e.status in ended})
 
 
-def _also(
+def _other_measures(
     risk: Risk, pairs: Sequence[Pair], samples: SamplesOf, further: Mapping[str, Metric]
 ) -> tuple[OtherMeasure, ...]:
     """The effects on the other measures of a risk that were measured."""

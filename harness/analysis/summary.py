@@ -16,7 +16,9 @@ HEADER = [
 ]  # fmt: skip
 
 
-def rows(evaluations: Iterable[Evaluation | None]) -> tuple[list[str], list[tuple[Any, ...]]]:
+def summary_table(
+    evaluations: Iterable[Evaluation | None],
+) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names, and the mean over seeds of each group in the order of its first member.
 
     Args:

@@ -46,7 +46,7 @@ CLOSE = 0.05
 """Attacks further apart than this are not equally strong, however wide an interval is."""
 
 
-def aims_met(risk: Risk, also: Sequence[OtherMeasure]) -> tuple[str, ...]:
+def aims_met(risk: Risk, other_measures: Sequence[OtherMeasure]) -> tuple[str, ...]:
     """Which of `AIMS` the defended side is shown to meet, in words.
 
     Corrected by Bonferroni over them and the primary metric: each is a chance to be called
@@ -54,7 +54,7 @@ def aims_met(risk: Risk, also: Sequence[OtherMeasure]) -> tuple[str, ...]:
     """
     aims = AIMS.get(risk, {})
     met = []
-    for one in also:
+    for one in other_measures:
         sign, words = aims.get(one.name, (0, ""))
         if one.p is not None and sign * one.effect > 0 and one.p * (len(aims) + 1) <= ALPHA:
             met.append(words)
@@ -289,7 +289,7 @@ def disagreement(row: Interaction) -> str:
     dropped, members and non-members differ whatever the model has memorised. Then the reading over
     all collected examples has to say the same as that over those that were trained on.
     """
-    other = next((one for one in row.also if one.name == "collected_auc"), None)
+    other = next((one for one in row.other_measures if one.name == "collected_auc"), None)
     if row.members_matched or other is None or row.effect is None:
         return ""
     # Susceptibility is twice the distance of the AUC from one half.

@@ -62,7 +62,7 @@ class APGDCE(WithinBall):
     def run(self, target: BlackBox, data: AttackedPoints, *, seed: int) -> Tensor:
         """Perturbed inputs, the shape of ``data.points.x``."""
         attempt = partial(self._attempt, target.model, generator(self.name, seed))
-        return perturbation.in_turn(
+        return perturbation.try_in_turn(
             target.model,
             data.points,
             [attempt] * self.restarts,
@@ -145,7 +145,9 @@ def climb(
         Of each example the first misclassified point, or that which is so in most draws of a guard
         that draws; if there was none, that of highest loss.
     """
-    logits, value, gradient = perturbation.look(model, start, lambda z: loss(z, points.y, goal))
+    logits, value, gradient = perturbation.logits_loss_gradient(
+        model, start, lambda z: loss(z, points.y, goal)
+    )
     out, zeros = start.clone(), torch.zeros_like(value)
     finds, row = Finds(model, start, points.y), torch.arange(len(points), device=start.device)
     c = _Climb(
@@ -175,7 +177,7 @@ def climb(
         if k > 1:
             x = c.x + MOMENTUM * (x - c.x) + (1 - MOMENTUM) * (c.x - c.last)
             x = perturbation.project(x, c.origin, epsilon, norm)
-        logits, value, gradient = perturbation.look(
+        logits, value, gradient = perturbation.logits_loss_gradient(
             model, x, lambda z, y=c.y, goal=c.goal: loss(z, y, goal)
         )
         c.rises = c.rises + (value > c.loss)

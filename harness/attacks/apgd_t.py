@@ -70,7 +70,7 @@ class APGDT(WithinBall):
         targeted = data.num_classes > CLASSES
         ranks = range(1, 1 + min(self.targets, data.num_classes - 1)) if targeted else (0,)
         starts = generator(self.name, seed)
-        return perturbation.in_turn(
+        return perturbation.try_in_turn(
             target.model,
             data.points,
             [partial(self._attempt, target.model, starts, rank) for rank in ranks],

@@ -67,7 +67,7 @@ class FABT(WithinBall):
         ``seed`` has no effect.
         """
         ranks = range(1, 1 + min(self.targets, data.num_classes - 1))
-        return perturbation.in_turn(
+        return perturbation.try_in_turn(
             target.model,
             data.points,
             [partial(self._attempt, target.model, rank) for rank in ranks],
@@ -98,7 +98,7 @@ class FABT(WithinBall):
         def lead(logits: Tensor) -> Tensor:
             return (logits.gather(1, goal[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
 
-        _, ahead, slope = perturbation.look(model, x, lead)
+        _, ahead, slope = perturbation.logits_loss_gradient(model, x, lead)
         gap = -ahead
         here = to_plane(x, slope, gap, self.norm)
         there = to_plane(origin, slope, gap + (slope * (x - origin)).flatten(1).sum(1), self.norm)

@@ -79,7 +79,7 @@ class PGD:
         """Perturbed inputs, the shape of ``data.points.x``: of each the last attempt it had."""
         starts = generator("pgd", seed)
         ranks = range(1, 1 + min(self.targets, data.num_classes - 1)) if self.targets else (0,)
-        return perturbation.in_turn(
+        return perturbation.try_in_turn(
             target.model,
             data.points,
             [

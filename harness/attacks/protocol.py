@@ -237,7 +237,7 @@ class UsesShadows(Protocol):
 
 
 @runtime_checkable
-class Plants(Attack, Protocol):
+class PoisonsData(Attack, Protocol):
     """An attack for which the training data are changed before the target is trained.
 
     Attributes:
@@ -267,7 +267,7 @@ class Plants(Attack, Protocol):
 
 
 @runtime_checkable
-class Poison(Plants, Protocol):
+class Poison(PoisonsData, Protocol):
     """An attack on the training data. It has no ``run``: the owner trains the model.
 
     With a ``rate`` of 0 only the trigger is tried: what a model does that never saw it, or one that

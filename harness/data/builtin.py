@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Attribute
 from harness.data.images import as_images
 from harness.seeds import derive
 
 
-def digits(source: Source) -> Dataset:
+def digits(source: DataLocation) -> Dataset:
     """The 1,797 digits of 8x8 that come with scikit-learn."""
     from sklearn.datasets import load_digits
 
@@ -27,7 +27,7 @@ WRONG_LABELS = 0.3
 """Share of the labels of `digits-noisy` that are wrong."""
 
 
-def digits_noisy(source: Source) -> Dataset:
+def digits_noisy(source: DataLocation) -> Dataset:
     """Digits with wrong labels, which a model can only learn by heart: what leaks for sure."""
     plain = digits(source)
     rng = np.random.default_rng(derive("digits-noisy"))
@@ -41,7 +41,7 @@ TINT_STRENGTH = 0.8
 """How often the tint of `digits-tinted` is the one that goes with the label."""
 
 
-def digits_tinted(source: Source) -> Dataset:
+def digits_tinted(source: DataLocation) -> Dataset:
     """Digits in colour: the ink of odd ones tends to be warm, that of even ones cold."""
     plain = digits(source)
     rng = np.random.default_rng(derive("digits-tinted"))
@@ -58,7 +58,7 @@ def digits_tinted(source: Source) -> Dataset:
     )
 
 
-def photo_patches(source: Source) -> Dataset:
+def photo_patches(source: DataLocation) -> Dataset:
     """2,000 patches of 32x32 from the two photographs that come with scikit-learn.
 
     What an attacker can always find: natural images that have nothing to do with the target's

@@ -122,7 +122,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Source:
+class DataLocation:
     """Where dataset files are looked for.
 
     Attributes:
@@ -135,7 +135,7 @@ class Source:
     mirror: Path | None = None
 
     @classmethod
-    def resolve(cls, data_dir: Path | None = None, mirror: Path | None = None) -> Source:
+    def resolve(cls, data_dir: Path | None = None, mirror: Path | None = None) -> DataLocation:
         """What the user gave, else ``$ZOO_DATA_DIR`` and ``$ZOO_MIRROR``."""
 
         def folder(given: Path | None, variable: str) -> Path | None:

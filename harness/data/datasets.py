@@ -11,7 +11,7 @@ import torch
 
 from harness.data import encoding, faces
 from harness.data.builtin import digits, digits_noisy, digits_tinted, photo_patches
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.images import as_images
 from harness.data.public import MIRROR, public
 from harness.data.tables import cells as table_cells
@@ -27,14 +27,14 @@ OOD_DEFAULT = "photo-patches"
 """The attacker's other dataset if ``ood`` does not name one; always available."""
 
 
-def _described(path: Path) -> Callable[[Source], Dataset]:
-    def load_table(source: Source) -> Dataset:
+def _described(path: Path) -> Callable[[DataLocation], Dataset]:
+    def load_table(source: DataLocation) -> Dataset:
         return _table(table_description.read(path), source)
 
     return load_table
 
 
-def _table(description: Description, source: Source) -> Dataset:
+def _table(description: Description, source: DataLocation) -> Dataset:
     cells = _cells(description, source)
     encoded = encoding.encode(cells, description)
     return Dataset(
@@ -45,7 +45,7 @@ def _table(description: Description, source: Source) -> Dataset:
     )
 
 
-def _cells(description: Description, source: Source) -> Cells:
+def _cells(description: Description, source: DataLocation) -> Cells:
     """The table where it is found first: data folder, mirror, OpenML."""
     looked = [str(folder) for folder in _folders(source)]
     for folder in looked:
@@ -65,13 +65,13 @@ def _cells(description: Description, source: Source) -> Cells:
     )
 
 
-def _folders(source: Source) -> list[Path]:
+def _folders(source: DataLocation) -> list[Path]:
     """Where tables are looked for."""
     folders = [source.data_dir, source.mirror and source.mirror / "tabular"]
     return [folder for folder in folders if folder is not None]
 
 
-def would_download(name: str, source: Source) -> bool:
+def would_download(name: str, source: DataLocation) -> bool:
     """Whether `load` would ask OpenML for a table, whose files are in no folder of ``source``."""
     path = table_description.builtin().get(name) or own_tables(source).get(name)
     if path is None:
@@ -81,8 +81,8 @@ def would_download(name: str, source: Source) -> bool:
     return not here and description.openml is not None
 
 
-def _of_faces(name: str) -> Callable[[Source], Dataset]:
-    def load_faces(source: Source) -> Dataset:
+def _of_faces(name: str) -> Callable[[DataLocation], Dataset]:
+    def load_faces(source: DataLocation) -> Dataset:
         found = faces.read(name, source.data_dir)
         return Dataset(
             name=name,
@@ -97,7 +97,7 @@ def _of_faces(name: str) -> Callable[[Source], Dataset]:
     return load_faces
 
 
-DATASETS: dict[str, Callable[[Source], Dataset]] = {
+DATASETS: dict[str, Callable[[DataLocation], Dataset]] = {
     "digits": digits,
     "digits-noisy": digits_noisy,
     "digits-tinted": digits_tinted,
@@ -113,7 +113,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {"digits-tinted": ("tint",), **faces.AT
 """Sensitive attributes of images, for whoever has not loaded them; tables' descriptions say."""
 
 
-def own_tables(source: Source) -> dict[str, Path]:
+def own_tables(source: DataLocation) -> dict[str, Path]:
     """The descriptions of the user's own tables, by name."""
     if source.data_dir is None:
         return {}
@@ -138,13 +138,13 @@ def left_out() -> tuple[LeftOut, ...]:
     return _plugins().left_out
 
 
-def names(source: Source = Source()) -> list[str]:
+def names(source: DataLocation = DataLocation()) -> list[str]:
     """Every known dataset, the user's own and those of other packages included."""
     return sorted({*DATASETS, *_plugins().found, *own_tables(source)})
 
 
 @lru_cache(maxsize=4)
-def load(name: str, source: Source) -> Dataset:
+def load(name: str, source: DataLocation) -> Dataset:
     """A dataset, read once per process.
 
     Raises:
@@ -163,7 +163,7 @@ def load(name: str, source: Source) -> Dataset:
     return _of_package(name, source)
 
 
-def _of_package(name: str, source: Source) -> Dataset:
+def _of_package(name: str, source: DataLocation) -> Dataset:
     """The dataset that another package calls ``name``."""
     where = f"The dataset {name!r} of {_plugins().packages[name]}"
     try:

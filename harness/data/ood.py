@@ -59,7 +59,7 @@ def _share(other: Dataset, dataset: Dataset) -> float:
     if other.fingerprint == dataset.fingerprint:
         return 1.0
     ours = set(_looks(dataset.x))
-    theirs = _looks(fitted(other, dataset).x)
+    theirs = _looks(adapt(other, dataset).x)
     return sum(look in ours for look in theirs) / max(1, len(theirs))
 
 
@@ -72,7 +72,7 @@ def _looks(x: Tensor) -> list[bytes]:
     return [one.tobytes() for one in x.contiguous().numpy()]
 
 
-def fitted(other: Dataset, dataset: Dataset) -> Split:
+def adapt(other: Dataset, dataset: Dataset) -> Split:
     """The inputs of ``other`` as those of ``dataset``: grey or coloured and resized, or as is."""
     if len(dataset.input_shape) == 1:
         return other.all

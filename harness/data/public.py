@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.images import as_images
 from zoo.errors import ZooError
 
 
-def _not_here(name: str, source: Source) -> ZooError:
+def _not_here(name: str, source: DataLocation) -> ZooError:
     looked = [str(p) for p in (source.data_dir, source.mirror) if p is not None]
     return ZooError(
         f"Dataset {name!r} is not here (looked in: {', '.join(looked) or 'nowhere'}). Give "
@@ -79,10 +79,10 @@ def _from_torchvision(name: str, root: Path) -> list[tuple[np.ndarray, np.ndarra
     return [(np.asarray(part.data), np.asarray(part.targets)) for part in both]
 
 
-def public(name: str) -> Callable[[Source], Dataset]:
+def public(name: str) -> Callable[[DataLocation], Dataset]:
     """The loader of one of the sets above: the data folder first, then the mirror."""
 
-    def load_public(source: Source) -> Dataset:
+    def load_public(source: DataLocation) -> Dataset:
         parts = None
         if source.data_dir is not None:
             parts = _from_torchvision(name, source.data_dir)

@@ -6,7 +6,7 @@ smaller one is held to be poisoned.
 
 References:
     Chen et al. (2018). Detecting Backdoor Attacks on Deep Neural Networks by Activation Clustering.
-    AAAI Workshop on Artificial Intelligence Safety.
+    AAAI DefenderData on Artificial Intelligence Safety.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from harness.data.examples import Split
 from harness.defenses.protocol import Cleaned
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.learning.features import features
 from harness.seeds import derive
 from harness.target import BlackBox
@@ -83,16 +83,16 @@ class ActivationClustering:
                 f"activation-clustering wants separation between -1 and 1, found {self.separation}."
             )
 
-    def clean(self, data: Split, shop: Workshop) -> Cleaned:
+    def clean(self, data: Split, defender: DefenderData) -> Cleaned:
         """The training data without the suspicious clusters, and the silhouette of each label."""
-        found = features(shop.train(data), data.x)
+        found = features(defender.train(data), data.x)
         silhouettes: dict[str, float] = {}
         clusters: dict[int, Tensor] = {}
-        for label in range(shop.num_classes):
+        for label in range(defender.num_classes):
             rows = (data.y == label).nonzero().flatten()
             if len(rows) < FEWEST:
                 continue
-            smaller, silhouette = self.split(found[rows], seed=derive(label, shop.seed))
+            smaller, silhouette = self.split(found[rows], seed=derive(label, defender.seed))
             if silhouette is not None:
                 silhouettes[str(label)] = silhouette
                 clusters[label] = rows[smaller.to(rows.device)]
@@ -105,7 +105,7 @@ class ActivationClustering:
                 if len(cluster) <= self.largest * (data.y == label).sum()
             ]
         else:
-            suspicious = _reclassified(data, clusters, shop)
+            suspicious = _reclassified(data, clusters, defender)
         removed = _mask(data, [clusters[label] for label in suspicious])
         return Cleaned(
             data=data.take((~removed).nonzero().flatten()),
@@ -161,13 +161,13 @@ def _mask(data: Split, clusters: Iterable[Tensor]) -> Tensor:
     return mask
 
 
-def _reclassified(data: Split, clusters: dict[int, Tensor], shop: Workshop) -> list[int]:
+def _reclassified(data: Split, clusters: dict[int, Tensor], defender: DefenderData) -> list[int]:
     """The labels whose cluster gets some other label more often, by a model that never saw it."""
     rest = (~_mask(data, clusters.values())).nonzero().flatten()
-    judge = BlackBox(shop.train(data.take(rest)), Access.LABELS)
+    judge = BlackBox(defender.train(data.take(rest)), Access.LABELS)
     suspicious = []
     for label, cluster in clusters.items():
-        votes = judge.labels(data.x[cluster]).bincount(minlength=shop.num_classes)
+        votes = judge.labels(data.x[cluster]).bincount(minlength=defender.num_classes)
         if votes.argmax() != label:
             suspicious.append(label)
     return suspicious

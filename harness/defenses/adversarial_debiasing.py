@@ -22,7 +22,7 @@ from harness.types import NotApplicableError, Part, Risk
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from harness.defenses.shared.defender import Workshop
+    from harness.defenses.shared.defender import DefenderData
     from harness.learning.fit import LossOf
 
 
@@ -72,29 +72,29 @@ class AdversarialDebiasing(OfAttribute):
         if self.hidden < 1:
             raise ZooError(f"{self.name} wants hidden of at least 1, found {self.hidden}.")
 
-    def loss_for(self, shop: Workshop) -> LossOf:
+    def loss_for(self, defender: DefenderData) -> LossOf:
         """A loss with an adversary that has learned nothing yet.
 
         Raises:
             NotApplicableError: The training data have no attributes, or one that is the same for
                 all.
         """
-        groups = self.groups(shop.data)
+        groups = self.groups(defender.data)
         known = groups.values != UNKNOWN
         if len(groups.values[known].unique()) < 2:
             raise NotApplicableError(
                 f"{self.name} needs two groups, but the {self.attribute or 'attribute'} is the "
                 f"same for all training examples. Choose another attribute."
             )
-        sizes = torch.zeros(len(groups.names), shop.num_classes, device=known.device)
+        sizes = torch.zeros(len(groups.names), defender.num_classes, device=known.device)
         one = torch.ones_like(known[known], dtype=sizes.dtype)
-        sizes.index_put_((groups.values[known], shop.data.y[known]), one, accumulate=True)
+        sizes.index_put_((groups.values[known], defender.data.y[known]), one, accumulate=True)
         adversary = Adversary(
             sizes,
             told_label=self.constraint == "equalized-odds",
             hidden=self.hidden,
             lr=self.lr,
-            seed=shop.seed,
+            seed=defender.seed,
         )
 
         def loss(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:

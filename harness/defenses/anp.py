@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from harness.data.examples import Split
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.learning.features import evaluating, head
 from harness.seeds import generator
 from harness.types import Part, Risk, Trait, UnfitError
@@ -72,15 +72,15 @@ class ANP:
             if not getattr(self, name) > 0:
                 raise ZooError(f"anp wants {name} above 0, found {getattr(self, name)}.")
 
-    def edit(self, model: nn.Module, data: Split, shop: Workshop) -> nn.Module:
+    def edit(self, model: nn.Module, data: Split, defender: DefenderData) -> nn.Module:
         """A pruned copy of ``model``.
 
         Raises:
             NotApplicableError: No layer has neurons that could be pruned.
         """
         pruned = copy.deepcopy(model)
-        layers = neurons(pruned, shop.trusted.x)
-        masks = self.masks(pruned, layers, shop.trusted, seed=shop.seed)
+        layers = neurons(pruned, defender.trusted.x)
+        masks = self.masks(pruned, layers, defender.trusted, seed=defender.seed)
         with torch.no_grad():
             for name, mask in masks.items():
                 pruned.get_parameter(f"{name}.weight")[mask < self.threshold] = 0

@@ -129,7 +129,7 @@ class CosineWatermark:
     def verifier(self, owner: Owner) -> Callable[[BlackBox], Verification]:
         """Ranks the owner's function among decoys; ``statistic`` is its correlation."""
         x, y = owner.unseen.x[: self.images], owner.unseen.y[: self.images]
-        classes, seed = owner.shop.num_classes, owner.shop.seed
+        classes, seed = owner.defender.num_classes, owner.defender.seed
         decoys = generator("watermark decoys", seed)
         streams = [generator("watermark key", seed), *[decoys] * self.decoys]
         keys = torch.stack([_preference(self._key(x, classes, s)(x), y) for s in streams])

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.data.examples import Split
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.ownership import Owner, margins
 from harness.metrics.ownership import Verification
 from harness.seeds import generator
@@ -96,15 +96,15 @@ class DatasetInference:
             torch.cat([owner.members.x, owner.unseen.x]),
             torch.cat([owner.members.y, owner.unseen.y]),
         )
-        stream = generator("dataset inference", owner.shop.seed)
+        stream = generator("dataset inference", owner.defender.seed)
         # Halves of the members, halves of the unseen.
         half = torch.cat([torch.randperm(n, generator=stream), torch.randperm(m, generator=stream)])
         half = half % 2
         expected = None
-        if owner.shop.recipe is not None:
+        if owner.defender.recipe is not None:
             first, second = (
                 self._expected(owner.unseen.take((half[n:] != h).nonzero()[:, 0].to(data.x.device)),
-                               data, owner.shop, stream)
+                               data, owner.defender, stream)
                 for h in (0, 1)
             )  # fmt: skip
             expected = torch.where((half == 0)[:, None], first, second).numpy()
@@ -115,13 +115,13 @@ class DatasetInference:
         return verify
 
     def _expected(
-        self, train: Split, data: Split, shop: Workshop, stream: torch.Generator
+        self, train: Split, data: Split, defender: DefenderData, stream: torch.Generator
     ) -> Tensor:
         """The mean distances (n, norms) of models that are trained on resamples of ``train``."""
         found = []
         for _ in range(self.references):
             sample = torch.randint(len(train), (len(train),), generator=stream)
-            model = shop.train(train.take(sample.to(train.x.device)))
+            model = defender.train(train.take(sample.to(train.x.device)))
             found.append(self._distances(BlackBox(model, Access.WEIGHTS), data))
         return torch.stack(found).mean(0)
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from harness.data.examples import UNKNOWN, Split
 from harness.defenses.protocol import Cleaned
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.sensitive_attribute import OfAttribute
 from harness.learning.features import features, head
 from harness.seeds import derive, generator
@@ -74,31 +74,34 @@ class DFR(OfAttribute):
         if self.draws < 1:
             raise ZooError(f"dfr wants draws of at least 1, found {self.draws}.")
 
-    def clean(self, data: Split, shop: Workshop) -> Cleaned:
+    def clean(self, data: Split, defender: DefenderData) -> Cleaned:
         """``data``, which are all that the owner has, without the held-out examples.
 
         Raises:
             NotApplicableError: Some group has too few examples with some label, or all of a class
                 are held out.
         """
-        held = self.rows(shop)
+        held = self.rows(defender)
         return Cleaned(data=data.take(~held), held_out=held, notes={"held_out": int(held.sum())})
 
-    def rows(self, shop: Workshop) -> Tensor:
+    def rows(self, defender: DefenderData) -> Tensor:
         """Which of the owner's examples are held out, (n,) bool.
 
         Raises:
             NotApplicableError: Some group has too few examples with some label, or all of a class
                 are held out.
         """
-        groups = self.groups(shop.data)
-        cells, device = self._cells(shop.data, shop.num_classes).cpu(), shop.data.x.device
-        stream = generator(self.name, shop.seed)
+        groups = self.groups(defender.data)
+        cells, device = (
+            self._cells(defender.data, defender.num_classes).cpu(),
+            defender.data.x.device,
+        )
+        stream = generator(self.name, defender.seed)
         held = torch.zeros(len(cells), dtype=torch.bool)
-        for cell in range(len(groups.names) * shop.num_classes):
+        for cell in range(len(groups.names) * defender.num_classes):
             members = (cells == cell).nonzero().flatten()
             if len(members) < FEWEST:
-                group, label = divmod(cell, shop.num_classes)
+                group, label = divmod(cell, defender.num_classes)
                 raise NotApplicableError(
                     f"dfr wants at least {FEWEST} training examples of each group and label to "
                     f"hold out, found {len(members)} of {groups.names[group]} with label {label}. "
@@ -106,21 +109,21 @@ class DFR(OfAttribute):
                 )
             count = max(FEWEST, round(self.held_out * len(members)))
             held[members[torch.randperm(len(members), generator=stream)[:count]]] = True
-        for label in shop.data.y.unique().tolist():
-            if held[shop.data.y.cpu() == label].all():
+        for label in defender.data.y.unique().tolist():
+            if held[defender.data.y.cpu() == label].all():
                 raise NotApplicableError(
                     f"dfr holds out every example of class {label}, and leaves none to train on. "
                     f"Lower held_out, or choose a larger dataset."
                 )
         return held.to(device)
 
-    def edit(self, model: nn.Module, data: Split, shop: Workshop) -> nn.Module:
+    def edit(self, model: nn.Module, data: Split, defender: DefenderData) -> nn.Module:
         """A copy of ``model`` with another last layer.
 
         Raises:
             NotApplicableError: The last layer is not linear, or adds nothing to what it weighs.
         """
-        held = shop.data.take(self.rows(shop))
+        held = defender.data.take(self.rows(defender))
         repaired = copy.deepcopy(model)
         layer = head(repaired, held.x)
         if layer.bias is None:
@@ -128,11 +131,11 @@ class DFR(OfAttribute):
                 "dfr puts a bias into the last layer, but the network's has none. Choose a network "
                 "that has one."
             )
-        rng = np.random.default_rng(derive(self.name, "draws", shop.seed))
+        rng = np.random.default_rng(derive(self.name, "draws", defender.seed))
         weight, bias = retrained(
             features(repaired, held.x).double().cpu().numpy(),
             held.y.cpu().numpy(),
-            self._cells(held, shop.num_classes).cpu().numpy(),
+            self._cells(held, defender.num_classes).cpu().numpy(),
             draws=self.draws,
             rng=rng,
         )

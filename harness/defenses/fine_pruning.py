@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.data.examples import Split
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.repair import accuracy_on, fine_tune, need_convolutions
 from harness.learning.features import evaluating
 from harness.types import Part, Risk, Trait
@@ -65,7 +65,7 @@ class FinePruning:
                 f"found {self.steps}, {self.batch_size} and {self.lr}."
             )
 
-    def edit(self, model: nn.Module, data: Split, shop: Workshop) -> nn.Module:
+    def edit(self, model: nn.Module, data: Split, defender: DefenderData) -> nn.Module:
         """A pruned and fine-tuned copy of ``model``.
 
         Raises:
@@ -73,15 +73,15 @@ class FinePruning:
         """
         need_convolutions(self.name, model, "prunes the last convolution")
         repaired = copy.deepcopy(model).requires_grad_(True)
-        self.prune(repaired, shop.trusted)
+        self.prune(repaired, defender.trusted)
         if self.steps:
             fine_tune(
                 repaired,
-                shop.trusted,
+                defender.trusted,
                 steps=self.steps,
                 lr=self.lr,
                 batch_size=self.batch_size,
-                seed=shop.seed,
+                seed=defender.seed,
             )
         return repaired.eval()
 

@@ -21,7 +21,7 @@ from harness.types import Part, Risk
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from harness.defenses.shared.defender import Workshop
+    from harness.defenses.shared.defender import DefenderData
     from harness.learning.fit import LossOf
 
 
@@ -68,16 +68,18 @@ class GroupDRO(OfAttribute):
             if not (fits and math.isfinite(value)):
                 raise ZooError(f"group-dro wants {name}, found {value}.")
 
-    def loss_for(self, shop: Workshop) -> LossOf:
+    def loss_for(self, defender: DefenderData) -> LossOf:
         """A loss that starts with even weights.
 
         Raises:
             NotApplicableError: The training data have no attributes.
         """
-        groups = self.groups(shop.data)
-        k = shop.num_classes
+        groups = self.groups(defender.data)
+        k = defender.num_classes
         known = groups.values != UNKNOWN
-        sizes = (groups.values * k + shop.data.y)[known].bincount(minlength=len(groups.names) * k)
+        sizes = (groups.values * k + defender.data.y)[known].bincount(
+            minlength=len(groups.names) * k
+        )
         weights = GroupWeights(sizes, step_size=self.step_size, adjustment=self.adjustment)
 
         def loss(model: nn.Module, batch: Split, stream: torch.Generator) -> Tensor:

@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.data.examples import Split
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.rewritten_scores import Rewritten, secret, uniform
 from harness.types import Covered, Part, Risk
 from zoo.errors import ZooError
@@ -57,7 +57,7 @@ class HAMP:
         if not self.alpha >= 0:
             raise ZooError(f"hamp wants alpha of at least 0, found {self.alpha}.")
 
-    def loss_for(self, shop: Workshop) -> LossOf:
+    def loss_for(self, defender: DefenderData) -> LossOf:
         """The same in every training."""
         return self.loss
 
@@ -69,9 +69,9 @@ class HAMP:
         divergence = F.kl_div(logs, labels, reduction="none").sum(1)
         return divergence + self.alpha * (logs.exp() * logs).sum(1)
 
-    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
+    def guard(self, model: nn.Module, defender: DefenderData) -> nn.Module:
         """``model`` with the scores of random inputs."""
-        key = secret(self.name, shop)
+        key = secret(self.name, defender)
 
         def rewrite(x: Tensor, scores: Tensor) -> Tensor:
             random = model(uniform(key, x, *x.shape[1:])).softmax(1)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.rewritten_scores import Rewritten
 from harness.types import Covered, Part, Risk
 
@@ -30,7 +30,7 @@ class LabelOnly:
     looks_at: ClassVar[Covered] = Covered.POST_PROCESSING
     reference: ClassVar[str] = "Tramèr et al. (2016), https://arxiv.org/abs/1609.02943"
 
-    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
+    def guard(self, model: nn.Module, defender: DefenderData) -> nn.Module:
         """``model`` with certain answers."""
         return Rewritten(model, self._rewrite)
 

@@ -20,7 +20,7 @@ from harness.types import Covered, Part, Risk
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from harness.defenses.shared.defender import Workshop
+    from harness.defenses.shared.defender import DefenderData
     from harness.learning.fit import LossOf
 
 
@@ -52,7 +52,7 @@ class LabelSmoothing:
                 f"0 is negative-label-smoothing."
             )
 
-    def loss_for(self, shop: Workshop) -> LossOf:
+    def loss_for(self, defender: DefenderData) -> LossOf:
         """The same in every training."""
         return self.loss
 
@@ -87,7 +87,7 @@ class NegativeLabelSmoothing:
                 f"lies above 0 is label-smoothing."
             )
 
-    def loss_for(self, shop: Workshop) -> LossOf:
+    def loss_for(self, defender: DefenderData) -> LossOf:
         """The same in every training."""
         return self.loss
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.data.examples import Split
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.rewritten_scores import Rewritten, secret, uniform
 from harness.learning.fit import fit
 from harness.learning.scores import FLOOR
@@ -88,14 +88,14 @@ class MemGuard:
                 f"{self.epochs}."
             )
 
-    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
+    def guard(self, model: nn.Module, defender: DefenderData) -> nn.Module:
         """``model`` with noisy scores.
 
         Raises:
             NotApplicableError: The model is not trained here, so no second one can be.
         """
         return Rewritten(
-            model, partial(self._rewrite, _classifier(self, shop), secret(self.name, shop))
+            model, partial(self._rewrite, _classifier(self, defender), secret(self.name, defender))
         )
 
     def second(self, n: int, seed: int) -> Tensor:
@@ -118,24 +118,24 @@ class MemGuard:
 
 # A cell guards with the same means more than once.
 @lru_cache(maxsize=2)
-def _classifier(defense: MemGuard, shop: Workshop) -> Classifier:
+def _classifier(defense: MemGuard, defender: DefenderData) -> Classifier:
     """The owner's attack: from scores (b, k) float64 to the log-odds of membership (b,)."""
-    planned = shop.seconds.get(defense.name)
-    halves = defense.halves(len(shop.data), planned.seed if planned else shop.seed)
-    inside, outside = (shop.data.take(rows.to(shop.data.x.device)) for rows in halves)
-    second = planned.model if planned else shop.train(inside)
+    planned = defender.seconds.get(defense.name)
+    halves = defense.halves(len(defender.data), planned.seed if planned else defender.seed)
+    inside, outside = (defender.data.take(rows.to(defender.data.x.device)) for rows in halves)
+    second = planned.model if planned else defender.train(inside)
     with torch.no_grad():
         scores = torch.cat(
             [second(x).softmax(1) for half in (inside, outside) for x in half.x.split(1024)]
         )
     truth = (torch.arange(len(scores), device=scores.device) < len(inside)).long()
-    with seeded(defense.name, shop.seed):
+    with seeded(defense.name, defender.seed):
         net = mlp((scores.shape[1],), 2, hidden=WIDTHS).to(scores.device)
     fit(
         net,
         Split(scores.sort(dim=1).values, truth),
         Recipe(lr=defense.lr, epochs=defense.epochs),
-        seed=derive(defense.name, shop.seed),
+        seed=derive(defense.name, defender.seed),
     )
     net.double().requires_grad_(False)
 

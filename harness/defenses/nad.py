@@ -22,7 +22,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.data.examples import Split
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.repair import convolutions, fine_tune, need_convolutions
 from harness.types import Part, Risk, Trait
 from zoo.errors import ZooError
@@ -64,7 +64,7 @@ class NAD:
                 f"{self.batch_size} and {self.lr}."
             )
 
-    def edit(self, model: nn.Module, data: Split, shop: Workshop) -> nn.Module:
+    def edit(self, model: nn.Module, data: Split, defender: DefenderData) -> nn.Module:
         """A copy of ``model`` that was taught.
 
         Raises:
@@ -73,7 +73,7 @@ class NAD:
         need_convolutions(self.name, model, "compares attention maps")
         teacher, student = (copy.deepcopy(model).requires_grad_(True) for _ in range(2))
         settings = {"steps": self.steps, "lr": self.lr, "batch_size": self.batch_size}
-        fine_tune(teacher, shop.trusted, seed=shop.seed, **settings)
+        fine_tune(teacher, defender.trusted, seed=defender.seed, **settings)
         teacher.requires_grad_(False)
         with watching(teacher) as wanted, watching(student) as found:
 
@@ -84,7 +84,7 @@ class NAD:
                     losses = losses + self.beta * distance(maps, wanted[size])
                 return losses
 
-            fine_tune(student, shop.trusted, seed=shop.seed, loss=loss, **settings)
+            fine_tune(student, defender.trusted, seed=defender.seed, loss=loss, **settings)
         return student
 
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.data.dataset import Dataset
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, Part, Risk, UnfitError
@@ -89,7 +89,7 @@ class NEO:
             )
         return self
 
-    def suspicious(self, model: nn.Module, x: Tensor, shop: Workshop) -> Tensor:
+    def suspicious(self, model: nn.Module, x: Tensor, defender: DefenderData) -> Tensor:
         """Which of ``x`` (n, channels, height, width) are rejected, (n,) bool.
 
         The regions of an input depend on the seed and the input alone, so the verdict on one does
@@ -102,11 +102,13 @@ class NEO:
             raise UnfitError("neo wants images, found other inputs.")
         side = self._side(x)
         box = BlackBox(model, Access.LABELS)
-        order = torch.randperm(len(shop.trusted), generator=generator("neo", shop.seed))
-        clean = shop.trusted.x[order[: self.confirmations].to(shop.trusted.x.device)].to(x.device)
+        order = torch.randperm(len(defender.trusted), generator=generator("neo", defender.seed))
+        clean = defender.trusted.x[order[: self.confirmations].to(defender.trusted.x.device)].to(
+            x.device
+        )
         clean_labels = box.labels(clean)
         found = [
-            self._judge(box, part, side, clean, clean_labels, shop.seed)
+            self._judge(box, part, side, clean, clean_labels, defender.seed)
             for part in x.split(max(1, AT_ONCE // self.regions))
         ]
         return torch.cat(found)

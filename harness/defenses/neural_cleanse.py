@@ -21,7 +21,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.data.images import side_by_side
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.inspection import Inspection
 from harness.seeds import generator
 from harness.types import Part, Risk, UnfitError
@@ -87,7 +87,7 @@ class NeuralCleanse:
         if not self.multiplier > 1:
             raise ZooError(f"neural-cleanse wants a multiplier above 1, found {self.multiplier}.")
 
-    def inspect(self, model: nn.Module, shop: Workshop) -> Inspection:
+    def inspect(self, model: nn.Module, defender: DefenderData) -> Inspection:
         """The verdict on ``model``, with the triggers that were reconstructed as pictures.
 
         The threshold is the paper's and takes no account of how many classes are compared, so the
@@ -97,14 +97,14 @@ class NeuralCleanse:
             NotApplicableError: With fewer than three classes no norm can stand out; or the inputs
                 are no images.
         """
-        if shop.trusted.x.ndim != 4:
+        if defender.trusted.x.ndim != 4:
             raise UnfitError("neural-cleanse wants images, found other inputs.")
-        if shop.num_classes < 3:
+        if defender.num_classes < 3:
             raise UnfitError(
                 f"neural-cleanse compares classes with each other and wants at least 3, found "
-                f"{shop.num_classes}."
+                f"{defender.num_classes}."
             )
-        masks, patterns, worked = self.triggers(model, shop)
+        masks, patterns, worked = self.triggers(model, defender)
         norms = masks.flatten(1).sum(1)
         index = anomaly_indices(norms)
         # A trigger that does not turn the images is no evidence, however small.
@@ -124,29 +124,29 @@ class NeuralCleanse:
             images=_pictures(masks, patterns, worst),
         )
 
-    def triggers(self, model: nn.Module, shop: Workshop) -> tuple[Tensor, Tensor, Tensor]:
+    def triggers(self, model: nn.Module, defender: DefenderData) -> tuple[Tensor, Tensor, Tensor]:
         """The smallest trigger found for each class.
 
         Returns:
             Masks (classes, 1, height, width) and patterns (classes, channels, height, width) in
             [0, 1], and (classes,) bool, whether the trigger turns as many images as it should.
         """
-        x = shop.trusted.x
+        x = defender.trusted.x
         channels, height, width = x.shape[1:]
-        stream = generator("neural-cleanse", shop.seed)
-        start = torch.rand(shop.num_classes, 1 + channels, height, width, generator=stream)
+        stream = generator("neural-cleanse", defender.seed)
+        start = torch.rand(defender.num_classes, 1 + channels, height, width, generator=stream)
         # As if for one layer of mask and the others of pattern: tanh keeps both in [0, 1].
         start = torch.atanh(2 * start.clamp(EDGE, 1 - EDGE) - 1).to(x.device)
-        classes = torch.arange(shop.num_classes, device=x.device)
+        classes = torch.arange(defender.num_classes, device=x.device)
         found = [
-            self._search(model, shop, start[part], part)
+            self._search(model, defender, start[part], part)
             for part in classes.split(max(1, AT_ONCE // self.batch_size))
         ]
         best, worked = (torch.cat(parts) for parts in zip(*found, strict=True))
         return best[:, :1], best[:, 1:], worked
 
     def _search(
-        self, model: nn.Module, shop: Workshop, start: Tensor, classes: Tensor
+        self, model: nn.Module, defender: DefenderData, start: Tensor, classes: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Triggers (k, 1 + channels, height, width) of some classes, and which of them work."""
         free = start.clone().requires_grad_(True)
@@ -156,7 +156,7 @@ class NeuralCleanse:
         wins, losses = torch.zeros_like(cost), torch.zeros_like(cost)
         smallest = torch.full_like(cost, torch.inf)
         best = layers = start
-        batches = self._batches(shop)
+        batches = self._batches(defender)
         steps = -(-self.samples // self.batch_size)
         for _ in range(self.epochs):
             hits = torch.zeros_like(cost)
@@ -190,10 +190,10 @@ class NeuralCleanse:
         # Where none worked, the last one, as the authors do.
         return torch.where(worked.view(-1, 1, 1, 1), best, layers), worked
 
-    def _batches(self, shop: Workshop) -> Iterator[Tensor]:
+    def _batches(self, defender: DefenderData) -> Iterator[Tensor]:
         """Clean images, shuffled anew each time all were shown; the same for every class."""
-        x = shop.trusted.x
-        order = generator("neural-cleanse batches", shop.seed)
+        x = defender.trusted.x
+        order = generator("neural-cleanse batches", defender.seed)
         while True:
             for index in torch.randperm(len(x), generator=order).split(self.batch_size):
                 yield x[index.to(x.device)]

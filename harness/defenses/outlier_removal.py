@@ -19,7 +19,7 @@ from torch import Tensor
 
 from harness.data.examples import Split
 from harness.defenses.protocol import Cleaned
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.learning.features import features
 from harness.learning.knn_shapley import knn_shapley
 from harness.seeds import generator
@@ -60,24 +60,24 @@ class OutlierRemoval:
         if self.k < 1:
             raise ZooError(f"outlier-removal wants k of at least 1, found {self.k}.")
 
-    def clean(self, data: Split, shop: Workshop) -> Cleaned:
+    def clean(self, data: Split, defender: DefenderData) -> Cleaned:
         """The training data without its least valuable share."""
-        values = self._values(data, shop)
+        values = self._values(data, defender)
         lowest = values.argsort(stable=True)[: round(self.share * len(data))]
         removed = torch.zeros(len(data), dtype=torch.bool, device=data.x.device)
         removed[lowest] = True
         return Cleaned(data=data.take((~removed).nonzero().flatten()), removed=removed)
 
-    def _values(self, data: Split, shop: Workshop) -> Tensor:
-        x, trusted = data.x.flatten(1), shop.trusted.x.flatten(1)
+    def _values(self, data: Split, defender: DefenderData) -> Tensor:
+        x, trusted = data.x.flatten(1), defender.trusted.x.flatten(1)
         if self.space == "features":
-            model = shop.train(data)
-            x, trusted = features(model, data.x), features(model, shop.trusted.x)
+            model = defender.train(data)
+            x, trusted = features(model, data.x), features(model, defender.trusted.x)
         if self.validation == "trusted":
-            return knn_shapley(x, data.y, trusted, shop.trusted.y, k=self.k)
+            return knn_shapley(x, data.y, trusted, defender.trusted.y, k=self.k)
         n = len(data)
         values = torch.zeros(n, dtype=torch.float64, device=x.device)
-        order = torch.randperm(n, generator=generator("folds", shop.seed)).to(x.device)
+        order = torch.randperm(n, generator=generator("folds", defender.seed)).to(x.device)
         for fold in order.chunk(FOLDS):
             rest = torch.ones(n, dtype=torch.bool, device=x.device)
             rest[fold] = False

@@ -18,7 +18,7 @@ from harness.learning.fit import InputsOf, LossOf
 from harness.types import Covered, Defense, Trait
 
 if TYPE_CHECKING:
-    from harness.defenses.shared.defender import Workshop
+    from harness.defenses.shared.defender import DefenderData
     from harness.defenses.shared.inspection import Inspection
     from harness.defenses.shared.ownership import Owner
     from harness.metrics.ownership import Verification
@@ -81,7 +81,7 @@ class Cleaned:
 class Cleans(Protocol):
     """Acts on the data."""
 
-    def clean(self, data: Split, shop: Workshop) -> Cleaned:
+    def clean(self, data: Split, defender: DefenderData) -> Cleaned:
         """The training data to use instead of ``data``."""
         ...
 
@@ -155,7 +155,7 @@ class ChangesInputs(Protocol):
 class ChangesLoss(Protocol):
     """Acts on the loss of a training step."""
 
-    def loss_for(self, shop: Workshop) -> LossOf:
+    def loss_for(self, defender: DefenderData) -> LossOf:
         """The loss of one training, which may remember the steps before.
 
         Returns:
@@ -166,7 +166,7 @@ class ChangesLoss(Protocol):
 
 
 @runtime_checkable
-class Fits(Protocol):
+class ReplacesTraining(Protocol):
     """Replaces the training loop."""
 
     def fit(
@@ -193,7 +193,7 @@ class Fits(Protocol):
         ...
 
 
-class FitsToLoss(Fits, Protocol):
+class FitsToLoss(ReplacesTraining, Protocol):
     """Replaces the training loop by one that takes the loss of another defense.
 
     Not told by its methods but by its parts: it acts on the gradients or the schedule, and not on
@@ -210,16 +210,19 @@ class FitsToLoss(Fits, Protocol):
         inputs: InputsOf | None = None,
         loss: LossOf | None = None,
     ) -> dict[str, Any]:
-        """Train as `Fits.fit` does; ``loss`` is the other defense's, None for cross-entropy."""
+        """Train as `ReplacesTraining.fit` does.
+
+        ``loss`` is the other defense's; None for cross-entropy.
+        """
         ...
 
 
 LEFT_OUT = "not_fitted_to"
-"""Of the evidence of `Fits.fit`: positions of the examples that the model was not fitted to."""
+"""Of the evidence of `ReplacesTraining.fit`: where the examples are that it left out."""
 
 
 @runtime_checkable
-class Spares(Fits, Protocol):
+class Spares(ReplacesTraining, Protocol):
     """Replaces the training loop by one that is not fitted to all examples."""
 
     def spared(
@@ -231,7 +234,9 @@ class Spares(Fits, Protocol):
         seed: int,
         inputs: InputsOf | None = None,
     ) -> Tensor:
-        """Which of ``data`` (n,) bool a training would leave out; the arguments are `Fits.fit`'s.
+        """Which of ``data`` (n,) bool a training would leave out.
+
+        The arguments are `ReplacesTraining.fit`'s.
 
         ``model`` may be changed.
 
@@ -275,16 +280,16 @@ class Releases(Protocol):
 class Edits(Protocol):
     """Acts on the trained model."""
 
-    def edit(self, model: nn.Module, data: Split, shop: Workshop) -> nn.Module:
+    def edit(self, model: nn.Module, data: Split, defender: DefenderData) -> nn.Module:
         """The model to use instead; it has the same state-dict keys."""
         ...
 
 
 @runtime_checkable
-class Guards(Protocol):
+class GuardsOutputs(Protocol):
     """Acts on the answers."""
 
-    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
+    def guard(self, model: nn.Module, defender: DefenderData) -> nn.Module:
         """A model whose answers are what the attacker may see.
 
         One that changes decisions, and gives another answer to whoever differentiates it, is a
@@ -295,11 +300,11 @@ class Guards(Protocol):
 
 
 @runtime_checkable
-class GuardsBySecond(Defense, Guards, Protocol):
+class GuardsBySecond(Defense, GuardsOutputs, Protocol):
     """A guard that learns from a second model of the owner's, trained without defenses.
 
-    It finds that model and its seed in `harness.defenses.shared.defender.Workshop.seconds`, where
-    it was planned.
+    It finds that model and its seed where it was planned, in
+    `harness.defenses.shared.defender.DefenderData.seconds`.
     """
 
     def second(self, n: int, seed: int) -> Tensor:
@@ -317,14 +322,14 @@ class Certifies(Protocol):
     """An output defense that proves how far each input may be moved."""
 
     def certify(
-        self, model: nn.Module, x: Tensor, shop: Workshop, *, seed: int
+        self, model: nn.Module, x: Tensor, defender: DefenderData, *, seed: int
     ) -> tuple[Tensor, Tensor]:
         """Certified labels (n,) int64, -1 for none, and L2 radii (n,) in units of the pixel range.
 
         Args:
             model: Before the guard.
             x: Inputs (n, ...).
-            shop: The owner's means.
+            defender: The owner's means.
             seed: Of the randomness.
         """
         ...
@@ -334,7 +339,7 @@ class Certifies(Protocol):
 class InspectsModels(Protocol):
     """Says of a finished model whether it is backdoored."""
 
-    def inspect(self, model: nn.Module, shop: Workshop) -> Inspection:
+    def inspect(self, model: nn.Module, defender: DefenderData) -> Inspection:
         """The verdict on ``model``, which is in eval mode with frozen parameters.
 
         Raises:
@@ -347,13 +352,13 @@ class InspectsModels(Protocol):
 class FiltersInputs(Protocol):
     """Says of inputs whether they carry a trigger."""
 
-    def suspicious(self, model: nn.Module, x: Tensor, shop: Workshop) -> Tensor:
+    def suspicious(self, model: nn.Module, x: Tensor, defender: DefenderData) -> Tensor:
         """Which of ``x`` (n, ...) are rejected, (n,) bool; each is judged by itself."""
         ...
 
 
 @runtime_checkable
-class Proves(Defense, Protocol):
+class ProvesOwnership(Defense, Protocol):
     """Can tell whether a suspect was made from the owner's model.
 
     Attributes:

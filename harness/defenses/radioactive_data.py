@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from harness.attacks.shared import perturbation, tabular_perturbation
 from harness.data.examples import Split
 from harness.defenses.protocol import Cleaned
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.ownership import Owner, margins
 from harness.learning.features import features, head
 from harness.metrics.ownership import Verification
@@ -94,17 +94,19 @@ class RadioactiveData:
         tabular_perturbation.check(self.name, dataset)
         return self
 
-    def clean(self, data: Split, shop: Workshop) -> Cleaned:
+    def clean(self, data: Split, defender: DefenderData) -> Cleaned:
         """``data`` with a share of its images marked, labels as they are."""
-        order = torch.randperm(len(data), generator=generator("radioactive", "share", shop.seed))
+        order = torch.randperm(
+            len(data), generator=generator("radioactive", "share", defender.seed)
+        )
         chosen = order[: round(self.rate * len(data))].to(data.x.device)
         if not len(chosen):
             raise NotApplicableError(
                 f"radioactive-data would mark none of {len(data)} images at rate {self.rate:g}. "
                 f"Raise its rate."
             )
-        network = self.marking_network(shop)
-        carriers = self.carriers(network, data.x, shop)
+        network = self.marking_network(defender)
+        carriers = self.carriers(network, data.x, defender)
         x = data.x.clone()
         x[chosen] = self._marked(network, data.take(chosen), carriers[data.y[chosen]])
         return Cleaned(data=replace(data, x=x), notes={"marked": len(chosen)})
@@ -117,11 +119,11 @@ class RadioactiveData:
         """
         from scipy.stats import chi2
 
-        network = self.marking_network(owner.shop)
-        own = self.carriers(network, owner.unseen.x, owner.shop)
-        stream = generator("radioactive", "decoys", owner.shop.seed)
+        network = self.marking_network(owner.defender)
+        own = self.carriers(network, owner.unseen.x, owner.defender)
+        stream = generator("radioactive", "decoys", owner.defender.seed)
         sets: list[tuple[int, Tensor]] = []  # class, (decoys + 1, images, ...)
-        for c in range(owner.shop.num_classes):
+        for c in range(owner.defender.num_classes):
             unseen = owner.unseen.take((owner.unseen.y == c).nonzero()[: self.images, 0])
             if not len(unseen):
                 continue
@@ -177,14 +179,16 @@ class RadioactiveData:
             hook.remove()
         return x
 
-    def marking_network(self, shop: Workshop) -> nn.Module:
+    def marking_network(self, defender: DefenderData) -> nn.Module:
         """A network trained on the images that the owner has checked, the same at each call."""
-        return shop.train(shop.trusted).requires_grad_(False)
+        return defender.train(defender.trusted).requires_grad_(False)
 
-    def carriers(self, network: nn.Module, x: Tensor, shop: Workshop) -> Tensor:
+    def carriers(self, network: nn.Module, x: Tensor, defender: DefenderData) -> Tensor:
         """Directions (num_classes, width), drawn evenly from the unit sphere."""
         like = features(network, x[:1])
-        return _directions(shop.num_classes, like, generator("radioactive", "carriers", shop.seed))
+        return _directions(
+            defender.num_classes, like, generator("radioactive", "carriers", defender.seed)
+        )
 
 
 def _directions(count: int, like: Tensor, stream: torch.Generator) -> Tensor:

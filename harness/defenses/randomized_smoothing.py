@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from harness.attacks.shared import tabular_perturbation
 from harness.data.dataset import Dataset
 from harness.data.examples import Column
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.noise_level import check_sigma, customary_sigma
 from harness.defenses.shared.rewritten_scores import noise
 from harness.learning.scores import Draws, differentiates, to_logits
@@ -96,7 +96,7 @@ class RandomizedSmoothing:
         tabular_perturbation.check(self.name, dataset)
         return replace(self, sigma=customary_sigma(self.sigma, dataset))
 
-    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
+    def guard(self, model: nn.Module, defender: DefenderData) -> nn.Module:
         """``model`` with the votes of noisy copies as its answers."""
         assert self.sigma is not None, "resolve() first"
         return Smoothed(
@@ -104,17 +104,17 @@ class RandomizedSmoothing:
             sigma=self.sigma,
             votes=self.votes,
             batch_size=self.batch_size,
-            columns=shop.data.columns,
+            columns=defender.data.columns,
         )
 
     @torch.no_grad()
     def certify(
-        self, model: nn.Module, x: Tensor, shop: Workshop, *, seed: int
+        self, model: nn.Module, x: Tensor, defender: DefenderData, *, seed: int
     ) -> tuple[Tensor, Tensor]:
         """Certified labels (n,) int64, -1 for none, and L2 radii (n,), 0 where there is none."""
         assert self.sigma is not None, "resolve() first"
         stream = generator("certify", seed)
-        sigma = self.sigma * tabular_perturbation.movable(x, shop.data.columns).cpu()
+        sigma = self.sigma * tabular_perturbation.movable(x, defender.data.columns).cpu()
         both = list(zip(x, sigma, strict=True))
         guesses = [self._count(model, one, by, self.n0, stream).argmax() for one, by in both]
         counts = [self._count(model, one, by, self.n, stream) for one, by in both]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.data.examples import UNKNOWN, Split
 from harness.defenses.protocol import Cleaned
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.sensitive_attribute import OfAttribute
 from harness.types import Part, Risk, Trait
 
@@ -46,12 +46,12 @@ class Reweighing(OfAttribute):
         "Kamiran and Calders (2012), https://doi.org/10.1007/s10115-011-0463-8"
     )
 
-    def clean(self, data: Split, shop: Workshop) -> Cleaned:
+    def clean(self, data: Split, defender: DefenderData) -> Cleaned:
         """The same examples with weights; the notes have those of each group, class by class."""
         groups = self.groups(data)
         given = torch.ones(len(data)) if data.weight is None else data.weight
         given = given.to(data.y.device)
-        table = weights(groups.values, data.y, given, (len(groups.names), shop.num_classes))
+        table = weights(groups.values, data.y, given, (len(groups.names), defender.num_classes))
         known = groups.values != UNKNOWN
         factor = torch.where(known, table[groups.values.clamp(min=0), data.y], 1.0)
         return Cleaned(

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.rewritten_scores import Rewritten
 from harness.types import Covered, Part, Risk
 from zoo.errors import ZooError
@@ -42,7 +42,7 @@ class Rounding:
         if not 0 <= self.decimals <= MOST:
             raise ZooError(f"rounding wants decimals from 0 to {MOST}, found {self.decimals}.")
 
-    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
+    def guard(self, model: nn.Module, defender: DefenderData) -> nn.Module:
         """``model`` with rounded scores."""
         return Rewritten(model, self._rewrite)
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.rewritten_scores import Rewritten, noise, secret
 from harness.types import Covered, Part, Risk
 from zoo.errors import ZooError
@@ -43,9 +43,9 @@ class ScoreNoise:
         if not self.scale > 0:
             raise ZooError(f"score-noise wants scale above 0, found {self.scale}.")
 
-    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
+    def guard(self, model: nn.Module, defender: DefenderData) -> nn.Module:
         """``model`` with noisy scores."""
-        key = secret(self.name, shop)
+        key = secret(self.name, defender)
 
         def rewrite(x: Tensor, scores: Tensor) -> Tensor:
             return scores + self.scale * noise(key, x, scores.shape[1])

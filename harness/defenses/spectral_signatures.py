@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harness.data.examples import Split
 from harness.defenses.protocol import Cleaned
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.learning.features import features
 from harness.types import Part, Risk
 from zoo.errors import ZooError
@@ -50,11 +50,11 @@ class SpectralSignatures:
                 f"which {EXCESS} times as many are dropped; found {self.contamination}."
             )
 
-    def clean(self, data: Split, shop: Workshop) -> Cleaned:
+    def clean(self, data: Split, defender: DefenderData) -> Cleaned:
         """The training data without the examples of each label that stand out most."""
-        found = features(shop.train(data), data.x)
+        found = features(defender.train(data), data.x)
         removed = torch.zeros(len(data), dtype=torch.bool, device=data.x.device)
-        for label in range(shop.num_classes):
+        for label in range(defender.num_classes):
             rows = (data.y == label).nonzero().flatten()
             if len(rows) > 1:
                 drop = round(EXCESS * self.contamination * len(rows))

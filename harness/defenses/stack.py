@@ -18,11 +18,11 @@ from harness.defenses.protocol import (
     Cleans,
     Defense,
     Edits,
-    Fits,
-    Guards,
     GuardsBySecond,
+    GuardsOutputs,
     Prepares,
     Releases,
+    ReplacesTraining,
     TellsWhatItLooksAt,
     traits_of,
 )
@@ -35,7 +35,7 @@ from zoo.errors import ZooError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from harness.defenses.shared.defender import Workshop
+    from harness.defenses.shared.defender import DefenderData
     from harness.learning.fit import InputsOf, LossOf
 
 _ONLY_ONE = {
@@ -101,7 +101,7 @@ class Stack:
             names = [d.name for d in defenses if part in d.acts_on]
             if len(names) > 1:
                 raise UnfitError(f"{' and '.join(sorted(names))} both change {words}.")
-        loops = [d for d in defenses if isinstance(d, Fits)]
+        loops = [d for d in defenses if isinstance(d, ReplacesTraining)]
         losses = [d for d in defenses if isinstance(d, ChangesLoss)]
         if len(loops) > 1:
             names = " and ".join(sorted(d.name for d in loops))
@@ -158,7 +158,7 @@ class Stack:
     def clean(
         self,
         data: Split,
-        shop: Workshop,
+        defender: DefenderData,
         poisoned: Tensor | None = None,
         trusted: Tensor | None = None,
     ) -> Prepared:
@@ -166,7 +166,7 @@ class Stack:
 
         Args:
             data: The training data.
-            shop: The owner's means.
+            defender: The owner's means.
             poisoned: (n,) bool, the truth, which no defense sees; None if nothing is poisoned.
             trusted: Which of ``data`` (int64) the owner has checked; None for none.
 
@@ -186,7 +186,7 @@ class Stack:
         for defense in self.defenses:
             if not isinstance(defense, Cleans):
                 continue
-            found = defense.clean(data, shop)
+            found = defense.clean(data, defender)
             data = found.data
             notes |= found.notes
             if found.held_out is not None:
@@ -242,18 +242,18 @@ class Stack:
                 return defense.inputs
         return None
 
-    def loss_for(self, shop: Workshop) -> LossOf | None:
+    def loss_for(self, defender: DefenderData) -> LossOf | None:
         """The one change to the loss of the steps of a training, if there is one."""
         for defense in self.defenses:
             if isinstance(defense, ChangesLoss):
-                return defense.loss_for(shop)
+                return defense.loss_for(defender)
         return None
 
     @property
-    def loop(self) -> Fits | None:
+    def loop(self) -> ReplacesTraining | None:
         """The one defense that replaces the training loop, if there is one."""
         for defense in self.defenses:
-            if isinstance(defense, Fits):
+            if isinstance(defense, ReplacesTraining):
                 return defense
         return None
 
@@ -261,7 +261,7 @@ class Stack:
         self,
         model: nn.Module,
         batch: Split,
-        shop: Workshop,
+        defender: DefenderData,
         *,
         seed: int,
         evidence: Mapping[str, Any] | None = None,
@@ -271,7 +271,7 @@ class Stack:
         Args:
             model: Before the guard; left as it is. The step is taken in training mode.
             batch: Its examples, b of them.
-            shop: The owner's means.
+            defender: The owner's means.
             seed: Of dropout, and of the defenses' randomness.
             evidence: What the defenses reported of the whole training.
 
@@ -288,13 +288,13 @@ class Stack:
                 "A training step was asked for, but every parameter of the model is frozen. Call "
                 "requires_grad_() on a copy of it."
             )
-        loss = self.loss_for(shop)
+        loss = self.loss_for(defender)
         for defense in self.defenses:
             if isinstance(defense, Releases):
                 return defense.release(
                     model, batch, seed=seed, evidence=evidence or {}, inputs=self.inputs, loss=loss
                 )
-            if isinstance(defense, Fits) and defense.acts_on != {Part.SCHEDULE}:
+            if isinstance(defense, ReplacesTraining) and defense.acts_on != {Part.SCHEDULE}:
                 raise UnfitError(
                     f"{defense.name} has a training loop of its own, whose steps nobody is sent."
                 )
@@ -308,19 +308,19 @@ class Stack:
                 [p for p in model.parameters() if p.requires_grad],
             )
 
-    def edit(self, model: nn.Module, data: Split, shop: Workshop) -> nn.Module:
+    def edit(self, model: nn.Module, data: Split, defender: DefenderData) -> nn.Module:
         """The trained model after every defense that changes it."""
         for defense in self.defenses:
             if isinstance(defense, Edits):
-                model = defense.edit(model, data, shop)
+                model = defense.edit(model, data, defender)
         return model
 
-    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
+    def guard(self, model: nn.Module, defender: DefenderData) -> nn.Module:
         """The model as it answers."""
         # What decides comes first; the others speak of the decisions that result.
         for defense in sorted(self.defenses, key=lambda d: not _decides(d)):
-            if isinstance(defense, Guards):
-                model = defense.guard(model, shop)
+            if isinstance(defense, GuardsOutputs):
+                model = defense.guard(model, defender)
         return model
 
     def seconds(self, models: Mapping[str, nn.Module], seed: int) -> dict[str, Second]:

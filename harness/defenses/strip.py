@@ -18,7 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.seeds import generator
 from harness.target import BlackBox
 from harness.types import Access, NotApplicableError, Part, Risk
@@ -54,7 +54,7 @@ class STRIP:
                 f"strip wants false_rejection in [0, 1), found {self.false_rejection:g}."
             )
 
-    def suspicious(self, model: nn.Module, x: Tensor, shop: Workshop) -> Tensor:
+    def suspicious(self, model: nn.Module, x: Tensor, defender: DefenderData) -> Tensor:
         """Which of ``x`` (n, ...) are rejected, (n,) bool.
 
         All inputs get the same overlays, so the verdict on one does not depend on the others.
@@ -62,13 +62,13 @@ class STRIP:
         Raises:
             NotApplicableError: Too few trusted images to lay over others and to judge by.
         """
-        trusted = shop.trusted.x
+        trusted = defender.trusted.x
         if len(trusted) < 2 * self.overlays:
             raise NotApplicableError(
                 f"strip wants {2 * self.overlays} trusted images, {self.overlays} to lay over "
                 f"inputs and as many to judge by, found {len(trusted)}. Lower overlays."
             )
-        order = torch.randperm(len(trusted), generator=generator("strip", shop.seed))
+        order = torch.randperm(len(trusted), generator=generator("strip", defender.seed))
         order = order.to(trusted.device)
         overlays, clean = trusted[order[: self.overlays]], trusted[order[self.overlays :]]
         limit = threshold(entropies(model, clean, overlays), self.false_rejection)

@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from harness.data.examples import UNKNOWN, Column
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.group_columns import groups_in, stating
 from harness.defenses.shared.rewritten_scores import secret, uniform
 from harness.defenses.shared.sensitive_attribute import OfAttribute, need_two_classes
@@ -91,14 +91,14 @@ class ThresholdOptimizer(OfAttribute):
         stating(found.attribute, dataset.columns, name=self.name)
         return found
 
-    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
+    def guard(self, model: nn.Module, defender: DefenderData) -> nn.Module:
         """``model`` with decisions by group.
 
         Raises:
             NotApplicableError: The input does not state the group, or the training data of some
                 group all have the same label.
         """
-        data = shop.data
+        data = defender.data
         attribute = self.attribute or next(iter(data.z), "")
         columns = stating(attribute, data.columns, name=self.name)
         groups = groups_in(data.x, columns)
@@ -116,7 +116,7 @@ class ThresholdOptimizer(OfAttribute):
         margins, y, given = (part.cpu().numpy() for part in (margins, data.y, groups))
         count = math.prod(len(column.values) for column in columns)
         rules = Rules.of(fitted(margins, y, given, self.constraint), count)
-        return Decided(model, columns, rules.to(data.x.device), secret(self.name, shop))
+        return Decided(model, columns, rules.to(data.x.device), secret(self.name, defender))
 
 
 class Decided(Draws):

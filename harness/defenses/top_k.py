@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 from torch import Tensor, nn
 
 from harness.data.dataset import Dataset
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.rewritten_scores import Rewritten
 from harness.types import Covered, Part, Risk, UnfitError
 from zoo.errors import ZooError
@@ -63,7 +63,7 @@ class TopK:
             )
         return self
 
-    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
+    def guard(self, model: nn.Module, defender: DefenderData) -> nn.Module:
         """``model`` with the scores of the likeliest classes only."""
         return Rewritten(model, self._rewrite)
 

@@ -21,7 +21,7 @@ from harness.types import Covered, Part, Risk
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    from harness.defenses.shared.defender import Workshop
+    from harness.defenses.shared.defender import DefenderData
     from harness.learning.fit import LossOf
 
 START = 0.001
@@ -70,7 +70,7 @@ class TRADES:
         )
         return replace(self, epsilon=epsilon, step_size=step_size)
 
-    def loss_for(self, shop: Workshop) -> LossOf:
+    def loss_for(self, defender: DefenderData) -> LossOf:
         """The same in every training."""
         return self.loss
 

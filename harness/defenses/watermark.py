@@ -23,7 +23,7 @@ from torch import Tensor
 from harness.data.examples import Split
 from harness.data.random_inputs import uniform
 from harness.defenses.protocol import Cleaned
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.ownership import Owner
 from harness.metrics.classification import accuracy
 from harness.metrics.ownership import Verification
@@ -67,12 +67,12 @@ class Watermark:
                     f"watermark wants {name} of at least 1, found {getattr(self, name)}."
                 )
 
-    def clean(self, data: Split, shop: Workshop) -> Cleaned:
+    def clean(self, data: Split, defender: DefenderData) -> Cleaned:
         """``data`` and behind it the triggers."""
-        marks = self.marks(data.x, shop)
+        marks = self.marks(data.x, defender)
         repeats = 1
-        if shop.recipe is not None:
-            batches = math.ceil(len(data) / shop.recipe.batch_size)
+        if defender.recipe is not None:
+            batches = math.ceil(len(data) / defender.recipe.batch_size)
             repeats = math.ceil(self.per_batch * batches / self.triggers)
         return Cleaned(
             data=data.with_rows(torch.cat([marks.x] * repeats), torch.cat([marks.y] * repeats)),
@@ -83,27 +83,27 @@ class Watermark:
         """Counts the suspect's right answers to the triggers; ``statistic`` is their share."""
         from scipy.stats import binom
 
-        marks = self.marks(owner.unseen.x, owner.shop)
+        marks = self.marks(owner.unseen.x, owner.defender)
 
         def verify(suspect: BlackBox) -> Verification:
             share = accuracy(suspect.labels(marks.x), marks.y)
             right = round(share * self.triggers)
-            chance = 1 / owner.shop.num_classes
+            chance = 1 / owner.defender.num_classes
             return Verification(
                 p_value=float(binom.sf(right - 1, self.triggers, chance)), statistic=share
             )
 
         return verify
 
-    def marks(self, like: Tensor, shop: Workshop) -> Split:
+    def marks(self, like: Tensor, defender: DefenderData) -> Split:
         """The triggers, the shape of ``like`` (n, ...) and on its device."""
-        stream = generator("watermark", shop.seed)
+        stream = generator("watermark", defender.seed)
         channels, *size = like.shape[1:]
         if size:
             coarse = [min(GRAIN, side) for side in size]
             x = uniform(self.triggers, (channels, *coarse), (), stream)
             x = F.interpolate(x, tuple(size), mode="nearest")
         else:
-            x = uniform(self.triggers, like.shape[1:], shop.data.columns, stream)
-        y = torch.randint(shop.num_classes, (self.triggers,), generator=stream)
+            x = uniform(self.triggers, like.shape[1:], defender.data.columns, stream)
+        y = torch.randint(defender.num_classes, (self.triggers,), generator=stream)
         return Split(x.to(like.device), y.to(like.device))

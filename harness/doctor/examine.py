@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 
 from harness import registry
-from harness.attacks.protocol import Plants
+from harness.attacks.protocol import PoisonsData
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.defenses.shared.defender import trusted_index
 from harness.doctor.patient import SHORTEST, Patient, patients
 from harness.doctor.static import check_class
@@ -67,7 +67,7 @@ class Finding:
 class Doctor:
     """Tries what is registered on tiny models, and keeps what it trained for the next one."""
 
-    def __init__(self, source: Source = Source()) -> None:
+    def __init__(self, source: DataLocation = DataLocation()) -> None:
         """Take datasets from ``source``."""
         self.source = source
         self.patients: Sequence[Patient] = patients()
@@ -313,7 +313,7 @@ def _played(patient: Patient, item: Planned, *, watch: bool) -> Outcome:
 
 def _check_poison(attack: Any, dataset: Dataset) -> None:
     """An attack on the training data changes copies of them, by its seed alone."""
-    if not isinstance(attack, Plants) or attack.rate == 0:
+    if not isinstance(attack, PoisonsData) or attack.rate == 0:
         return
     data = dataset.all
     watched(

@@ -11,13 +11,13 @@ from torch import nn
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Attribute, Column, Split
-from harness.data.ood import fitted
-from harness.experiment.evaluate import Loaded, table_of
+from harness.data.ood import adapt
+from harness.experiment.evaluate import CellModels, table_of
 from harness.experiment.plan import Planned, plan
 from harness.experiment.request import Request
-from harness.games.game import Table
+from harness.games.game import Scenario
 from harness.seeds import generator
 from harness.training.job import Job, Trained
 from harness.training.single import train_alone
@@ -169,11 +169,11 @@ class Patient:
             seeds=1,
             settings=settings,
         )
-        photos = datasets.load(datasets.OOD_DEFAULT, Source())
+        photos = datasets.load(datasets.OOD_DEFAULT, DataLocation())
         known = {self.dataset.name: self.dataset, photos.name: photos}
         made = plan(request, known, {}, is_done=lambda key: False, is_trained=lambda job: False)
         wanted = (defense,) if defense else ()
-        (item,) = (i for i in made.wanted if tuple(m.name for m in i.cell.stack) == wanted)
+        (item,) = (i for i in made.cells if tuple(m.name for m in i.cell.stack) == wanted)
         if item.refused:
             raise NotApplicableError(item.refused)
         return item
@@ -188,7 +188,7 @@ class Patient:
             self.models[job.key] = train_alone(job, self.examples(job), None)
         return self.models[job.key]
 
-    def table(self, item: Planned) -> Table:
+    def table(self, item: Planned) -> Scenario:
         """The table at which the game of a planned cell is played."""
         assert item.job is not None
 
@@ -196,7 +196,7 @@ class Patient:
             return {name: self.trained(job).model for name, job in jobs.items()}
 
         others = {name: list(map(self.trained, jobs)) for name, jobs in item.others.items()}
-        loaded = Loaded(
+        loaded = CellModels(
             target=self.trained(item.job),
             job=item.job,
             others={name: [made.model for made in models] for name, models in others.items()},
@@ -208,7 +208,7 @@ class Patient:
         )
         ood = None
         if item.cell.threat.ood:
-            ood = fitted(datasets.load(item.cell.threat.ood, Source()), self.dataset)
+            ood = adapt(datasets.load(item.cell.threat.ood, DataLocation()), self.dataset)
         return table_of(
             item.cell, loaded, self.dataset, ood, architecture=self.architecture, device="cpu"
         )

@@ -13,10 +13,10 @@ from harness.defenses.protocol import (
     Cleans,
     Edits,
     FiltersInputs,
-    Fits,
-    Guards,
+    GuardsOutputs,
     InspectsModels,
-    Proves,
+    ProvesOwnership,
+    ReplacesTraining,
 )
 from harness.doctor.watching import DefectError
 from harness.types import Part
@@ -26,13 +26,13 @@ PARTS: dict[Part, tuple[Any, ...]] = {
     Part.DATA: (Cleans,),
     Part.NETWORK: (Adapts,),
     Part.INPUTS: (ChangesInputs, ChangesLoss),
-    Part.LOSS: (ChangesLoss, Fits),
-    Part.GRADIENTS: (Fits,),
-    Part.SCHEDULE: (Fits,),
+    Part.LOSS: (ChangesLoss, ReplacesTraining),
+    Part.GRADIENTS: (ReplacesTraining,),
+    Part.SCHEDULE: (ReplacesTraining,),
     Part.MODEL: (Edits,),
-    Part.OUTPUT: (Guards,),
+    Part.OUTPUT: (GuardsOutputs,),
     Part.INSPECTION: (InspectsModels, FiltersInputs),
-    Part.EVIDENCE: (Proves,),
+    Part.EVIDENCE: (ProvesOwnership,),
 }
 """Of which protocols a defense that acts on a part has to be one."""
 

@@ -10,7 +10,7 @@ from statistics import mean
 from typing import TypeVar
 
 from harness.experiment.plan import Plan
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.training.artifacts import SPEC, read_spec
 from zoo.home import Home
 
@@ -75,7 +75,7 @@ def _trainings(home: Home) -> dict[str, float]:
 
 def _cells(home: Home) -> dict[tuple[str, str, str], float]:
     found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for evaluation in Store(home).evaluations():
+    for evaluation in EvaluationStore(home).evaluations():
         if evaluation.status == "ok":
             cell = evaluation.cell
             found[cell.model_label, cell.defense, str(cell.attack)].append(evaluation.seconds)

@@ -23,7 +23,7 @@ from harness.defenses.shared.defender import trusted_index
 from harness.defenses.stack import Stack
 from harness.finite import check_model, check_result
 from harness.games.by_risk import GAMES
-from harness.games.game import Outcome, Table, attack_seed
+from harness.games.game import Outcome, Scenario, attack_seed
 from harness.games.privacy import claimed, left_out
 from harness.learning import tuning
 from harness.metrics.classification import accuracy
@@ -33,13 +33,13 @@ from harness.results import Cell, Evaluation
 from harness.seeds import derive
 from harness.target import BlackBox
 from harness.training.job import Job, Trained
-from harness.training.single import collected, workshop, would_leave_out
+from harness.training.single import collected, defender_data, would_leave_out
 from harness.types import Access, Aux
 from zoo.files import digest
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Loaded:
+class CellModels:
     """The models that a cell needs.
 
     Attributes:
@@ -48,7 +48,7 @@ class Loaded:
         base: The published weights, if it was made from some.
         source: The attacker's other model of the catalog; None if there is none.
         source_rows: (n,) int64, rows of the dataset that it was trained on.
-        others: See `harness.games.game.Table`.
+        others: See `harness.games.game.Scenario`.
         others_left_out: Likewise.
         seconds: Likewise.
         target_seconds: The second models of the target's guards, by guard.
@@ -67,13 +67,13 @@ class Loaded:
 
 def table_of(
     cell: Cell,
-    loaded: Loaded,
+    loaded: CellModels,
     dataset: Dataset,
     ood: Split | None,
     *,
     architecture: str,
     device: str,
-) -> Table:
+) -> Scenario:
     """The table at which a cell's game is played; the arguments are those of `evaluate`.
 
     Raises:
@@ -88,9 +88,9 @@ def table_of(
     # Whoever is poisoned does not know it, and makes the guards from the same data as the weights.
     poisoned = collected(loaded.job, held)
     held = poisoned.data if poisoned is not None else held
-    shop = workshop(loaded.job, held.to(device), trusted.to(device), loaded.base)
-    seconds = stack.seconds(loaded.target_seconds, shop.seed)
-    shop = replace(shop, seconds=seconds)
+    defender = defender_data(loaded.job, held.to(device), trusted.to(device), loaded.base)
+    seconds = stack.seconds(loaded.target_seconds, defender.seed)
+    defender = replace(defender, seconds=seconds)
     test = dataset.all.take(split.target_test)
     models = {"target": [trained.model], "source": [loaded.source] if loaded.source else []}
     for role, given in {**models, **loaded.others}.items():
@@ -101,8 +101,8 @@ def table_of(
         left_out(stack, dataset, split.target_train),
         tuning.left_out(trained.evidence),
     )
-    return Table(
-        model=stack.guard(trained.model, shop).to(device).eval(),
+    return Scenario(
+        model=stack.guard(trained.model, defender).to(device).eval(),
         dataset=dataset,
         quarters=split,
         ood=ood,
@@ -113,7 +113,7 @@ def table_of(
         device=device,
         stack=stack,
         unguarded=trained.model,
-        shop=shop,
+        defender=defender,
         poison_seed=derive("poison", cell.seed),
         regime=cell.regime,
         evidence=evidence,
@@ -129,7 +129,7 @@ def table_of(
 
 def evaluate(
     cell: Cell,
-    loaded: Loaded,
+    loaded: CellModels,
     dataset: Dataset,
     ood: Split | None,
     *,

@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.experiment import plan as planning
 from harness.experiment import request as requests
 from harness.experiment.executors import local, ray_cluster
 from harness.experiment.further_metrics import with_further
 from harness.experiment.options import Options
 from harness.experiment.plan import Plan
-from harness.experiment.request import Loaded, Request
+from harness.experiment.request import PlanInputs, Request
 from harness.experiment.run import Context, code_version, run
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.experiment.tuning_run import Tunings, tune
 from harness.results import Evaluation
 from harness.training.artifacts import Artifacts, check_device
@@ -62,7 +62,7 @@ class Experiment:
     """
 
     request: Request
-    loaded: Loaded
+    loaded: PlanInputs
     context: Context
     workers: int
     executor: str = field(default="local")
@@ -82,7 +82,7 @@ class Experiment:
         check_device(options.device)
         if options.executor not in POOLS:
             raise unknown("executor", options.executor, POOLS)
-        source = Source.resolve(options.data_dir, options.mirror)
+        source = DataLocation.resolve(options.data_dir, options.mirror)
         request = requests.of(options, home, source)
         loaded = requests.load(request, home, source, options.mirror, fetching=fetching)
         return cls(
@@ -100,7 +100,7 @@ class Experiment:
             self.request,
             self.loaded.datasets,
             self.loaded.bases,
-            is_done=Store(home).is_done,
+            is_done=EvaluationStore(home).is_done,
             is_trained=Artifacts(home).has,
             tuned=Tunings(home).get,
         )
@@ -110,7 +110,7 @@ class Experiment:
         counts: Counter[str] = Counter()
         problems: Counter[str] = Counter()
         pool = POOLS[self.executor]
-        store = Store(self.context.home)
+        store = EvaluationStore(self.context.home)
         made = self.plan()
         try:
             if made.tunings:
@@ -140,7 +140,7 @@ class Experiment:
         finally:
             # Whatever ended the run, what it finished is found by the next command.
             store.sync()
-        found, _ = with_further([store.get(item.cell.key) for item in made.wanted], store)
+        found, _ = with_further([store.get(item.cell.key) for item in made.cells], store)
         return Ran(made, found, counts, problems)
 
 
@@ -158,12 +158,12 @@ def summary_of(made: Plan, context: Context) -> dict[str, Any]:
     unfetched = sorted(
         {
             item.entry.name
-            for item in made.wanted
+            for item in made.cells
             if context.weights.get(item.entry.name, "").startswith("to ")
         }
     )
     return {
-        "cells": len(made.wanted),
+        "cells": len(made.cells),
         "cells_missing": len(made.missing),
         "trainings_missing": len(made.jobs),
         "tunings_missing": [tuning.subject for tuning in made.tunings],

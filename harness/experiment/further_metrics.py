@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness import registry
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.metrics.further import Metric, added, left_out
 from harness.results import Evaluation
 
 
 def with_further(
-    evaluations: Sequence[Evaluation | None], store: Store
+    evaluations: Sequence[Evaluation | None], store: EvaluationStore
 ) -> tuple[list[Evaluation | None], list[Metric]]:
     """Evaluations of a store, in their order, with the further measures of their risks.
 

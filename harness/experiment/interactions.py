@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.analysis.compare import compare
 from harness.experiment.further_metrics import with_further
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.results import Evaluation, Interaction
 from zoo.errors import ZooError
 from zoo.home import Home
@@ -14,7 +14,7 @@ from zoo.home import Home
 
 def load(home: Home) -> tuple[list[Interaction], list[Evaluation]]:
     """Every interaction and every evaluation of a store."""
-    store = Store(home)
+    store = EvaluationStore(home)
     found, metrics = with_further(store.evaluations(), store)
     evaluations = [one for one in found if one is not None]
     with store.reading_samples() as samples:

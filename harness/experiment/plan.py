@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness import registry
-from harness.attacks.protocol import Plants, ReadsNetwork, Resolves
+from harness.attacks.protocol import PoisonsData, ReadsNetwork, Resolves
 from harness.data import ood
 from harness.data.dataset import Dataset
 from harness.data.quarters import Quarters
@@ -18,9 +18,9 @@ from harness.experiment.attackers import Attacker, Methods, resolve
 from harness.experiment.request import Request
 from harness.experiment.targets import NOBODY, Target, targets
 from harness.experiment.tuning_plan import Settled, Tuning
-from harness.games.auxiliary import num_held
+from harness.games.auxiliary import num_auxiliary
 from harness.games.by_risk import GAMES
-from harness.games.game import Setting
+from harness.games.game import ScenarioSpec
 from harness.results import Cell, Value
 from harness.seeds import derive
 from harness.training.job import Job, check_data
@@ -45,7 +45,7 @@ class Planned:
         others: Trainings of the other models that the game needs, by purpose.
         settled: How the model is trained; None for a published model as downloaded.
         target_seconds: Trainings of the second models of the target's guards, by guard.
-        seconds: The same of the other models that are guarded, by `Wanted.key`.
+        seconds: The same of the other models that are guarded, by `ModelRequest.key`.
     """
 
     cell: Cell
@@ -78,7 +78,7 @@ class Plan:
     """Everything a request asks for.
 
     Attributes:
-        wanted: Every cell, in a fixed order.
+        cells: Every cell, in a fixed order.
         missing: Those that are not done.
         jobs: The distinct trainings that missing cells need and that are not done.
         tunings: What has to be tuned first. Until then cells and trainings are those without
@@ -86,7 +86,7 @@ class Plan:
         tuning_jobs: The distinct trainings that these need and that are not done.
     """
 
-    wanted: tuple[Planned, ...]
+    cells: tuple[Planned, ...]
     missing: tuple[Planned, ...]
     jobs: tuple[Job, ...]
     tunings: tuple[Tuning, ...] = ()
@@ -115,7 +115,7 @@ def plan(
     Raises:
         ZooError: The request cannot be carried out as a whole; nothing was started.
     """
-    wanted: dict[str, Planned] = {}
+    cells: dict[str, Planned] = {}
     for settings in request.sweep():
         methods = resolve(request, settings)
         drafts = [
@@ -126,17 +126,17 @@ def plan(
         ]
         _refuse_misfits(drafts, () if request.every_risk else request.risks)
         for draft in drafts:
-            wanted.setdefault(draft.item.cell.key, draft.item)
-    missing = tuple(item for key, item in wanted.items() if not is_done(key))
+            cells.setdefault(draft.item.cell.key, draft.item)
+    missing = tuple(item for key, item in cells.items() if not is_done(key))
     jobs = {job.key: job for item in missing if not item.refused for job in item.jobs}
     tunings = {
         item.settled.missing.key: item.settled.missing
-        for item in wanted.values()
+        for item in cells.values()
         if not item.refused and item.settled and item.settled.missing
     }
     tried = {job.key: job for tuning in tunings.values() for job in tuning.jobs}
     return Plan(
-        wanted=tuple(wanted.values()),
+        cells=tuple(cells.values()),
         missing=missing,
         jobs=tuple(job for job in jobs.values() if not is_trained(job)),
         tunings=tuple(tunings.values()),
@@ -304,7 +304,7 @@ def _planned(
     ood_size = len(fitted.other) if fitted.other is not None else 0
     threat = _threat(fitted.attacker, target, split, ood_size)
     game = GAMES[attack.risk]
-    setting = Setting(
+    setting = ScenarioSpec(
         dataset=target.dataset,
         quarters=split,
         ood_size=ood_size,
@@ -317,7 +317,7 @@ def _planned(
     try:
         if not refusal:
             game.check(attack, setting)
-            if isinstance(attack, Plants) and attack.rate:
+            if isinstance(attack, PoisonsData) and attack.rate:
                 poison = registry.describe(attack)
                 _try_poison(attack, target, split, seed)
     except NotApplicableError as error:
@@ -364,7 +364,7 @@ def _constants(risk: Risk, stack: Stack, dataset: Dataset) -> tuple[tuple[str, V
     return (("epsilon.l2", dataset.epsilon["l2"]),) if risk is Risk.EVASION and certifies else ()
 
 
-def _try_poison(attack: Plants, target: Target, split: Quarters, seed: int) -> None:
+def _try_poison(attack: PoisonsData, target: Target, split: Quarters, seed: int) -> None:
     """Refuse a rate that these training data cannot bear."""
     held = target.dataset.all.take(split.target_train)
     attack.poison(
@@ -383,5 +383,5 @@ def _threat(attacker: Attacker, target: Target, split: Quarters, ood_size: int) 
     threat = attacker.threat if target.given else replace(attacker.threat, adaptive=True)
     if attacker.share is None:
         return threat
-    held = num_held(threat, split, ood_size)
+    held = num_auxiliary(threat, split, ood_size)
     return replace(threat, queries=max(1, round(attacker.share * held)))

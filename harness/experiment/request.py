@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.experiment.options import Options
 from harness.results import STANDARD_BUDGET
 from harness.types import Access, Aux, Regime, Risk
@@ -118,7 +118,7 @@ def risks(texts: Sequence[str]) -> tuple[Risk, ...]:
     return tuple(risk for risk in Risk if risk in names)
 
 
-def of(options: Options, home: Home, source: Source) -> Request:
+def of(options: Options, home: Home, source: DataLocation) -> Request:
     """The request that options in words ask for.
 
     Args:
@@ -154,7 +154,7 @@ def of(options: Options, home: Home, source: Source) -> Request:
 
 
 def models(
-    names: Sequence[str], where: str | None, home: Home, source: Source
+    names: Sequence[str], where: str | None, home: Home, source: DataLocation
 ) -> tuple[ModelEntry, ...]:
     """Catalog entries by name or by a SQL expression; without either, those that were fetched.
 
@@ -191,7 +191,9 @@ def models(
     return tuple(usable)
 
 
-def _fetched(entries: Sequence[ModelEntry], home: Home, source: Source) -> tuple[ModelEntry, ...]:
+def _fetched(
+    entries: Sequence[ModelEntry], home: Home, source: DataLocation
+) -> tuple[ModelEntry, ...]:
     """Those whose weights are in the store and that can be attacked with the data at hand."""
     from zoo.sources.blobs import recorded
 
@@ -288,7 +290,7 @@ def sources(request: Request) -> list[str]:
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class PlanInputs:
     """What planning needs besides the request.
 
     Attributes:
@@ -302,8 +304,8 @@ class Loaded:
 
 
 def load(
-    request: Request, home: Home, source: Source, mirror: Path | None, *, fetching: bool
-) -> Loaded:
+    request: Request, home: Home, source: DataLocation, mirror: Path | None, *, fetching: bool
+) -> PlanInputs:
     """Read the datasets and find the published weights that a request needs.
 
     Args:
@@ -330,4 +332,4 @@ def load(
     models = [entry for entry in request.models if entry.recipe is None]
     models += [open_catalog(home).entry(name) for name in sources(request)]
     bases = {entry.name: weights(entry) for entry in models}
-    return Loaded(found, bases)
+    return PlanInputs(found, bases)

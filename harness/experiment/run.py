@@ -17,13 +17,13 @@ from filelock import Timeout
 from torch import nn
 
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
-from harness.data.ood import fitted
+from harness.data.dataset import DataLocation, Dataset
+from harness.data.ood import adapt
 from harness.data.quarters import quarters
 from harness.experiment import attacker_models
-from harness.experiment.evaluate import Loaded, evaluate
+from harness.experiment.evaluate import CellModels, evaluate
 from harness.experiment.plan import Plan, Planned
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.finite import NotFiniteError
 from harness.games.game import Outcome
 from harness.results import Cell, Evaluation, Status
@@ -59,7 +59,7 @@ class Context:
     """
 
     home: Home
-    source: Source
+    source: DataLocation
     device: str
     weights: dict[str, str]
     code: str
@@ -121,7 +121,7 @@ def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[E
         pool: Of one of `harness.experiment.executors`.
         workers: Processes.
     """
-    store = Store(context.home)
+    store = EvaluationStore(context.home)
     for item in plan.missing:
         if item.refusal:
             problem = Problem.of(item.refusal)
@@ -171,7 +171,7 @@ def train(
             yield done.count, done.problems
 
 
-def _put(store: Store, evaluation: Evaluation) -> None:
+def _put(store: EvaluationStore, evaluation: Evaluation) -> None:
     with store.lock(evaluation.cell.key):
         store.put(evaluation)
 
@@ -236,7 +236,7 @@ def _cause(error: Exception) -> Cause:
 
 
 def _measure(item: Planned, *, context: Context) -> tuple[Planned, Event]:
-    store, cell = Store(context.home), item.cell
+    store, cell = EvaluationStore(context.home), item.cell
     try:
         lock = store.lock(cell.key).acquire(blocking=False)
     except Timeout:
@@ -300,7 +300,7 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
     def seconds(jobs: Mapping[str, Job]) -> dict[str, nn.Module]:
         return {name: trained(one, dataset, context).model for name, one in jobs.items()}
 
-    loaded = Loaded(
+    loaded = CellModels(
         target=target,
         job=job,
         base=base,
@@ -315,7 +315,7 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
     )
     ood = None
     if cell.threat.ood:
-        ood = fitted(datasets.load(cell.threat.ood, context.source), dataset)
+        ood = adapt(datasets.load(cell.threat.ood, context.source), dataset)
     return evaluate(
         cell,
         loaded,

@@ -34,7 +34,7 @@ SPEC, RESULT, SAMPLES = "spec.json", "result.json", "samples.parquet"
 
 
 @dataclass(frozen=True)
-class Store:
+class EvaluationStore:
     """The evaluations of one home folder."""
 
     home: Home

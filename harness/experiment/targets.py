@@ -18,7 +18,7 @@ from harness.defenses.protocol import Checks, Defense
 from harness.defenses.stack import Stack
 from harness.experiment.attackers import RECIPE, Methods
 from harness.experiment.tuning_plan import Settled, Tuner
-from harness.games.game import Wanted
+from harness.games.game import ModelRequest
 from harness.results import Method, Value, tuned_label
 from harness.seeds import seeded
 from harness.training.job import Job
@@ -126,7 +126,9 @@ class Target:
             return None
         return self.job(index, seed=seed, poison=poison)
 
-    def other_jobs(self, needed: Mapping[str, Sequence[Wanted]]) -> dict[str, tuple[Job, ...]]:
+    def other_jobs(
+        self, needed: Mapping[str, Sequence[ModelRequest]]
+    ) -> dict[str, tuple[Job, ...]]:
         """The trainings of the models that a game needs besides the target, by purpose.
 
         Nobody trains models like a published one; a thief trains what it likes.
@@ -137,7 +139,7 @@ class Target:
         }
         return {purpose: jobs for purpose, jobs in found.items() if jobs}
 
-    def _other_job(self, model: Wanted) -> Job | None:
+    def _other_job(self, model: ModelRequest) -> Job | None:
         if model.thief is not None:
             return Job.stolen(
                 self.dataset,
@@ -164,9 +166,9 @@ class Target:
         }
 
     def seconds_of_others(
-        self, needed: Mapping[str, Sequence[Wanted]]
+        self, needed: Mapping[str, Sequence[ModelRequest]]
     ) -> dict[str, dict[str, Job]]:
-        """The same of the other models that are guarded, by `Wanted.key`."""
+        """The same of the other models that are guarded, by `ModelRequest.key`."""
         if self.regime is Regime.PUBLISHED or not self.stack.learning:
             return {}
         return {

@@ -17,7 +17,7 @@ from torch import Tensor
 from harness.attacks.shared.attacker_data import InfersAttribute, Records, granted
 from harness.data.examples import UNKNOWN, Attribute
 from harness.games.auxiliary import pool_index
-from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.games.game import ModelRequest, Outcome, Scenario, ScenarioSpec
 from harness.metrics.attribute import attribute, memorised
 from harness.seeds import generator
 from harness.types import NotApplicableError, UnfitError
@@ -35,7 +35,7 @@ def _members(z: Attribute, trained_on: Tensor, held: Tensor) -> Tensor:
     return rows[~torch.isin(rows, held)]
 
 
-def check(attack: InfersAttribute, setting: Setting) -> None:
+def check(attack: InfersAttribute, spec: ScenarioSpec) -> None:
     """Refuse what cannot be judged, and budgets that the data or the questions exceed.
 
     Raises:
@@ -44,9 +44,9 @@ def check(attack: InfersAttribute, setting: Setting) -> None:
         ZooError: The dataset does not have this one, the attacker's records are fewer than it
             wants, or the query budget does not reach for one question each.
     """
-    dataset, threat = setting.dataset, setting.threat
+    dataset, threat = spec.dataset, spec.threat
     z = dataset.attribute(attack.attribute)
-    truth = z.values[_known(z, setting.quarters.target_test)]
+    truth = z.values[_known(z, spec.quarters.target_test)]
     name = attack.attribute or next(iter(dataset.z))
     told = [part for part in name.split("+") if part in dataset.stated]
     if told:
@@ -59,7 +59,7 @@ def check(attack: InfersAttribute, setting: Setting) -> None:
             f"All records in question of {dataset.name} have the same {attack.attribute}: there is "
             f"nothing to infer."
         )
-    own = _known(z, pool_index(setting.quarters, threat))
+    own = _known(z, pool_index(spec.quarters, threat))
     held = len(own)
     if not held or held < (attack.samples or 0):
         raise ZooError(
@@ -67,7 +67,7 @@ def check(attack: InfersAttribute, setting: Setting) -> None:
             f"{attack.attribute}, but its {threat.aux} data holds {held}. Lower samples, or choose "
             f"other data with --aux."
         )
-    questions = len(truth) + len(_members(z, setting.quarters.target_train, own))
+    questions = len(truth) + len(_members(z, spec.quarters.target_train, own))
     asked = questions + (attack.samples or held)
     if threat.queries is not None and threat.queries < asked:
         raise ZooError(
@@ -77,54 +77,54 @@ def check(attack: InfersAttribute, setting: Setting) -> None:
         )
 
 
-def needs(attack: InfersAttribute, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+def needs(attack: InfersAttribute, spec: ScenarioSpec) -> Mapping[str, tuple[ModelRequest, ...]]:
     """No other models."""
     return {}
 
 
-def play(attack: InfersAttribute, table: Table) -> Outcome:
+def play(attack: InfersAttribute, scenario: Scenario) -> Outcome:
     """Hand out records of both kinds without their attribute, and judge beside imputation.
 
     The metrics are over records that the target was not trained on; of those that it was there are
     ``member_auc``, ``member_imputation_auc`` and ``member_advantage``. ``memorised_advantage``
     compares the two, where of the others only those count that the defenses would have kept.
     """
-    z = table.dataset.attribute(attack.attribute)
-    held = _known(z, pool_index(table.quarters, table.threat))
-    others = _known(z, table.quarters.target_test)
-    members = _members(z, table.trained_on, held)
+    z = scenario.dataset.attribute(attack.attribute)
+    held = _known(z, pool_index(scenario.quarters, scenario.threat))
+    others = _known(z, scenario.quarters.target_test)
+    members = _members(z, scenario.trained_on, held)
     asked = torch.cat([others, members])
-    order = torch.randperm(len(asked), generator=generator("records in question", table.seed))
+    order = torch.randperm(len(asked), generator=generator("records in question", scenario.seed))
     asked, member = asked[order], (torch.arange(len(asked)) >= len(others))[order].numpy()
-    target, points = table.bare_target(), table.hold(asked)
+    target, points = scenario.bare_target(), scenario.examples_at(asked)
     everything = Records(
-        **vars(table.attacker()),
+        **vars(scenario.attacker()),
         points=points,
-        aux=table.hold(held),
+        aux=scenario.examples_at(held),
         seen=attack.see(target, points.x),
-        aux_z=z.values[held].to(table.device),
+        aux_z=z.values[held].to(scenario.device),
         num_values=len(z.names),
     )
     data = replace(everything, points=granted(points, attack.knows))
     given = {
-        "score": attack.run(target, data, seed=table.seed),
-        "imputation": attack.impute(data, knows=attack.knows, seed=table.seed),
+        "score": attack.run(target, data, seed=scenario.seed),
+        "imputation": attack.impute(data, knows=attack.knows, seed=scenario.seed),
     }
     given["features_imputation"] = (
         given["imputation"]
         if attack.knows == "features"
-        else attack.impute(everything, knows="features", seed=table.seed)
+        else attack.impute(everything, knows="features", seed=scenario.seed)
     )
     truth = z.values[asked].numpy()
     found = {name: each.cpu().numpy() for name, each in given.items()}
     scores, imputed, from_features = found.values()
-    counterparts = table.counterparts
-    kept = table.quarters.target_test if counterparts is None else counterparts
+    counterparts = scenario.counterparts
+    kept = scenario.quarters.target_test if counterparts is None else counterparts
     counted = member | torch.isin(asked, kept).numpy()
     notes = {}
     if counterparts is None:
         notes["members_matched"] = False
-    elif not counted.all() or len(table.trained_on) < len(table.quarters.target_train):
+    elif not counted.all() or len(scenario.trained_on) < len(scenario.quarters.target_train):
         notes["members_matched"] = True
     return Outcome(
         metrics={

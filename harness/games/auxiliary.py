@@ -21,6 +21,6 @@ def pool_index(quarters: Quarters, threat: ThreatModel) -> Tensor:
     return quarters.target_train[:0]
 
 
-def num_held(threat: ThreatModel, quarters: Quarters, ood_size: int) -> int:
+def num_auxiliary(threat: ThreatModel, quarters: Quarters, ood_size: int) -> int:
     """How many inputs the attacker holds."""
     return ood_size if threat.aux is Aux.OOD else len(pool_index(quarters, threat))

@@ -25,45 +25,47 @@ from harness.data.examples import Split
 from harness.data.quarters import Quarters
 from harness.defenses.shared.defender import trusted_index
 from harness.games.counted import judged
-from harness.games.game import Outcome, Setting, Table
+from harness.games.game import Outcome, Scenario, ScenarioSpec
 from harness.games.privacy import audited
 from harness.metrics.audit import CONFIDENCE, audit
 from harness.types import Regime, UnfitError
 from zoo.errors import ZooError
 
 
-def check(attack: PlantsCanaries, setting: Setting) -> None:
+def check(attack: PlantsCanaries, spec: ScenarioSpec) -> None:
     """Refuse a target that is not trained, and a query budget below one question per canary.
 
     Raises:
         NotApplicableError: The target is a published model as downloaded.
         ZooError: The budget is too small, or there are too few examples for the canaries.
     """
-    if setting.regime is Regime.PUBLISHED:
+    if spec.regime is Regime.PUBLISHED:
         raise UnfitError(
             f"{attack.name} changes the training data, which is too late for a published model as "
             f"downloaded. Choose another attack with --attack."
         )
-    wanted = len(_planted(attack, setting.dataset, setting.quarters, setting.seed, 0).rows)
-    budget = setting.threat.queries
-    if budget is not None and budget < wanted:
+    request = len(_planted(attack, spec.dataset, spec.quarters, spec.seed, 0).rows)
+    budget = spec.threat.queries
+    if budget is not None and budget < request:
         raise ZooError(
-            f"The query budget is {budget}, but {attack.name} asks about {wanted} canaries. Raise "
+            f"The query budget is {budget}, but {attack.name} asks about {request} canaries. Raise "
             f"--queries."
         )
 
 
-def play(attack: PlantsCanaries, table: Table) -> Outcome:
+def play(attack: PlantsCanaries, scenario: Scenario) -> Outcome:
     """Have the canaries scored, and bound the budget that the training spent from below."""
-    planted = _planted(attack, table.dataset, table.quarters, table.replicate, table.poison_seed)
-    target = table.bare_target()
-    data = AttackedPoints(**vars(table.attacker()), points=planted.points.to(table.device))
-    scores = attack.run(target, data, seed=table.seed)
+    planted = _planted(
+        attack, scenario.dataset, scenario.quarters, scenario.replicate, scenario.poison_seed
+    )
+    target = scenario.bare_target()
+    data = AttackedPoints(**vars(scenario.attacker()), points=planted.points.to(scenario.device))
+    scores = attack.run(target, data, seed=scenario.seed)
     values = np.asarray(scores.double().cpu())
     member = planted.included.cpu().numpy()
-    counted, matched = _counted(attack, table, planted)
-    budget, doubted = audited(table.evidence)
-    delta = attack.dp_delta if budget is None else table.evidence["dp_delta"]
+    counted, matched = _counted(attack, scenario, planted)
+    budget, doubted = audited(scenario.evidence)
+    delta = attack.dp_delta if budget is None else scenario.evidence["dp_delta"]
     found = judged(values, member, counted, matched)
     shown = audit(values, member, guessed=attack.guessed, dp_delta=delta)
     return replace(
@@ -76,7 +78,7 @@ def play(attack: PlantsCanaries, table: Table) -> Outcome:
             "queries": float(target.queries),
         },
         samples={
-            "index": table.quarters.target_train[planted.rows].numpy(),
+            "index": scenario.quarters.target_train[planted.rows].numpy(),
             **found.samples,
         },
         notes={
@@ -102,16 +104,16 @@ def _said(budget: float | None, doubted: str | None, shown: float) -> dict[str, 
 
 
 def _counted(
-    attack: PlantsCanaries, table: Table, planted: Canaries
+    attack: PlantsCanaries, scenario: Scenario, planted: Canaries
 ) -> tuple[np.ndarray, bool | None]:
     """Which canaries (m,) bool count, and whether that could be said of those left out."""
     counted = torch.ones(len(planted.rows), dtype=torch.bool)
-    if table.left_out is None:
+    if scenario.left_out is None:
         return counted.numpy(), None
     included = planted.included.cpu()
-    counted[included] = ~_missing(planted.rows, included, table.left_out)
-    data, trusted = _other_world(planted, table)
-    found = table.would_leave_out(data.to(table.device), trusted)
+    counted[included] = ~_missing(planted.rows, included, scenario.left_out)
+    data, trusted = _other_world(planted, scenario)
+    found = scenario.would_leave_out(data.to(scenario.device), trusted)
     if found is None:
         return counted.numpy(), False
     counted[~included] = ~_missing(planted.rows, ~included, found.cpu().nonzero().flatten())
@@ -132,15 +134,15 @@ def _missing(rows: Tensor, included: Tensor, left_out: Tensor) -> Tensor:
     return torch.isin(place, left_out.cpu())
 
 
-def _other_world(planted: Canaries, table: Table) -> tuple[Split, Tensor]:
+def _other_world(planted: Canaries, scenario: Scenario) -> tuple[Split, Tensor]:
     """The training data if all coins had fallen the other way, and where its checked ones are."""
-    data = table.dataset.collected.take(table.quarters.target_train)
+    data = scenario.dataset.collected.take(scenario.quarters.target_train)
     rows, included = planted.rows, planted.included.cpu()
     x, y = data.x.clone(), data.y.clone()
     x[rows], y[rows] = planted.points.x.cpu(), planted.points.y.cpu()
     kept = torch.ones(len(data), dtype=torch.bool)
     kept[rows] = ~included
-    trusted = trusted_index(len(data), table.replicate)
+    trusted = trusted_index(len(data), scenario.replicate)
     return replace(data, x=x, y=y).take(kept), trusted - (~kept).cumsum(0)[trusted]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from harness.attacks.protocol import AttackedPoints, AuditsGroups
 from harness.data.dataset import Dataset
 from harness.data.examples import UNKNOWN
-from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.games.game import ModelRequest, Outcome, Scenario, ScenarioSpec
 from harness.metrics.fairness import fairness
 from harness.metrics.group_picture import group_rates
 from harness.metrics.group_tables import SHUFFLES
@@ -23,7 +23,7 @@ LARGEST = 2**30
 """Entries of the tables that a comparison holds at once: 8 GiB."""
 
 
-def check(attack: AuditsGroups, setting: Setting) -> None:
+def check(attack: AuditsGroups, spec: ScenarioSpec) -> None:
     """Refuse groups that cannot be compared, and a budget below one question each.
 
     A group that has fewer than ``smallest`` examples in all the data is too small in every split,
@@ -35,7 +35,7 @@ def check(attack: AuditsGroups, setting: Setting) -> None:
             and classes are too large.
         ZooError: The dataset does not have this attribute, or the budget is too small.
     """
-    dataset = setting.dataset
+    dataset = spec.dataset
     z = dataset.attribute(attack.attribute)
     size = SHUFFLES * len(z.names) * dataset.num_classes**2
     if size > LARGEST:
@@ -46,7 +46,7 @@ def check(attack: AuditsGroups, setting: Setting) -> None:
         )
     overall, here = (
         torch.bincount(values[values != UNKNOWN], minlength=len(z.names))
-        for values in (z.values, z.values[setting.quarters.target_test])
+        for values in (z.values, z.values[spec.quarters.target_test])
     )
     if (overall > 0).sum() < 2:
         raise UnfitError(
@@ -56,7 +56,7 @@ def check(attack: AuditsGroups, setting: Setting) -> None:
     for name, all_of_it, found in zip(z.names, overall.tolist(), here.tolist(), strict=True):
         if all_of_it >= attack.smallest and not found:
             raise NotApplicableError(
-                f"The test examples of {dataset.name} (seed {setting.seed}) have none with "
+                f"The test examples of {dataset.name} (seed {spec.seed}) have none with "
                 f"{attack.attribute}={name}, of which there are {all_of_it} in all. Choose another "
                 f"attribute, or raise smallest above {all_of_it} to leave out groups of this size."
             )
@@ -66,7 +66,7 @@ def check(attack: AuditsGroups, setting: Setting) -> None:
             f"{dataset.name} has {_listed(z.names, here)}. Lower smallest, or choose another "
             f"attribute."
         )
-    asked, budget = int(here.sum()), setting.threat.queries
+    asked, budget = int(here.sum()), spec.threat.queries
     if budget is not None and budget < asked:
         raise ZooError(
             f"The query budget is {budget}, but {attack.name} asks about {asked} test examples. "
@@ -78,23 +78,23 @@ def _listed(names: tuple[str, ...], counts: Tensor) -> str:
     return ", ".join(f"{n} {name}" for name, n in zip(names, counts.tolist(), strict=True))
 
 
-def needs(attack: AuditsGroups, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+def needs(attack: AuditsGroups, spec: ScenarioSpec) -> Mapping[str, tuple[ModelRequest, ...]]:
     """Nothing besides the target."""
     return {}
 
 
-def play(attack: AuditsGroups, table: Table) -> Outcome:
+def play(attack: AuditsGroups, scenario: Scenario) -> Outcome:
     """Ask about the test examples whose group is known, and compare the groups."""
     from sklearn.metrics import recall_score
 
-    dataset = table.dataset
+    dataset = scenario.dataset
     z = dataset.attribute(attack.attribute)
-    asked = table.quarters.target_test
+    asked = scenario.quarters.target_test
     asked = asked[z.values[asked] != UNKNOWN]
-    data = AttackedPoints(**vars(table.attacker()), points=table.hold(asked))
-    target = table.target()
-    with seeded("answers", table.seed):  # of a target that is random
-        answers = attack.run(target, data, seed=table.seed)
+    data = AttackedPoints(**vars(scenario.attacker()), points=scenario.examples_at(asked))
+    target = scenario.target()
+    with seeded("answers", scenario.seed):  # of a target that is random
+        answers = attack.run(target, data, seed=scenario.seed)
     scores = answers.cpu().numpy() if answers.dim() == 2 else None
     predicted = (answers.argmax(1) if answers.dim() == 2 else answers).cpu().numpy()
     y, group = data.points.y.cpu().numpy(), z.values[asked].numpy()

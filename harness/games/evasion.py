@@ -13,7 +13,7 @@ from harness.attacks.shared import tabular_perturbation
 from harness.attacks.shared.perturbation import sizes
 from harness.defenses.protocol import Certifies
 from harness.games.auxiliary import pool_index
-from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.games.game import ModelRequest, Outcome, Scenario, ScenarioSpec
 from harness.learning.scores import Draws, drawn_again
 from harness.metrics.robustness import certified, robustness
 from harness.seeds import seeded
@@ -31,14 +31,14 @@ LUCKY = 0.02
 """Share of the inputs that may be won by the draws of a guard without a word."""
 
 
-def check(attack: Evades, setting: Setting) -> None:
+def check(attack: Evades, spec: ScenarioSpec) -> None:
     """Refuse an attacker whose data are empty, and a budget too small to ask about every example.
 
     Raises:
         NotApplicableError: The attacker holds nothing to train on.
         ZooError: It may hardly ask anything.
     """
-    threat, quarters = setting.threat, setting.quarters
+    threat, quarters = spec.threat, spec.quarters
     if threat.aux is not Aux.NONE and not len(pool_index(quarters, threat)):
         raise NotApplicableError(
             f"The attacker's {threat.aux} data holds no examples: nobody knows what the model was "
@@ -53,12 +53,12 @@ def check(attack: Evades, setting: Setting) -> None:
         )
 
 
-def needs(attack: Evades, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+def needs(attack: Evades, spec: ScenarioSpec) -> Mapping[str, tuple[ModelRequest, ...]]:
     """Nothing besides the target."""
     return {}
 
 
-def play(attack: Evades, table: Table) -> Outcome:
+def play(attack: Evades, scenario: Scenario) -> Outcome:
     """Attack the test examples, and check that the attack kept within its budget.
 
     Of a row of a table, the numbers may be moved. The attack's target sees the nearest row with
@@ -75,14 +75,14 @@ def play(attack: Evades, table: Table) -> Outcome:
         NotApplicableError: Nothing is left.
         RuntimeError: The attack left the pixel range or its ball: a defect of the attack.
     """
-    index, left_out = _attacked(table)
-    points = table.dataset.all.take(index)  # attacks take it batch by batch
-    data = EvasionData(**vars(table.attacker()), points=points, aux=table.aux())
-    seen = replace(table, model=tabular_perturbation.whole(table.model, points.columns))
+    index, left_out = _attacked(scenario)
+    points = scenario.dataset.all.take(index)  # attacks take it batch by batch
+    data = EvasionData(**vars(scenario.attacker()), points=points, aux=scenario.aux())
+    seen = replace(scenario, model=tabular_perturbation.whole(scenario.model, points.columns))
     target = seen.target()
-    judge = BlackBox(table.model, Access.LABELS)
-    with seeded("answers", table.seed):  # of a target that is random
-        found = attack.run(target, data, seed=table.seed)
+    judge = BlackBox(scenario.model, Access.LABELS)
+    with seeded("answers", scenario.seed):  # of a target that is random
+        found = attack.run(target, data, seed=scenario.seed)
         perturbed, flags = (found.x, found.flags) if isinstance(found, Evaded) else (found, ())
         perturbed = tabular_perturbation.restored(perturbed, points)
         clean, after = judge.labels(points.x), judge.labels(perturbed)
@@ -94,16 +94,18 @@ def play(attack: Evades, table: Table) -> Outcome:
         raise RuntimeError(f"{attack.name} left its budget: size {size.max():.6f}")
     numbers = robustness(clean, after, points.y, delta)
     metrics: dict[str, float | None] = {**numbers}
-    if any(isinstance(part, Draws) for part in table.model.modules()):
+    if any(isinstance(part, Draws) for part in scenario.model.modules()):
         # Every moved input is one more draw of a guard that draws, so some are won by luck alone.
-        redrawn = _redrawn(table, perturbed, points.y, clean)
+        redrawn = _redrawn(scenario, perturbed, points.y, clean)
         metrics["robust_accuracy_redrawn"] = redrawn
         if (lucky := redrawn - numbers["robust_accuracy"]) > LUCKY:
             flags = [*flags, f"random guard: {lucky:.0%} of the inputs are right in another draw"]
-    for defense in table.stack.defenses:
+    for defense in scenario.stack.defenses:
         if isinstance(defense, Certifies):
-            label, radius = defense.certify(table.unguarded, points.x, table.shop, seed=table.seed)
-            metrics |= certified(label, radius, points.y, table.dataset.epsilon["l2"])
+            label, radius = defense.certify(
+                scenario.unguarded, points.x, scenario.defender, seed=scenario.seed
+            )
+            metrics |= certified(label, radius, points.y, scenario.dataset.epsilon["l2"])
     return Outcome(
         metrics=metrics,
         samples={
@@ -115,17 +117,17 @@ def play(attack: Evades, table: Table) -> Outcome:
         },
         notes={
             "n": len(points), "queries": target.queries, "flags": list(flags),
-            **({"left_out": left_out} if table.source_rows is not None else {}),
+            **({"left_out": left_out} if scenario.source_rows is not None else {}),
         },
     )  # fmt: skip
 
 
-def _attacked(table: Table) -> tuple[Tensor, int]:
+def _attacked(scenario: Scenario) -> tuple[Tensor, int]:
     """Which test examples are attacked, and how many are not, as the source was trained on them."""
-    index = table.quarters.target_test
-    if table.source_rows is None:
+    index = scenario.quarters.target_test
+    if scenario.source_rows is None:
         return index, 0
-    fresh = index[~torch.isin(index, table.source_rows)]
+    fresh = index[~torch.isin(index, scenario.source_rows)]
     if not len(fresh):
         raise NotApplicableError(
             f"The attacker's model was trained on all {len(index)} examples that are to be "
@@ -134,10 +136,10 @@ def _attacked(table: Table) -> tuple[Tensor, int]:
     return fresh, len(index) - len(fresh)
 
 
-def _redrawn(table: Table, perturbed: Tensor, y: Tensor, clean: Tensor) -> float:
+def _redrawn(scenario: Scenario, perturbed: Tensor, y: Tensor, clean: Tensor) -> float:
     """Robust accuracy in other draws of the guards, which the attack did not know."""
-    judge, right = BlackBox(table.model, Access.LABELS), 0
+    judge, right = BlackBox(scenario.model, Access.LABELS), 0
     for draw in range(REDRAWS):
-        with seeded("answers", table.seed), drawn_again(table.model, f"judge {draw}"):
+        with seeded("answers", scenario.seed), drawn_again(scenario.model, f"judge {draw}"):
             right += int(((judge.labels(perturbed) == y) & (clean == y)).sum())
     return right / (REDRAWS * len(y))

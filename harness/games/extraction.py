@@ -20,11 +20,11 @@ from harness.attacks.protocol import AuxiliaryData, LearnsLabels, Steals, Trains
 from harness.attacks.shared import convergence
 from harness.attacks.shared import surrogate as surrogates
 from harness.data.examples import Split
-from harness.defenses.protocol import Proves
+from harness.defenses.protocol import ProvesOwnership
 from harness.defenses.shared.ownership import Owner
 from harness.defenses.stack import Stack
-from harness.games.auxiliary import num_held, pool_index
-from harness.games.game import Outcome, Setting, Table, Wanted, attack_seed
+from harness.games.auxiliary import num_auxiliary, pool_index
+from harness.games.game import ModelRequest, Outcome, Scenario, ScenarioSpec, attack_seed
 from harness.metrics.classification import accuracy
 from harness.metrics.extraction import extraction
 from harness.metrics.ownership import ownership
@@ -36,17 +36,17 @@ from zoo.errors import ZooError
 TWIN = "no-query twin"
 
 
-def check(attack: Steals, setting: Setting) -> None:
+def check(attack: Steals, spec: ScenarioSpec) -> None:
     """Refuse an attacker without data, and a query budget that there are no inputs for.
 
     Raises:
         NotApplicableError: The attacker holds nothing.
         ZooError: It holds less than the budget.
     """
-    threat = setting.threat
+    threat = spec.threat
     if threat.aux is Aux.NONE:  # its inputs are made up
         return
-    held, kind = num_held(threat, setting.quarters, setting.ood_size), threat.ood or threat.aux
+    held, kind = num_auxiliary(threat, spec.quarters, spec.ood_size), threat.ood or threat.aux
     if not held:
         raise NotApplicableError(
             f"The attacker's {kind} data holds no inputs: nobody knows what the model was trained "
@@ -59,59 +59,59 @@ def check(attack: Steals, setting: Setting) -> None:
         )
 
 
-def needs(attack: Steals, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+def needs(attack: Steals, spec: ScenarioSpec) -> Mapping[str, tuple[ModelRequest, ...]]:
     """The no-query twin and, if the owner is to prove anything, independent models.
 
     The twin depends on nothing of the target but who holds which examples, so undefended and
     defended cells share it. The independent models are undefended and trained on data of the same
     distribution that the target never saw.
     """
-    count = max([d.independents for d in _proofs(setting.stack)], default=0)
+    count = max([d.independents for d in _proofs(spec.stack)], default=0)
     return {
-        TWIN: _twin(attack, setting),
+        TWIN: _twin(attack, spec),
         "independent": tuple(
-            Wanted(
-                index=setting.quarters.shadow_train,
+            ModelRequest(
+                index=spec.quarters.shadow_train,
                 defended=False,
-                seed=derive("independent", setting.seed, i),
+                seed=derive("independent", spec.seed, i),
             )
             for i in range(count)
         ),
     }
 
 
-def _twin(attack: Steals, setting: Setting) -> tuple[Wanted, ...]:
-    if setting.threat.aux not in (Aux.SHADOW, Aux.PARTIAL):
+def _twin(attack: Steals, spec: ScenarioSpec) -> tuple[ModelRequest, ...]:
+    if spec.threat.aux not in (Aux.SHADOW, Aux.PARTIAL):
         return ()
     thief = attack if isinstance(attack, LearnsLabels) else Distillation()
     return (
-        Wanted(
-            index=pool_index(setting.quarters, setting.threat),
+        ModelRequest(
+            index=pool_index(spec.quarters, spec.threat),
             defended=False,
-            seed=attack_seed(thief.name, setting.seed),
+            seed=attack_seed(thief.name, spec.seed),
             thief=thief,
         ),
     )
 
 
-def _proofs(stack: Stack) -> list[Proves]:
-    return [d for d in stack.defenses if isinstance(d, Proves)]
+def _proofs(stack: Stack) -> list[ProvesOwnership]:
+    return [d for d in stack.defenses if isinstance(d, ProvesOwnership)]
 
 
-def play(attack: Steals, table: Table) -> Outcome:
+def play(attack: Steals, scenario: Scenario) -> Outcome:
     """Steal the target, and compare the copy with it on data that neither has seen."""
-    target, aux = table.bare_target(), table.aux()
-    data = AuxiliaryData(**vars(table.attacker()), aux=aux)
-    surrogate = attack.run(target, data, seed=table.seed)
-    test = table.hold(table.quarters.target_test)
-    answers = BlackBox(table.model, Access.LABELS).labels(test.x)
+    target, aux = scenario.bare_target(), scenario.aux()
+    data = AuxiliaryData(**vars(scenario.attacker()), aux=aux)
+    surrogate = attack.run(target, data, seed=scenario.seed)
+    test = scenario.examples_at(scenario.quarters.target_test)
+    answers = BlackBox(scenario.model, Access.LABELS).labels(test.x)
     copied = BlackBox(surrogate, Access.LABELS).labels(test.x)
-    twin, kind = _without_queries(attack, table, test, answers)
+    twin, kind = _without_queries(attack, scenario, test, answers)
     metrics = {**extraction(copied, answers, test.y, twin), "queries": float(target.queries)}
     return Outcome(
-        metrics=metrics | _ownership(surrogate, table),
+        metrics=metrics | _ownership(surrogate, scenario),
         samples={
-            "index": table.quarters.target_test.numpy(),
+            "index": scenario.quarters.target_test.numpy(),
             "label": test.y.cpu().numpy(),
             "target": answers.cpu().numpy(),
             "surrogate": copied.cpu().numpy(),
@@ -122,18 +122,20 @@ def play(attack: Steals, table: Table) -> Outcome:
 
 
 def _without_queries(
-    attack: Steals, table: Table, test: Split, answers: Tensor
+    attack: Steals, scenario: Scenario, test: Split, answers: Tensor
 ) -> tuple[Tensor, str]:
     """What the no-query twin predicts (n,), and what it is."""
-    if _twin(attack, table.setting):
-        [model] = table.others[TWIN]
+    if _twin(attack, scenario.spec):
+        [model] = scenario.others[TWIN]
         kind = "trained on the thief's labels"
-        aux = table.aux()
+        aux = scenario.aux()
         learned = "the surrogate that asks nothing"
-        convergence.classifies(table.attacker(), learned, model, aux.x, aux.y)
+        convergence.classifies(scenario.attacker(), learned, model, aux.x, aux.y)
     else:
         architecture = attack.surrogate if isinstance(attack, TrainsSurrogate) else None
-        model = surrogates.build(architecture, table.attacker(), table.seed).to(table.device)
+        model = surrogates.build(architecture, scenario.attacker(), scenario.seed).to(
+            scenario.device
+        )
         kind = "an untrained surrogate"
     twin = BlackBox(model, Access.LABELS).labels(test.x)
     majority = answers.mode().values.expand(len(answers))
@@ -142,29 +144,29 @@ def _without_queries(
     return twin, kind
 
 
-def _ownership(surrogate: nn.Module, table: Table) -> dict[str, float | None]:
+def _ownership(surrogate: nn.Module, scenario: Scenario) -> dict[str, float | None]:
     """What the owner can prove: of the copy, of the own model, and of independent models.
 
     With several proofs the owner claims what any of them claims.
     """
     metrics: dict[str, float | None] = {}
     claims: dict[str, list[float | None]] = {}
-    proofs = _proofs(table.stack)
+    proofs = _proofs(scenario.stack)
     if not proofs:
         return metrics
     # What the defenses left out was not trained on. The like is left out of the unseen, since what
     # a cleaner keeps is easy for any model. They are not of the shadow quarters: a thief may have
     # trained on those.
-    unseen = table.counterparts
+    unseen = scenario.counterparts
     if unseen is None:
-        unseen = table.quarters.target_test
+        unseen = scenario.quarters.target_test
     owner = Owner(
-        model=table.model,
-        members=table.hold(table.trained_on),
-        unseen=table.hold(unseen),
-        shop=table.shop,
+        model=scenario.model,
+        members=scenario.examples_at(scenario.trained_on),
+        unseen=scenario.examples_at(unseen),
+        defender=scenario.defender,
     )
-    suspects = [surrogate, table.model, *table.others.get("independent", ())]
+    suspects = [surrogate, scenario.model, *scenario.others.get("independent", ())]
     for defense in proofs:
         verify = defense.verifier(owner)
         copy, own, *others = [verify(BlackBox(s, Access.WEIGHTS)) for s in suspects]

@@ -15,7 +15,7 @@ from harness.attacks.protocol import AttackerData, LearnsLabels
 from harness.data.dataset import Dataset
 from harness.data.examples import Split
 from harness.data.quarters import Quarters
-from harness.defenses.shared.defender import Workshop, trusted_index
+from harness.defenses.shared.defender import DefenderData, trusted_index
 from harness.defenses.stack import Stack
 from harness.games.auxiliary import pool_index
 from harness.seeds import derive
@@ -28,7 +28,7 @@ A = TypeVar("A", contravariant=True)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Setting:
+class ScenarioSpec:
     """What is known of a game before any work.
 
     Attributes:
@@ -51,7 +51,7 @@ class Setting:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Wanted:
+class ModelRequest:
     """One more model of the target's architecture, trained by its recipe, or by a thief.
 
     Attributes:
@@ -60,7 +60,7 @@ class Wanted:
         seed: Of the training.
         thief: The attack, of `harness.attacks.protocol.LearnsLabels`, whose surrogate it is, with
             the architecture and the recipe of that; None for a model like the target.
-        guarded: Whether it answers through output defenses of its own; see `Table.guarded`.
+        guarded: Whether it answers through output defenses of its own; see `Scenario.guarded`.
     """
 
     index: Tensor
@@ -85,7 +85,7 @@ def attack_seed(attack: str, replicate: int) -> int:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Table:
+class Scenario:
     """The table a game is played at.
 
     Attributes:
@@ -100,7 +100,7 @@ class Table:
         device: Where to compute.
         stack: The defenses.
         unguarded: The target before its output defenses.
-        shop: The owner's means.
+        defender: The owner's means.
         poison_seed: What the attacker poisoned the training data with, if anybody did.
         regime: How the target came to its weights.
         evidence: What the defenses said when the target was made, as `harness.games.privacy`
@@ -113,8 +113,8 @@ class Table:
         would_leave_out: See `harness.training.single.would_leave_out`: from examples, as the owner
             would have collected them, and which of them are checked, to those the target's defenses
             would have left out, had they been its data; None where they cannot say.
-        seconds: Of each model that is guarded, by `Wanted.key`, the second models of its guards, by
-            guard.
+        seconds: Of each model that is guarded, by `ModelRequest.key`, the second models of its
+            guards, by guard.
         doubts: Where the attack writes which of its own trainings came to nothing.
     """
 
@@ -129,7 +129,7 @@ class Table:
     device: str
     stack: Stack
     unguarded: nn.Module
-    shop: Workshop
+    defender: DefenderData
     poison_seed: int
     regime: Regime
     evidence: Mapping[str, Any] = field(default_factory=dict)
@@ -161,9 +161,9 @@ class Table:
         return None if found is None else rows[~found.cpu()]
 
     @property
-    def setting(self) -> Setting:
+    def spec(self) -> ScenarioSpec:
         """What was known of this game before any work."""
-        return Setting(
+        return ScenarioSpec(
             dataset=self.dataset,
             quarters=self.quarters,
             ood_size=len(self.ood) if self.ood is not None else 0,
@@ -173,7 +173,7 @@ class Table:
             seed=self.replicate,
         )
 
-    def hold(self, index: Any) -> Split:
+    def examples_at(self, index: Any) -> Split:
         """The examples at ``index``, on the device."""
         return self.dataset.all.take(index).to(self.device)
 
@@ -193,22 +193,22 @@ class Table:
         if self.threat.aux is Aux.OOD:
             assert self.ood is not None
             return self.ood.to(self.device)
-        return self.hold(pool_index(self.quarters, self.threat))
+        return self.examples_at(pool_index(self.quarters, self.threat))
 
-    def shop_of(self, wanted: Wanted) -> Workshop:
+    def defender_of(self, request: ModelRequest) -> DefenderData:
         """The means of somebody who made a model like the target.
 
         They are its own training data and its own seed: they know nothing of the target's.
         """
-        held = self.dataset.collected.take(wanted.index).to(self.device)
-        trusted = held.take(trusted_index(len(held), wanted.seed).to(self.device))
-        seed = derive("train", wanted.seed)
-        seconds = self.stack.seconds(self.seconds.get(wanted.key, {}), seed)
-        return replace(self.shop, data=held, trusted=trusted, seed=seed, seconds=seconds)
+        held = self.dataset.collected.take(request.index).to(self.device)
+        trusted = held.take(trusted_index(len(held), request.seed).to(self.device))
+        seed = derive("train", request.seed)
+        seconds = self.stack.seconds(self.seconds.get(request.key, {}), seed)
+        return replace(self.defender, data=held, trusted=trusted, seed=seed, seconds=seconds)
 
-    def guarded(self, model: nn.Module, wanted: Wanted) -> nn.Module:
+    def guarded(self, model: nn.Module, request: ModelRequest) -> nn.Module:
         """A model that was made like the target, with output defenses that are its own."""
-        return self.stack.guard(model, self.shop_of(wanted)).to(self.device).eval()
+        return self.stack.guard(model, self.defender_of(request)).to(self.device).eval()
 
     def target(self) -> BlackBox:
         """The target as this threat model shows it."""
@@ -250,7 +250,7 @@ class Outcome:
 class Game(Protocol[A]):
     """A risk's game; each is a module with these three functions."""
 
-    def check(self, attack: A, setting: Setting) -> None:
+    def check(self, attack: A, spec: ScenarioSpec) -> None:
         """Refuse before any work what cannot be played.
 
         Raises:
@@ -259,10 +259,10 @@ class Game(Protocol[A]):
         """
         ...
 
-    def needs(self, attack: A, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
-        """The trainings whose models the game wants in `Table.others`, by purpose."""
+    def needs(self, attack: A, spec: ScenarioSpec) -> Mapping[str, tuple[ModelRequest, ...]]:
+        """The trainings whose models the game wants in `Scenario.others`, by purpose."""
         ...
 
-    def play(self, attack: A, table: Table) -> Outcome:
+    def play(self, attack: A, scenario: Scenario) -> Outcome:
         """Run the attack and judge what it ends up with."""
         ...

@@ -11,30 +11,30 @@ import torch
 from torch import nn
 
 from harness.defenses.protocol import InspectsModels
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.inspection import Inspection
 
 
-def inspected(defense: InspectsModels, model: nn.Module, shop: Workshop) -> Inspection:
+def inspected(defense: InspectsModels, model: nn.Module, defender: DefenderData) -> Inspection:
     """The verdict of ``defense`` on ``model``, which is in eval mode with frozen parameters.
 
     The attacks of one seed share their clean twin, and inspecting a model can take longer than
     training it: cells that follow one another get the verdict that the first of them paid for.
     """
-    sha = hashlib.sha256(f"{shop.num_classes} {shop.seed}".encode())
-    for tensor in _facts(model, shop):
+    sha = hashlib.sha256(f"{defender.num_classes} {defender.seed}".encode())
+    for tensor in _facts(model, defender):
         sha.update(str(tuple(tensor.shape)).encode())
         sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return _inspection(_Question(defense, sha.hexdigest(), model, shop))
+    return _inspection(_Question(defense, sha.hexdigest(), model, defender))
 
 
 @torch.no_grad()
-def _facts(model: nn.Module, shop: Workshop) -> Iterator[torch.Tensor]:
+def _facts(model: nn.Module, defender: DefenderData) -> Iterator[torch.Tensor]:
     """What an inspection depends on: weights, trusted examples, and what the one says of those."""
     yield from model.state_dict().values()
-    yield shop.trusted.x
-    yield shop.trusted.y
-    for part in shop.trusted.x.split(1024):
+    yield defender.trusted.x
+    yield defender.trusted.y
+    for part in defender.trusted.x.split(1024):
         yield model(part)
 
 
@@ -43,9 +43,9 @@ class _Question:
     defense: InspectsModels
     digest: str
     model: nn.Module = field(compare=False)
-    shop: Workshop = field(compare=False)
+    defender: DefenderData = field(compare=False)
 
 
 @lru_cache(maxsize=4)
 def _inspection(question: _Question) -> Inspection:
-    return question.defense.inspect(question.model, question.shop)
+    return question.defense.inspect(question.model, question.defender)

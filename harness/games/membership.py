@@ -26,7 +26,7 @@ from harness.attacks.shared.attacker_data import (
 from harness.games import canaries, shadows
 from harness.games.auxiliary import PARTIAL
 from harness.games.counted import judged
-from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.games.game import ModelRequest, Outcome, Scenario, ScenarioSpec
 from harness.seeds import generator
 from harness.types import Attack, Aux, NotApplicableError, UnfitError
 from zoo.errors import ZooError
@@ -36,7 +36,7 @@ FEWEST = 2
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Deal:
+class CandidateSplit:
     """Who is in question and what the attacker knows, as rows of the dataset.
 
     Attributes:
@@ -54,7 +54,7 @@ class Deal:
     ambiguous: int
 
 
-def deal(attack: Attack, setting: Setting) -> Deal:
+def split_candidates(attack: Attack, spec: ScenarioSpec) -> CandidateSplit:
     """Share out the quarters; what the attacker knows is never a candidate.
 
     Nor is an example of which there is another on the other side, or among what is known: it is
@@ -63,7 +63,7 @@ def deal(attack: Attack, setting: Setting) -> Deal:
     An attacker with partial data knows a share of the members, and as many non-members. An attacker
     with shadow data has examples that neither are candidates nor were trained on.
     """
-    quarters, threat = setting.quarters, setting.threat
+    quarters, threat = spec.quarters, spec.threat
     members, others = quarters.target_train, quarters.target_test
     size = min(len(members), len(others))
     members, others = members[:size], others[:size]
@@ -73,23 +73,23 @@ def deal(attack: Attack, setting: Setting) -> Deal:
         start = round(share * size)
         known = torch.cat([members[:start], others[:start]])
         members, others = members[start:], others[start:]
-        return _dealt(attack, setting, members, others, known, torch.arange(len(known)) < start)
+        return _dealt(attack, spec, members, others, known, torch.arange(len(known)) < start)
     if threat.aux is Aux.SHADOW:
         known = torch.cat([quarters.shadow_train, quarters.shadow_test])
     nobody = torch.zeros(len(known), dtype=torch.bool)
-    return _dealt(attack, setting, members, others, known, nobody)
+    return _dealt(attack, spec, members, others, known, nobody)
 
 
 def _dealt(
     attack: Attack,
-    setting: Setting,
+    spec: ScenarioSpec,
     members: Tensor,
     others: Tensor,
     aux: Tensor,
     aux_member: Tensor,
-) -> Deal:
+) -> CandidateSplit:
     """As many of either kind, and no more than the attack has the patience for."""
-    content, quarters = setting.dataset.content, setting.quarters
+    content, quarters = spec.dataset.content, spec.quarters
     trained_on, known = content[quarters.target_train], content[aux]
     rest = content[quarters.target_test]
     inside = torch.cat([rest, known[~aux_member]])
@@ -100,7 +100,7 @@ def _dealt(
     ]
     most = getattr(attack, "candidates", None)
     half = min(*map(len, kept), *(() if most is None else (most // 2,)))
-    return Deal(
+    return CandidateSplit(
         members=kept[0][:half],
         others=kept[1][:half],
         aux=aux,
@@ -109,7 +109,7 @@ def _dealt(
     )
 
 
-def check(attack: InfersMembership | PlantsCanaries, setting: Setting) -> None:
+def check(attack: InfersMembership | PlantsCanaries, spec: ScenarioSpec) -> None:
     """Refuse what cannot be judged, and a query budget that does not reach for one question each.
 
     Raises:
@@ -119,30 +119,31 @@ def check(attack: InfersMembership | PlantsCanaries, setting: Setting) -> None:
             there are fewer candidates than it wants.
     """
     if isinstance(attack, PlantsCanaries):
-        return canaries.check(attack, setting)
-    if not len(setting.quarters.target_train) or not len(setting.quarters.target_test):
+        return canaries.check(attack, spec)
+    if not len(spec.quarters.target_train) or not len(spec.quarters.target_test):
         raise UnfitError(
             "Membership inference needs to know what the model was trained on; its dataset has no "
             "official split that would tell. Choose other risks with --risk."
         )
-    shadows.check(_shadows(attack, setting), setting)
-    dealt, threat = deal(attack, setting), setting.threat
-    candidates = 2 * len(dealt.members)
-    wanted = getattr(attack, "candidates", None)
-    if not candidates and dealt.ambiguous:
+    shadows.check(_shadows(attack, spec), spec)
+    candidate_split, threat = split_candidates(attack, spec), spec.threat
+    candidates = 2 * len(candidate_split.members)
+    request = getattr(attack, "candidates", None)
+    if not candidates and candidate_split.ambiguous:
         raise NotApplicableError(
-            f"Members and non-members of {setting.dataset.name} are the same examples "
-            f"({dealt.ambiguous} are on both sides); nobody can tell them apart. Choose other data."
+            f"Members and non-members of {spec.dataset.name} are the same examples "
+            f"({candidate_split.ambiguous} are on both sides); nobody can tell them apart. Choose "
+            f"other data."
         )
-    if candidates < 2 * FEWEST and wanted is None:
+    if candidates < 2 * FEWEST and request is None:
         raise NotApplicableError(
             f"Membership is judged on at least {FEWEST} members and as many others, but "
-            f"{setting.dataset.name} has {len(dealt.members)} of each that the attacker does not "
-            f"know already. Take a larger dataset."
+            f"{spec.dataset.name} has {len(candidate_split.members)} of each that the attacker "
+            f"does not know already. Take a larger dataset."
         )
-    if not candidates or (wanted is not None and candidates < wanted - 1):
+    if not candidates or (request is not None and candidates < request - 1):
         raise ZooError(
-            f"{attack.name} wants {wanted or 'some'} candidates, but {setting.dataset.name} has "
+            f"{attack.name} wants {request or 'some'} candidates, but {spec.dataset.name} has "
             f"{candidates} that the attacker does not know already. Lower {attack.name}.candidates."
         )
     if threat.queries is not None and threat.queries < candidates:
@@ -152,21 +153,21 @@ def check(attack: InfersMembership | PlantsCanaries, setting: Setting) -> None:
         )
     if isinstance(attack, AsksOften):
         attack.check_questions(
-            numbers=math.prod(setting.dataset.input_shape),
+            numbers=math.prod(spec.dataset.input_shape),
             candidates=candidates,
             budget=threat.queries,
-            shadows=_shadows(attack, setting),
+            shadows=_shadows(attack, spec),
         )
 
 
-def needs(attack: Attack, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+def needs(attack: Attack, spec: ScenarioSpec) -> Mapping[str, tuple[ModelRequest, ...]]:
     """The shadow models, if the attack has any."""
-    return {shadows.PURPOSE: shadows.wanted(_shadows(attack, setting), setting)}
+    return {shadows.PURPOSE: shadows.request(_shadows(attack, spec), spec)}
 
 
-def _shadows(attack: Attack, setting: Setting) -> int:
+def _shadows(attack: Attack, spec: ScenarioSpec) -> int:
     """How many shadow models are used; whoever knows some members needs none."""
-    if setting.threat.aux is not Aux.SHADOW or not isinstance(attack, UsesShadows):
+    if spec.threat.aux is not Aux.SHADOW or not isinstance(attack, UsesShadows):
         return 0
     return attack.shadows
 
@@ -190,10 +191,10 @@ class Count:
         return torch.where(member, self.members[rows], self.others[rows])
 
 
-def count(table: Table) -> Count:
+def count(scenario: Scenario) -> Count:
     """What counts in this game; of equal examples, all or none."""
-    content, quarters = table.dataset.content, table.quarters
-    members, others = table.trained_on, table.counterparts
+    content, quarters = scenario.dataset.content, scenario.quarters
+    members, others = scenario.trained_on, scenario.counterparts
     matched = others is not None
     if others is None:
         others = quarters.target_test
@@ -205,7 +206,7 @@ def count(table: Table) -> Count:
     )
 
 
-def play(attack: InfersMembership | PlantsCanaries, table: Table) -> Outcome:
+def play(attack: InfersMembership | PlantsCanaries, scenario: Scenario) -> Outcome:
     """Hand out equally many members and non-members, shuffled, and judge the scores.
 
     The metrics are over the candidates that count: members that the target was trained on, and
@@ -218,24 +219,28 @@ def play(attack: InfersMembership | PlantsCanaries, table: Table) -> Outcome:
         NotApplicableError: No candidate on one side counts.
     """
     if isinstance(attack, PlantsCanaries):
-        return canaries.play(attack, table)
-    dealt, counting = deal(attack, table.setting), count(table)
-    if dealt.aux_member.any():
-        known = counting.of(dealt.aux, dealt.aux_member)
-        dealt = replace(dealt, aux=dealt.aux[known], aux_member=dealt.aux_member[known])
-    index = torch.cat([dealt.members, dealt.others])
-    truth = torch.arange(len(index)) < len(dealt.members)
-    order = torch.randperm(len(index), generator=generator("candidates", table.seed))
+        return canaries.play(attack, scenario)
+    candidate_split, counting = split_candidates(attack, scenario.spec), count(scenario)
+    if candidate_split.aux_member.any():
+        known = counting.of(candidate_split.aux, candidate_split.aux_member)
+        candidate_split = replace(
+            candidate_split,
+            aux=candidate_split.aux[known],
+            aux_member=candidate_split.aux_member[known],
+        )
+    index = torch.cat([candidate_split.members, candidate_split.others])
+    truth = torch.arange(len(index)) < len(candidate_split.members)
+    order = torch.randperm(len(index), generator=generator("candidates", scenario.seed))
     index, truth = index[order], truth[order]
-    target = table.bare_target()
+    target = scenario.bare_target()
     data = Candidates(
-        **vars(table.attacker()),
-        points=table.hold(index),
-        aux=table.hold(dealt.aux),
-        aux_member=dealt.aux_member.to(table.device),
-        shadows=shadows.of(table, points=index, aux=dealt.aux),
+        **vars(scenario.attacker()),
+        points=scenario.examples_at(index),
+        aux=scenario.examples_at(candidate_split.aux),
+        aux_member=candidate_split.aux_member.to(scenario.device),
+        shadows=shadows.of(scenario, points=index, aux=candidate_split.aux),
     )
-    scores = attack.run(target, data, seed=table.seed)
+    scores = attack.run(target, data, seed=scenario.seed)
     values, member = np.asarray(scores.double().cpu()), truth.numpy()
     counted = counting.of(index, truth).numpy()
     found = judged(values, member, counted, counting.matched)
@@ -246,7 +251,7 @@ def play(attack: InfersMembership | PlantsCanaries, table: Table) -> Outcome:
         notes={
             "members": int((counted & member).sum()),
             "non_members": int((counted & ~member).sum()),
-            "on_both_sides": dealt.ambiguous,
+            "on_both_sides": candidate_split.ambiguous,
             "flags": list(_flags(values)),
             **found.notes,
         },

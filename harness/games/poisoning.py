@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from harness.attacks.protocol import Poison
 from harness.data.images import grid, to_bytes
 from harness.defenses.protocol import FiltersInputs, InspectsModels
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.stack import Stack
-from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.games.game import ModelRequest, Outcome, Scenario, ScenarioSpec
 from harness.games.inspections import inspected
 from harness.metrics.poisoning import poisoning
 from harness.seeds import seeded
@@ -25,22 +25,22 @@ SHOWN = 8
 """Triggered inputs that are kept as a picture."""
 
 
-def check(attack: Poison, setting: Setting) -> None:
+def check(attack: Poison, spec: ScenarioSpec) -> None:
     """Every threat model that a poisoning attack can use is fine."""
 
 
-def needs(attack: Poison, setting: Setting) -> Mapping[str, tuple[Wanted, ...]]:
+def needs(attack: Poison, spec: ScenarioSpec) -> Mapping[str, tuple[ModelRequest, ...]]:
     """The clean twin: its answers to triggered inputs are what chance gives.
 
     It has the same defenses, so one that ruins the model does not pass for a backdoor. Where
     nothing is poisoned it is the target.
     """
-    return {"clean_twin": (_like_the_target(setting),)}
+    return {"clean_twin": (_like_the_target(spec),)}
 
 
-def _like_the_target(setting: Setting) -> Wanted:
-    return Wanted(
-        index=setting.quarters.target_train, defended=True, seed=setting.seed, guarded=True
+def _like_the_target(spec: ScenarioSpec) -> ModelRequest:
+    return ModelRequest(
+        index=spec.quarters.target_train, defended=True, seed=spec.seed, guarded=True
     )
 
 
@@ -51,15 +51,15 @@ class _Owned:
     Attributes:
         model: As it answers.
         unguarded: Before its output defenses.
-        shop: The owner's means.
+        defender: The owner's means.
     """
 
     model: nn.Module
     unguarded: nn.Module
-    shop: Workshop
+    defender: DefenderData
 
 
-def play(attack: Poison, table: Table) -> Outcome:
+def play(attack: Poison, scenario: Scenario) -> Outcome:
     """Try the trigger on the test data, and count what filters and inspections find.
 
     The clean twin stands behind guards, filters and inspections of its own, which are made like the
@@ -70,30 +70,32 @@ def play(attack: Poison, table: Table) -> Outcome:
     Raises:
         NotApplicableError: There is no test example that the attack could succeed on.
     """
-    detectors = [d for d in table.stack.defenses if isinstance(d, InspectsModels | FiltersInputs)]
-    if detectors and not len(table.shop.trusted):
+    detectors = [
+        d for d in scenario.stack.defenses if isinstance(d, InspectsModels | FiltersInputs)
+    ]
+    if detectors and not len(scenario.defender.trusted):
         raise NotApplicableError(
             f"{detectors[0].name} compares with clean examples, but nobody knows what this model "
             f"was trained on."
         )
-    test = table.hold(table.quarters.target_test)
+    test = scenario.examples_at(scenario.quarters.target_test)
     applies = attack.applies(test.y)
     if not applies.any():
         raise NotApplicableError(
             f"None of the {len(test)} test examples is of a class that {attack.name} could succeed "
             f"on."
         )
-    triggered = attack.trigger(test.x, seed=table.poison_seed)
-    target = _Owned(model=table.model, unguarded=table.unguarded, shop=table.shop)
-    twin = _twin(table)
-    clean, after = (_labels(table, target, x) for x in (test.x, triggered))
-    before = _labels(table, twin, triggered) if twin else clean
-    rejected = _rejected(table.stack, target, test.x, triggered)
-    twin_rejected = _rejected(table.stack, twin, test.x, triggered) if twin else rejected
+    triggered = attack.trigger(test.x, seed=scenario.poison_seed)
+    target = _Owned(model=scenario.model, unguarded=scenario.unguarded, defender=scenario.defender)
+    twin = _twin(scenario)
+    clean, after = (_labels(scenario, target, x) for x in (test.x, triggered))
+    before = _labels(scenario, twin, triggered) if twin else clean
+    rejected = _rejected(scenario.stack, target, test.x, triggered)
+    twin_rejected = _rejected(scenario.stack, twin, test.x, triggered) if twin else rejected
     of_twin = "rejected_triggered" if twin else "rejected_clean"
     if rejected:
         rejected["clean_model_rejected_triggered"] = twin_rejected[of_twin]
-    num_classes = table.dataset.num_classes
+    num_classes = scenario.dataset.num_classes
     hit = attack.success(after, test.y, num_classes=num_classes)
     clean_hit = attack.success(before, test.y, num_classes=num_classes)
     metrics: dict[str, float | None] = {
@@ -109,21 +111,21 @@ def play(attack: Poison, table: Table) -> Outcome:
         "clean_model_accuracy": None,
     }
     if twin:
-        right = _labels(table, twin, test.x) == test.y
+        right = _labels(scenario, twin, test.x) == test.y
         if twin_rejected:
             right &= ~twin_rejected["rejected_clean"]
         metrics["clean_model_accuracy"] = right.double().mean().item()
     for name in ("removal_tpr", "removal_fpr"):
-        if name in table.evidence:
-            metrics[name] = table.evidence[name]
+        if name in scenario.evidence:
+            metrics[name] = scenario.evidence[name]
     notes: dict[str, Any] = {"n": len(test), "applies": int(applies.sum())}
     images = {}
     if len(test.x.shape) == 4 and test.x.shape[1] in (1, 3):
         images["triggered"] = grid(triggered[applies][:SHOWN])
-    for defense in table.stack.defenses:
+    for defense in scenario.stack.defenses:
         if isinstance(defense, InspectsModels):
-            found = inspected(defense, target.unguarded, target.shop)
-            of_clean = inspected(defense, twin.unguarded, twin.shop) if twin else None
+            found = inspected(defense, target.unguarded, target.defender)
+            of_clean = inspected(defense, twin.unguarded, twin.defender) if twin else None
             metrics |= {
                 "flagged": float(found.flagged),
                 "anomaly": found.score,
@@ -133,7 +135,7 @@ def play(attack: Poison, table: Table) -> Outcome:
             notes |= found.notes
             images |= {name: to_bytes(image) for name, image in found.images.items()}
     samples = {
-        "index": table.quarters.target_test,
+        "index": scenario.quarters.target_test,
         "label": test.y,
         "clean": clean,
         "triggered": after,
@@ -151,18 +153,18 @@ def play(attack: Poison, table: Table) -> Outcome:
     )
 
 
-def _twin(table: Table) -> _Owned | None:
+def _twin(scenario: Scenario) -> _Owned | None:
     """The clean twin behind output defenses of its own; None for a published model."""
-    twins = table.others.get("clean_twin", ())
+    twins = scenario.others.get("clean_twin", ())
     if not twins:
         return None
-    shop = table.shop_of(_like_the_target(table.setting))
-    guarded = table.stack.guard(twins[0], shop).to(table.device).eval()
-    return _Owned(model=guarded, unguarded=twins[0], shop=shop)
+    defender = scenario.defender_of(_like_the_target(scenario.spec))
+    guarded = scenario.stack.guard(twins[0], defender).to(scenario.device).eval()
+    return _Owned(model=guarded, unguarded=twins[0], defender=defender)
 
 
-def _labels(table: Table, owned: _Owned, x: Tensor) -> Tensor:
-    with seeded("answers", table.seed):  # of a model that is random: the same luck for each
+def _labels(scenario: Scenario, owned: _Owned, x: Tensor) -> Tensor:
+    with seeded("answers", scenario.seed):  # of a model that is random: the same luck for each
         return BlackBox(owned.model, Access.LABELS).labels(x)
 
 
@@ -173,6 +175,6 @@ def _rejected(stack: Stack, owned: _Owned, x: Tensor, triggered: Tensor) -> dict
         return {}
     found = {}
     for name, asked in (("rejected_clean", x), ("rejected_triggered", triggered)):
-        flags = [f.suspicious(owned.unguarded, asked, owned.shop) for f in filters]
+        flags = [f.suspicious(owned.unguarded, asked, owned.defender) for f in filters]
         found[name] = torch.stack(flags).any(0)
     return found

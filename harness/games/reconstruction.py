@@ -17,8 +17,8 @@ from harness.attacks.protocol import AuxiliaryData, InvertsModels
 from harness.attacks.shared.attacker_data import InvertsGradients, Released
 from harness.data.examples import UNKNOWN, Split
 from harness.data.images import rows
-from harness.games.auxiliary import num_held
-from harness.games.game import Outcome, Setting, Table, Wanted
+from harness.games.auxiliary import num_auxiliary
+from harness.games.game import ModelRequest, Outcome, Scenario, ScenarioSpec
 from harness.metrics.classification import accuracy
 from harness.metrics.reconstruction import class_means, correlation, psnr, reconstruction
 from harness.seeds import derive, generator
@@ -33,14 +33,14 @@ SHOWN_SAMPLES = 4
 """How many of each it shows, one below the other."""
 
 
-def check(attack: InvertsModels | InvertsGradients, setting: Setting) -> None:
+def check(attack: InvertsModels | InvertsGradients, spec: ScenarioSpec) -> None:
     """Refuse a target whose training data nobody knows, and an attacker without data.
 
     Raises:
         NotApplicableError: There is nothing to judge by, or nothing that the attacker holds.
         ZooError: There are fewer training examples than the attacker is to see.
     """
-    members, threat = len(setting.quarters.target_train), setting.threat
+    members, threat = len(spec.quarters.target_train), spec.threat
     if not members:
         raise UnfitError(
             "Data reconstruction is judged by what the model was trained on; its dataset has no "
@@ -51,7 +51,7 @@ def check(attack: InvertsModels | InvertsGradients, setting: Setting) -> None:
             f"{attack.name} looks at {attack.observed} steps of {attack.batch} training examples, "
             f"but there are {members}. Lower observed or batch."
         )
-    held = num_held(threat, setting.quarters, setting.ood_size)
+    held = num_auxiliary(threat, spec.quarters, spec.ood_size)
     if threat.aux is not Aux.NONE and not held:
         raise NotApplicableError(
             f"The attacker's {threat.ood or threat.aux} data holds no inputs. Choose other data "
@@ -60,20 +60,20 @@ def check(attack: InvertsModels | InvertsGradients, setting: Setting) -> None:
 
 
 def needs(
-    attack: InvertsModels | InvertsGradients, setting: Setting
-) -> Mapping[str, tuple[Wanted, ...]]:
+    attack: InvertsModels | InvertsGradients, spec: ScenarioSpec
+) -> Mapping[str, tuple[ModelRequest, ...]]:
     """The evaluation classifier: undefended, of data that neither target nor attacker has.
 
     A published model comes without a recipe to train one by.
     """
-    if setting.regime is Regime.PUBLISHED:
+    if spec.regime is Regime.PUBLISHED:
         return {}
-    wanted = Wanted(
-        index=setting.quarters.target_test,
+    request = ModelRequest(
+        index=spec.quarters.target_test,
         defended=False,
-        seed=derive("evaluator", setting.seed),
+        seed=derive("evaluator", spec.seed),
     )
-    return {"evaluator": (wanted,)}
+    return {"evaluator": (request,)}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -96,7 +96,7 @@ class _Found:
     sorted_aux: Tensor | None = None
 
 
-def play(attack: InvertsModels | InvertsGradients, table: Table) -> Outcome:
+def play(attack: InvertsModels | InvertsGradients, scenario: Scenario) -> Outcome:
     """Have the attack reconstruct classes, or the examples of training steps, and compare.
 
     An attack on classes gives (num_classes, samples, *input_shape); one on gradients is handed
@@ -109,15 +109,15 @@ def play(attack: InvertsModels | InvertsGradients, table: Table) -> Outcome:
         NotApplicableError: A defense leaves fewer examples than the attacker is to see.
         RuntimeError: The attack gives something that is no input: a defect of the attack.
     """
-    data = table.hold(table.trained_on)
+    data = scenario.examples_at(scenario.trained_on)
     if isinstance(attack, InvertsGradients):
-        found = _examples(attack, table)
+        found = _examples(attack, scenario)
     else:
-        found = _classes(attack, table, data)
+        found = _classes(attack, scenario, data)
     samples = found.x.shape[1]
     x = found.x.flatten(0, 1)
     truth, label = (each.repeat_interleave(samples, 0) for each in (found.truth, found.label))
-    test = table.hold(table.quarters.target_test)
+    test = scenario.examples_at(scenario.quarters.target_test)
     columns = reconstruction(x, truth, label, test.x.mean(0), data)
     if found.index is not None:
         columns["psnr"] = psnr(x, truth)
@@ -126,7 +126,7 @@ def play(attack: InvertsModels | InvertsGradients, table: Table) -> Outcome:
         columns["sorted_aux_centred_correlation"] = correlation(sorted_aux - mean, truth - mean)
     metrics: dict[str, float | None] = {k: c.double().mean().item() for k, c in columns.items()}
     columns["label"] = label
-    for evaluator in table.others.get("evaluator", ()):
+    for evaluator in scenario.others.get("evaluator", ()):
         judge = BlackBox(evaluator, Access.LABELS)
         columns["evaluated"] = judge.labels(x)
         columns["mean_image_evaluated"] = judge.labels(test.x.mean(0).expand_as(x))
@@ -145,19 +145,19 @@ def play(attack: InvertsModels | InvertsGradients, table: Table) -> Outcome:
     )
 
 
-def _classes(attack: InvertsModels, table: Table, data: Split) -> _Found:
+def _classes(attack: InvertsModels, scenario: Scenario, data: Split) -> _Found:
     """Each class that the target has seen, to be compared with its mean."""
-    aux = table.aux()
+    aux = scenario.aux()
     # With their labels it would have an idea of every class without the model.
     aux = replace(aux, y=torch.full_like(aux.y, UNKNOWN))
-    holds = AuxiliaryData(**vars(table.attacker()), aux=aux)
-    x = attack.run(table.bare_target(), holds, seed=table.seed)
-    num_classes = table.dataset.num_classes
-    _check_inputs(attack, x, (num_classes, x.shape[1], *table.dataset.input_shape))
+    holds = AuxiliaryData(**vars(scenario.attacker()), aux=aux)
+    x = attack.run(scenario.bare_target(), holds, seed=scenario.seed)
+    num_classes = scenario.dataset.num_classes
+    _check_inputs(attack, x, (num_classes, x.shape[1], *scenario.dataset.input_shape))
     present = data.y.unique()
     sorted_aux = None
     if len(aux):
-        answers = BlackBox(table.model, Access.LABELS).labels(aux.x)
+        answers = BlackBox(scenario.model, Access.LABELS).labels(aux.x)
         means = class_means(Split(aux.x, answers), num_classes)[present]
         sorted_aux = torch.where(means.isnan(), aux.x.mean(0), means)  # some are given to no input
     return _Found(
@@ -168,37 +168,37 @@ def _classes(attack: InvertsModels, table: Table, data: Split) -> _Found:
     )
 
 
-def _examples(attack: InvertsGradients, table: Table) -> _Found:
+def _examples(attack: InvertsGradients, scenario: Scenario) -> _Found:
     """Training examples in steps, the gradients of which the attacker sees."""
     shape = (attack.observed, attack.batch)
-    trained_on, wanted = table.trained_on, attack.observed * attack.batch
-    if wanted > len(trained_on):
+    trained_on, request = scenario.trained_on, attack.observed * attack.batch
+    if request > len(trained_on):
         raise NotApplicableError(
             f"{attack.name} looks at {attack.observed} steps of {attack.batch} training examples, "
-            f"but {table.stack} leaves {len(trained_on)} to train on. Let it leave out less."
+            f"but {scenario.stack} leaves {len(trained_on)} to train on. Let it leave out less."
         )
-    order = torch.randperm(len(trained_on), generator=generator("observed", table.seed))
-    index = trained_on[order[:wanted]]
-    held = table.dataset.collected.take(index).to(table.device)
+    order = torch.randperm(len(trained_on), generator=generator("observed", scenario.seed))
+    index = trained_on[order[:request]]
+    held = scenario.dataset.collected.take(index).to(scenario.device)
     x, y = held.x.unflatten(0, shape), held.y.unflatten(0, shape)
-    model = copy.deepcopy(table.unguarded).requires_grad_()
+    model = copy.deepcopy(scenario.unguarded).requires_grad_()
     steps = [
-        table.stack.release(
+        scenario.stack.release(
             model,
             held.take(step),
-            table.shop,
-            seed=derive("release", table.seed, i),
-            evidence=table.evidence,
+            scenario.defender,
+            seed=derive("release", scenario.seed, i),
+            evidence=scenario.evidence,
         )
         for i, step in enumerate(torch.arange(len(held), device=held.y.device).split(attack.batch))
     ]
     released = Released(
-        **vars(table.attacker()),
+        **vars(scenario.attacker()),
         gradients=tuple(torch.stack(each) for each in zip(*steps, strict=True)),
         labels=y if attack.labels == "given" else None,
     )
-    found = attack.run(table.bare_target(), released, seed=table.seed)
-    _check_inputs(attack, found, (*shape, *table.dataset.input_shape))
+    found = attack.run(scenario.bare_target(), released, seed=scenario.seed)
+    _check_inputs(attack, found, (*shape, *scenario.dataset.input_shape))
     matched = torch.stack([one[_matching(one, other)] for one, other in zip(found, x, strict=True)])
     return _Found(x=matched.flatten(0, 1)[:, None], truth=held.x, label=held.y, index=index)
 

@@ -22,29 +22,29 @@ from torch import Tensor, nn
 
 from harness.attacks.shared.attacker_data import Shadow
 from harness.data.dataset import Dataset
-from harness.games.game import Setting, Table, Wanted, remaining
+from harness.games.game import ModelRequest, Scenario, ScenarioSpec, remaining
 from harness.seeds import derive
 from harness.target import BlackBox
 from harness.types import Access, Regime, ThreatModel, UnfitError
 
 PURPOSE = "shadows"
-"""What these models are called in `harness.games.game.Table.others`."""
+"""What these models are called in `harness.games.game.Scenario.others`."""
 
 GROUP = 4
 """Shadows that share out the dataset among them."""
 
 
-def check(count: int, setting: Setting) -> None:
+def check(count: int, spec: ScenarioSpec) -> None:
     """Refuse shadow models of a target that nobody can train again.
 
     Args:
         count: Shadow models that the attack uses.
-        setting: Of the attack.
+        spec: Of the attack.
 
     Raises:
         NotApplicableError: The target is a published model as downloaded.
     """
-    if count and setting.regime is Regime.PUBLISHED:
+    if count and spec.regime is Regime.PUBLISHED:
         raise UnfitError(
             "Shadow models imitate the target's training, which nobody can repeat for a published "
             "model. Choose an attack without shadow models, such as modified-entropy or quantile."
@@ -61,14 +61,14 @@ def index(dataset: Dataset, regime: Regime, k: int) -> Tensor:
     return torch.from_numpy(order[part * size : (part + 1) * size])
 
 
-def wanted(count: int, setting: Setting) -> tuple[Wanted, ...]:
+def request(count: int, spec: ScenarioSpec) -> tuple[ModelRequest, ...]:
     """The trainings of the first ``count`` shadows, as the attacker's knowledge allows."""
     return tuple(
-        Wanted(
-            index=index(setting.dataset, setting.regime, k),
-            defended=setting.threat.adaptive,
+        ModelRequest(
+            index=index(spec.dataset, spec.regime, k),
+            defended=spec.threat.adaptive,
             seed=derive("shadow", k),
-            guarded=_guarded(setting.threat),
+            guarded=_guarded(spec.threat),
         )
         for k in range(count)
     )
@@ -79,28 +79,28 @@ def _guarded(threat: ThreatModel) -> bool:
     return threat.adaptive and threat.access is not Access.WEIGHTS
 
 
-def of(table: Table, *, points: Tensor, aux: Tensor) -> tuple[Shadow, ...]:
+def of(scenario: Scenario, *, points: Tensor, aux: Tensor) -> tuple[Shadow, ...]:
     """The trained shadows, as this threat model lets the attacker use them.
 
     Args:
-        table: Has the models.
+        scenario: Has the models.
         points: Rows of the dataset (n,) whose membership is in question.
         aux: Rows of the dataset (m,) that the attacker holds besides.
     """
-    models: Sequence[nn.Module] = table.others.get(PURPOSE, ())
-    content = table.dataset.content
+    models: Sequence[nn.Module] = scenario.others.get(PURPOSE, ())
+    content = scenario.dataset.content
     found = []
-    decided = table.others_left_out.get(PURPOSE, [None] * len(models))
-    made_as = wanted(len(models), table.setting)
+    decided = scenario.others_left_out.get(PURPOSE, [None] * len(models))
+    made_as = request(len(models), scenario.spec)
     for model, made, left_out in zip(models, made_as, decided, strict=True):
         if made.guarded:
-            model = table.guarded(model, made)
+            model = scenario.guarded(model, made)
         held = content[remaining(made.index, left_out)]
         found.append(
             Shadow(
-                box=BlackBox(model, table.threat.access),
-                members=torch.isin(content[points], held).to(table.device),
-                aux_members=torch.isin(content[aux], held).to(table.device),
+                box=BlackBox(model, scenario.threat.access),
+                members=torch.isin(content[points], held).to(scenario.device),
+                aux_members=torch.isin(content[aux], held).to(scenario.device),
             )
         )
     return tuple(found)

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from harness import registry
-from harness.attacks.protocol import AuxiliaryData, LearnsLabels, Plants
+from harness.attacks.protocol import AuxiliaryData, LearnsLabels, PoisonsData
 from harness.data.examples import Split
-from harness.defenses.protocol import LEFT_OUT, Fits, GuardsBySecond, Spares
-from harness.defenses.shared.defender import Workshop, trusted_index
+from harness.defenses.protocol import LEFT_OUT, GuardsBySecond, ReplacesTraining, Spares
+from harness.defenses.shared.defender import DefenderData, trusted_index
 from harness.defenses.stack import Stack
 from harness.finite import check_model, check_training
 from harness.learning.fit import fit
@@ -42,7 +42,7 @@ def collected(job: Job, data: Split) -> Poisoned | None:
     if job.poison is None:
         return None
     attack = registry.attack(job.poison)
-    assert isinstance(attack, Plants)
+    assert isinstance(attack, PoisonsData)
     return attack.poison(
         data,
         trusted=trusted_index(len(data), job.seed),
@@ -51,7 +51,9 @@ def collected(job: Job, data: Split) -> Poisoned | None:
     )
 
 
-def workshop(job: Job, data: Split, trusted: Split, base: dict[str, Tensor] | None) -> Workshop:
+def defender_data(
+    job: Job, data: Split, trusted: Split, base: dict[str, Tensor] | None
+) -> DefenderData:
     """What the defenses of ``job`` may use.
 
     Args:
@@ -70,7 +72,7 @@ def workshop(job: Job, data: Split, trusted: Split, base: dict[str, Tensor] | No
         model, _ = network(replace(job, stack=()), base)
         return fit(model.to(data.x.device), data, job.recipe, seed=seed)
 
-    return Workshop(
+    return DefenderData(
         data=data,
         trusted=trusted,
         num_classes=job.num_classes,
@@ -108,10 +110,10 @@ def train_alone(
         data, poisoned = found.data, found.poisoned
         if found.left_out is not None:
             trusted = trusted - found.left_out.cpu().cumsum(0)[trusted]
-    shop = workshop(job, data, checked, base)
+    defender = defender_data(job, data, checked, base)
     if job.second is not None:
-        return Trained(_second(job.second, data, shop), {})
-    ready = stack.clean(data, shop, poisoned, trusted)
+        return Trained(_second(job.second, data, defender), {})
+    ready = stack.clean(data, defender, poisoned, trusted)
     data, spared = ready.data, None
     model, evidence = network(job, base)
     evidence |= ready.notes
@@ -120,7 +122,7 @@ def train_alone(
     if job.recipe is None:
         pass
     elif stack.loop is not None:
-        evidence |= _replaced(stack, stack.loop, model, data, job.recipe, shop)
+        evidence |= _replaced(stack, stack.loop, model, data, job.recipe, defender)
         if LEFT_OUT in evidence:
             if not isinstance(stack.loop, Spares):
                 raise RuntimeError(f"{stack} leaves examples out, but has no spared() to say which")
@@ -131,9 +133,9 @@ def train_alone(
             model,
             data,
             job.recipe,
-            seed=shop.seed,
+            seed=defender.seed,
             inputs=stack.inputs,
-            loss=stack.loss_for(shop),
+            loss=stack.loss_for(defender),
             progress=progress,
         )
     left_out = None
@@ -141,7 +143,7 @@ def train_alone(
         left_out = ready.left_out(spared).nonzero().flatten()
     if job.recipe is not None:
         check_training(model.eval(), data.x)
-    made = stack.edit(model.eval(), data, shop).eval()
+    made = stack.edit(model.eval(), data, defender).eval()
     check_model(made, data.x, role="model that the defenses made")
     return Trained(made, evidence, left_out)
 
@@ -167,37 +169,44 @@ def would_leave_out(
     stack = Stack.of(registry.defenses(job.stack))
     if trusted is None:
         trusted = trusted_index(len(data), job.seed)
-    shop = workshop(job, data, data.take(trusted.to(data.x.device)), base)
+    defender = defender_data(job, data, data.take(trusted.to(data.x.device)), base)
     loop, spared = stack.loop, None
     try:
-        ready = stack.clean(data, shop, trusted=trusted)
+        ready = stack.clean(data, defender, trusted=trusted)
         if isinstance(loop, Spares) and job.recipe is not None:
             model = network(job, base)[0].to(data.x.device)
             stack.prepare(model, ready.data)
-            spared = loop.spared(model, ready.data, job.recipe, seed=shop.seed, inputs=stack.inputs)
+            spared = loop.spared(
+                model, ready.data, job.recipe, seed=defender.seed, inputs=stack.inputs
+            )
     except NotApplicableError:
         return None
     return ready.left_out(spared)
 
 
 def _replaced(
-    stack: Stack, loop: Fits, model: nn.Module, data: Split, recipe: Recipe, shop: Workshop
+    stack: Stack,
+    loop: ReplacesTraining,
+    model: nn.Module,
+    data: Split,
+    recipe: Recipe,
+    defender: DefenderData,
 ) -> dict[str, Any]:
     """Train ``model`` in place by the loop of a defense, and return its evidence."""
-    loss = stack.loss_for(shop)
+    loss = stack.loss_for(defender)
     if loss is None:
-        return loop.fit(model, data, recipe, seed=shop.seed, inputs=stack.inputs)
+        return loop.fit(model, data, recipe, seed=defender.seed, inputs=stack.inputs)
     # `Stack.of` lets a loss come only to a loop that takes it.
     taking = cast("FitsToLoss", loop)
-    return taking.fit(model, data, recipe, seed=shop.seed, inputs=stack.inputs, loss=loss)
+    return taking.fit(model, data, recipe, seed=defender.seed, inputs=stack.inputs, loss=loss)
 
 
-def _second(method: Method, data: Split, shop: Workshop) -> nn.Module:
+def _second(method: Method, data: Split, defender: DefenderData) -> nn.Module:
     """The second model of a guard, as its owner trains it on part of the collected ``data``."""
     (guard,) = registry.defenses((method,))
     assert isinstance(guard, GuardsBySecond)
-    part = data.take(guard.second(len(data), shop.seed).to(data.x.device))
-    model = shop.train(part)
+    part = data.take(guard.second(len(data), defender.seed).to(data.x.device))
+    model = defender.train(part)
     check_training(model, part.x)
     return model
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.quarters import quarters
 from harness.metrics.classification import accuracy
 from harness.target import BlackBox
@@ -63,7 +63,7 @@ class SelfTrained:
         Returns:
             The weights, and the accuracy on the ``target_test`` quarter.
         """
-        dataset = datasets.load(entry.dataset, Source.resolve(data_dir, mirror))
+        dataset = datasets.load(entry.dataset, DataLocation.resolve(data_dir, mirror))
         split = quarters(dataset, SEED, Regime.FROM_SCRATCH)
         job = job_of(entry, dataset)
         with locked(home, entry.name):

@@ -9,7 +9,7 @@ from typing import get_type_hints
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.registry import settings
 from zoo.add_trained import Data
 from zoo.errors import unknown
@@ -19,7 +19,7 @@ STEPS = 2_500
 """Of a table's default recipe. A perceptron takes about as many until it has learnt what it can."""
 
 
-def facts(name: str, source: Source) -> Data:
+def facts(name: str, source: DataLocation) -> Data:
     """What the catalog has to know of a dataset.
 
     Args:

@@ -13,7 +13,7 @@ from scipy import stats
 from torch import Tensor
 
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Split
 from harness.data.quarters import quarters
 from harness.finite import NotFiniteError
@@ -112,7 +112,7 @@ def verify(
     sha256_ok = stored_intact(entry, home) is not False
     fetched = fetch(entry, home, mirror=mirror, data_dir=data_dir)
     model = load_model(entry, fetched.path).to(device)
-    dataset = datasets.load(entry.dataset, Source.resolve(data_dir, mirror))
+    dataset = datasets.load(entry.dataset, DataLocation.resolve(data_dir, mirror))
     split, test = _test_part(entry, dataset)
     if limit is not None:
         test = Split(test.x[:limit], test.y[:limit])
@@ -159,7 +159,7 @@ def verify(
     )
 
 
-def order_doubt(entry: ModelEntry, home: Home, source: Source) -> str | None:
+def order_doubt(entry: ModelEntry, home: Home, source: DataLocation) -> str | None:
     """Whether a checkpoint seems to number its classes otherwise than its dataset, in words.
 
     Args:

@@ -23,7 +23,7 @@ from harness.attacks.protocol import AttackedPoints, AttackerData, AuxiliaryData
 from harness.data.dataset import Dataset
 from harness.data.examples import Attribute, Split
 from harness.data.images import to_bytes
-from harness.defenses.shared.defender import Workshop, trusted_index
+from harness.defenses.shared.defender import DefenderData, trusted_index
 from harness.defenses.shared.ownership import Owner
 from harness.defenses.watermark import Watermark
 from harness.learning.fit import fit
@@ -80,7 +80,7 @@ class Common:
         self._keep("target", self.fit(self.train))
         self._keep("half", self.fit(self.train.take(torch.arange(HALF))))
         self._keep("mislabelled", self.fit(self.wrong.data))
-        self.shop = Workshop(
+        self.defender = DefenderData(
             data=self.train,
             trusted=self.train.take(trusted),
             num_classes=10,
@@ -137,7 +137,7 @@ class Common:
         members, unseen = self.train, self.test
         if few is not None:
             members, unseen = members.take(few), unseen.take(few)
-        return Owner(model=model.eval(), members=members, unseen=unseen, shop=self.shop)
+        return Owner(model=model.eval(), members=members, unseen=unseen, defender=self.defender)
 
     def attacker(self) -> AttackerData:
         return AttackerData(num_classes=10, architecture="amulet", input_shape=(1, 28, 28))
@@ -148,7 +148,7 @@ class Common:
     def _draw_triggers(self) -> None:
         folder = self.folder / "triggers"
         (folder / "images").mkdir(parents=True)
-        marks = MARK.marks(self.train.x, self.shop)
+        marks = MARK.marks(self.train.x, self.defender)
         with open(folder / "labels.csv", "w", newline="") as file:
             table = csv.writer(file)
             table.writerow(["name", "label"])

@@ -19,11 +19,11 @@ from harness.types import Access
 def debiasing(common: Common) -> Work:
     defense = AdversarialDebiasing(constraint="demographic-parity", attribute="tint")
     owned = common.data.collected.take(torch.arange(common.data.n_train))
-    shop = replace(common.shop, data=owned)
+    defender = replace(common.defender, data=owned)
 
     def work() -> tuple[nn.Module, Numbers]:
         base = common.fit(owned)
-        made = fit(base, owned, RECIPE, seed=common.seed, loss=defense.loss_for(shop))
+        made = fit(base, owned, RECIPE, seed=common.seed, loss=defense.loss_for(defender))
         return made, gaps(made, common)
 
     def judge(found: tuple[nn.Module, Numbers]) -> Numbers:

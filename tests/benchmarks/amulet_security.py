@@ -64,10 +64,10 @@ def badnets(common: Common) -> Work:
 def outlier_removal(common: Common) -> Work:
     defense = OutlierRemoval(share=0.1, k=5)
     # The model whose features are used is trained already, as the one that Amulet is given.
-    shop = replace(common.shop, train=lambda _: common.model("mislabelled"))
+    defender = replace(common.defender, train=lambda _: common.model("mislabelled"))
 
     def work() -> tuple[nn.Module, Tensor]:
-        found = defense.clean(common.wrong.data, shop)
+        found = defense.clean(common.wrong.data, defender)
         assert found.removed is not None
         return common.fit(found.data), found.removed
 
@@ -83,7 +83,7 @@ def outlier_removal(common: Common) -> Work:
 
 def watermark(common: Common) -> Work:
     def work() -> nn.Module:
-        return common.fit(MARK.clean(common.train, common.shop).data)
+        return common.fit(MARK.clean(common.train, common.defender).data)
 
     def judge(made: nn.Module) -> Numbers:
         verify = MARK.verifier(common.owner(made))

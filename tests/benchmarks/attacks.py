@@ -25,7 +25,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from harness import registry
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.results import Evaluation
 from harness.types import Risk
 from zoo.home import Home
@@ -85,7 +85,7 @@ def evaluate(
     )
     if done.returncode:
         return done.stderr.strip().splitlines()[-1][:60]
-    store = Store(Home.open())
+    store = EvaluationStore(Home.open())
     found = [store.get(key) for key in _keys() if key not in before]
     return [e for e in found if e is not None and e.cell.attack.name == attack]
 

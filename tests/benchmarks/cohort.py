@@ -11,7 +11,7 @@ import time
 import torch
 
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.quarters import quarters
 from harness.training import cohort
 from harness.training.job import Job
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data = datasets.load("digits", Source())
+    data = datasets.load("digits", DataLocation())
     print(f"torch {torch.__version__}, {arguments.models} models, 3 epochs of 449 digits")
     print("architecture     alone s  together s  ratio")
     for architecture in ARCHITECTURES:

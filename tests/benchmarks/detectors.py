@@ -18,12 +18,12 @@ from torch import nn
 
 from harness.attacks.badnets import BadNets
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Split
 from harness.data.quarters import quarters
 from harness.defenses.neo import NEO
 from harness.defenses.neural_cleanse import NeuralCleanse
-from harness.defenses.shared.defender import Workshop, trusted_index
+from harness.defenses.shared.defender import DefenderData, trusted_index
 from harness.defenses.strip import STRIP
 from harness.types import Regime
 from zoo.catalog import open_catalog
@@ -42,7 +42,7 @@ def measure(model: nn.Module, data: Dataset, images: int, samples: int) -> dict[
     """What the three detectors say of one model, and the CPU seconds they take."""
     split = quarters(data, 0, Regime.PUBLISHED)
     held = split.target_train
-    shop = Workshop(
+    defender = DefenderData(
         data=data.all.take(held),
         trusted=data.all.take(held[trusted_index(len(held), 0)]),
         num_classes=data.num_classes,
@@ -58,7 +58,7 @@ def measure(model: nn.Module, data: Dataset, images: int, samples: int) -> dict[
         hits = model(triggered).argmax(1) == TRIGGER.target
         found["attack_success_rate"] = hits.float().mean().item()
     begin = time.process_time()
-    verdict = NeuralCleanse(samples=samples).inspect(model, shop)
+    verdict = NeuralCleanse(samples=samples).inspect(model, defender)
     found |= {
         "flagged": verdict.flagged,
         "anomaly": verdict.score,
@@ -67,9 +67,9 @@ def measure(model: nn.Module, data: Dataset, images: int, samples: int) -> dict[
     }
     for name, detector in (("strip", STRIP()), ("neo", NEO())):
         begin = time.process_time()
-        found[f"{name}_fpr"] = detector.suspicious(model, test.x, shop).float().mean().item()
+        found[f"{name}_fpr"] = detector.suspicious(model, test.x, defender).float().mean().item()
         found[f"{name}_seconds"] = time.process_time() - begin
-        found[f"{name}_tpr"] = detector.suspicious(model, triggered, shop).float().mean().item()
+        found[f"{name}_tpr"] = detector.suspicious(model, triggered, defender).float().mean().item()
     return found
 
 
@@ -90,7 +90,7 @@ def main() -> None:
             done = {row["model"] for row in csv.DictReader(file)}
     catalog = open_catalog(home)
     for name in options.dataset:
-        data = datasets.load(name, Source(mirror=options.mirror))
+        data = datasets.load(name, DataLocation(mirror=options.mirror))
         # All models: those that are known to be backdoored are left out of the other view.
         _, names = catalog.sql(
             f"SELECT name FROM v_all_models WHERE dataset = '{name}' AND mirror_path IS NOT NULL "

@@ -25,7 +25,7 @@ from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackedPoints, Evaded
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.examples import Split
 from harness.target import BlackBox
 from harness.types import Access
@@ -94,7 +94,7 @@ def main() -> None:
             continue
         ((steps, epsilon), stated) = wanted[0]
         model = load_model(entry, fetch(entry, home, mirror=mirror, accept_licence=True).path)
-        dataset = datasets.load(entry.dataset, Source(mirror=mirror))
+        dataset = datasets.load(entry.dataset, DataLocation(mirror=mirror))
         points = dataset.all.take(dataset.n_train + torch.arange(1000))
         pgd = PGD(epsilon=epsilon, steps=steps).resolve(dataset)
         theirs = by_foolbox(model, points, steps, epsilon)

@@ -49,7 +49,7 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Attribute, Split
 from harness.data.quarters import quarters
 from harness.defenses.protocol import Defense
@@ -59,7 +59,7 @@ from harness.defenses.stack import Stack
 from harness.learning.fit import fit
 from harness.metrics.fairness import fairness
 from harness.training.job import Job, network
-from harness.training.single import train_alone, workshop
+from harness.training.single import defender_data, train_alone
 from harness.types import Regime
 from zoo.recipe import Recipe
 
@@ -124,7 +124,7 @@ class Common:
             # What acts on answers alone is put over the model that is there.
             model = train_alone(job, self.train, None).model if stack.is_trained else self.model
             trusted = self.train.take(trusted_index(len(self.train), self.seed))
-            guarded = stack.guard(model, workshop(job, self.train, trusted, None))
+            guarded = stack.guard(model, defender_data(job, self.train, trusted, None))
             return self.answers(self.test.x, guarded)
 
         return work
@@ -142,7 +142,7 @@ class Network(ClassifierMixin, BaseEstimator):
         data = Split(x, torch.tensor(np.array(y)).long(), weight=weight)
         job = replace(self.common.job, input_shape=(x.shape[1],))
         model, _ = network(job, None)
-        self.model_ = fit(model, data, RECIPE, seed=workshop(job, data, data, None).seed)
+        self.model_ = fit(model, data, RECIPE, seed=defender_data(job, data, data, None).seed)
         self.classes_ = np.array([0, 1])
         return self
 
@@ -468,7 +468,7 @@ def main() -> None:
         parser.error(f"no part {sorted(unknown)[0]}; choose among metrics,weights,defenses")
     torch.set_num_threads(1)
     python = given.aif360 or environment()
-    dataset = datasets.load("adult-aware", Source.resolve(mirror=given.mirror))
+    dataset = datasets.load("adult-aware", DataLocation.resolve(mirror=given.mirror))
     commons = [Common.of(dataset, seed) for seed in range(given.seeds)]
     record: dict[str, Any] = {
         name: version(name) for name in ("torch", "numpy", "pandas", "fairlearn")

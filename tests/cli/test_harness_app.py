@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.results import Cell, Evaluation, Method
 from harness.types import Access, Regime, Risk, ThreatModel
 from zoo.home import Home
@@ -189,7 +189,7 @@ def test_compare_as_a_table_fits_its_columns(measured) -> None:
 
 
 def test_other_measures_of_a_risk_have_a_line_under_its_row(tmp_path) -> None:
-    store = Store(Home.open(tmp_path / "home"))
+    store = EvaluationStore(Home.open(tmp_path / "home"))
     for seed in range(2):
         for stack in ((), (Method("dpsgd", (), "dpsgd", Risk.MEMBERSHIP_INFERENCE),)):
             store.put(_audited(stack, seed, 0.5 + 0.25 * len(stack) + seed / 4 * len(stack)))
@@ -214,7 +214,7 @@ def test_other_measures_of_a_risk_have_a_line_under_its_row(tmp_path) -> None:
 def test_old_cells_are_counted_and_the_command_that_renews_them_is_said(tmp_path) -> None:
     home = tmp_path / "home"
     for seed in range(2):
-        Store(Home.open(home)).put(_audited((), seed, 0.5))
+        EvaluationStore(Home.open(home)).put(_audited((), seed, 0.5))
     for path in (home / "cells").glob("*/spec.json"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
     found = call("compare", home=home)

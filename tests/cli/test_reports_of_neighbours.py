@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.examples import UNKNOWN
 from zoo import nets
 from zoo.build import refresh
@@ -190,7 +190,9 @@ def test_who_has_no_group_is_in_none_or_in_the_one_that_was_named(
 ) -> None:
     """Fairlearn 1698."""
     datasets.load.cache_clear()
-    found = datasets.load("people", Source(data_dir=_table(tmp_path, _fifth(",f,", ",NaN,"), said)))
+    found = datasets.load(
+        "people", DataLocation(data_dir=_table(tmp_path, _fifth(",f,", ",NaN,"), said))
+    )
     sex = found.z["sex"]
     assert sex.names == groups
     counts = [int((sex.values == k).sum()) for k in range(len(groups))]
@@ -206,7 +208,7 @@ def test_a_missing_number_of_parquet_is_in_no_group(tmp_path) -> None:
     frame.to_parquet(tmp_path / "people.parquet", index=False)
     (tmp_path / "people.toml").write_text('file = "people.parquet"\n' + SAID)
     datasets.load.cache_clear()
-    sex = datasets.load("people", Source(data_dir=tmp_path)).z["sex"]
+    sex = datasets.load("people", DataLocation(data_dir=tmp_path)).z["sex"]
     assert sex.names == ("0", "1")
     assert [int((sex.values == k).sum()) for k in (UNKNOWN, 0, 1)] == [1, 40, 39]
 
@@ -245,25 +247,26 @@ def test_whole_numbers_that_a_float_cannot_tell_apart_are_named(parquet, tmp_pat
     datasets.load.cache_clear()
     folder = _table(tmp_path, content, parquet=parquet)
     with pytest.warns(UserWarning, match=r"column 'account': '900719925474099[23]' is the same as"):
-        datasets.load("people", Source(data_dir=folder))
+        datasets.load("people", DataLocation(data_dir=folder))
     for said in ('categorical = ["account"]\n', 'ignored = ["account"]\n'):
         datasets.load.cache_clear()
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             datasets.load(
-                "people", Source(data_dir=_table(tmp_path, content, said + SAID, parquet=parquet))
+                "people",
+                DataLocation(data_dir=_table(tmp_path, content, said + SAID, parquet=parquet)),
             )
     datasets.load.cache_clear()
     below = content.replace(str(2**53), str(2**53 - 1)).replace(str(2**53 + 1), str(2**53 - 2))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        datasets.load("people", Source(data_dir=_table(tmp_path, below, parquet=parquet)))
+        datasets.load("people", DataLocation(data_dir=_table(tmp_path, below, parquet=parquet)))
 
 
 @pytest.fixture(scope="module")
 def taught() -> Mapping[str, Tensor]:
     """Weights of a perceptron that knows digits."""
-    digits = datasets.load("digits", Source())
+    digits = datasets.load("digits", DataLocation())
     torch.manual_seed(0)
     net = nets.build("mlp-128", (1, 8, 8), 10)
     steps = torch.optim.Adam(net.parameters(), lr=1e-2)

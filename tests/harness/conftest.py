@@ -8,27 +8,27 @@ from torch import nn
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Split
 from harness.data.quarters import quarters
-from harness.defenses.shared.defender import Workshop, trusted_index
+from harness.defenses.shared.defender import DefenderData, trusted_index
 from harness.defenses.stack import Stack
-from harness.experiment.evaluate import Loaded, evaluate
+from harness.experiment.evaluate import CellModels, evaluate
 from harness.games import extraction
 from harness.games.by_risk import GAMES
-from harness.games.game import Outcome, Setting, Table, attack_seed
+from harness.games.game import Outcome, Scenario, ScenarioSpec, attack_seed
 from harness.results import Cell
 from harness.training.job import Job, Trained
-from harness.training.single import train_alone, workshop
+from harness.training.single import defender_data, train_alone
 from harness.types import Access, Regime, Risk, ThreatModel
 from zoo.recipe import Recipe
 
 
 @pytest.fixture(scope="session")
-def shop() -> Workshop:
+def defender() -> DefenderData:
     """Of an owner without data, for what looks at none."""
     nothing = Split(torch.zeros(0, 1), torch.zeros(0).long())
-    return Workshop(
+    return DefenderData(
         data=nothing,
         trusted=nothing,
         num_classes=10,
@@ -40,7 +40,7 @@ def shop() -> Workshop:
 
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
-    return datasets.load("digits", Source())
+    return datasets.load("digits", DataLocation())
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +74,7 @@ def twins():
     """The surrogates that thieves train without the target, as a plan has them trained."""
     found = {}
 
-    def trained(attack, setting: Setting, architecture: str = "mlp-128") -> dict:
+    def trained(attack, setting: ScenarioSpec, architecture: str = "mlp-128") -> dict:
         made = {}
         for purpose, models in GAMES[attack.risk].needs(attack, setting).items():
             for wanted in models:
@@ -100,8 +100,8 @@ def twins():
 def steal(twins):
     """Play the game of extraction at a table, with the seed and the other models of a cell."""
 
-    def play(attack, table: Table) -> Outcome:
-        others = twins(attack, table.setting, table.architecture)
+    def play(attack, table: Scenario) -> Outcome:
+        others = twins(attack, table.spec, table.architecture)
         seed = attack_seed(attack.name, table.replicate)
         return extraction.play(attack, replace(table, seed=seed, others={**others, **table.others}))
 
@@ -132,14 +132,14 @@ def measure(job_for, twins):
             threat=threat or ThreatModel(access=attack.access[-1], aux=attack.aux[0]), seed=seed,
         )  # fmt: skip
         if attack.risk is Risk.EXTRACTION:
-            setting = Setting(
+            setting = ScenarioSpec(
                 dataset=data, quarters=quarters(data, seed, cell.regime),
                 ood_size=0 if ood is None else len(ood), threat=cell.threat, stack=Stack(()),
                 regime=cell.regime, seed=seed,
             )  # fmt: skip
             others = {**twins(attack, setting), **(others or {})}
         job = job_for(data=data, seed=seed, stack=cell.stack)
-        loaded = Loaded(target=trained, job=job, others=others or {})
+        loaded = CellModels(target=trained, job=job, others=others or {})
         return evaluate(
             cell, loaded, data, ood, architecture="mlp-128", device="cpu", provenance={}
         )
@@ -148,14 +148,14 @@ def measure(job_for, twins):
 
 
 @pytest.fixture(scope="session")
-def table_for(job_for):
+def scenario_for(job_for):
     """A table for one game on one model; keyword arguments replace the defaults."""
 
-    def make(data: Dataset, model, seed: int = 0, **changes) -> Table:
+    def make(data: Dataset, model, seed: int = 0, **changes) -> Scenario:
         split = quarters(data, seed, Regime.FROM_SCRATCH)
         held = split.target_train
         trusted = data.all.take(held[trusted_index(len(held), seed)])
-        return Table(
+        return Scenario(
             **{
                 "model": model,
                 "dataset": data,
@@ -168,7 +168,9 @@ def table_for(job_for):
                 "device": "cpu",
                 "stack": Stack(()),
                 "unguarded": model,
-                "shop": workshop(job_for(data=data, seed=seed), data.all.take(held), trusted, None),
+                "defender": defender_data(
+                    job_for(data=data, seed=seed), data.all.take(held), trusted, None
+                ),
                 "poison_seed": seed,
                 "regime": Regime.FROM_SCRATCH,
                 **changes,

@@ -11,7 +11,7 @@ import pytest
 import harness
 from harness import api
 from harness.analysis.verdicts import MARGIN
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from zoo.errors import ZooError
 from zoo.home import Home
 
@@ -36,7 +36,7 @@ def measured(home):
 
 def test_a_row_for_each_cell_with_what_the_store_has(home, measured) -> None:
     found, _ = measured
-    stored = {e.cell.key: e for e in Store(home).evaluations()}
+    stored = {e.cell.key: e for e in EvaluationStore(home).evaluations()}
     assert set(found.key) == set(stored)
     assert list(zip(found.defense, found.seed, strict=True)) == [
         ("none", 0), ("none", 1), ("rounding", 0), ("rounding", 1),

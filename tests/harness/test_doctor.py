@@ -13,7 +13,7 @@ from torch import nn
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.doctor.examine import KINDS, Doctor, check_dataset
 from harness.doctor.patient import SHORTEST, SMALL, rows
 from harness.doctor.watching import DefectError
@@ -214,7 +214,7 @@ class _Defense:
     looks_at: ClassVar[Covered] = Covered.POST_PROCESSING
     reference: ClassVar[str] = "Nobody (2026), https://arxiv.org/abs/2600.00000"
 
-    def guard(self, model, shop):
+    def guard(self, model, defender):
         return model
 
 
@@ -230,14 +230,14 @@ class _Noise(nn.Module):
 class GuardsByLuck(_Defense):
     """Adds noise from anywhere."""
 
-    def guard(self, model, shop):
+    def guard(self, model, defender):
         return _Noise(model, lambda logits: logits + torch.rand(1))
 
 
 class GuardChangesModel(_Defense):
     """Takes the model apart."""
 
-    def guard(self, model, shop):
+    def guard(self, model, defender):
         for p in model.parameters():
             p.data.mul_(0.9)
         return model
@@ -253,7 +253,7 @@ class GuardsNothing(_Defense):
 class GuardIsNaN(_Defense):
     """Divides by zero."""
 
-    def guard(self, model, shop):
+    def guard(self, model, defender):
         return _Noise(model, lambda logits: logits / 0 - logits / 0)
 
 
@@ -263,7 +263,7 @@ class EditsByLuck(_Defense):
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.MODEL})
     guard = None
 
-    def edit(self, model, data, shop):
+    def edit(self, model, data, defender):
         model.load_state_dict(
             {k: v + 0.01 * torch.randn_like(v) for k, v in model.state_dict().items()
              if v.is_floating_point()}, strict=False,
@@ -277,7 +277,7 @@ class CleansInPlace(_Defense):
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA})
     guard = None
 
-    def clean(self, data, shop):
+    def clean(self, data, defender):
         data.x.zero_()
         from harness.defenses.protocol import Cleaned
 
@@ -335,25 +335,25 @@ class Nothing:
     """Nothing at all."""
 
 
-def _digits(source: Source) -> Dataset:
+def _digits(source: DataLocation) -> Dataset:
     return replace(datasets.load("digits", source), name="mine")
 
 
-def _too_bright(source: Source) -> Dataset:
+def _too_bright(source: DataLocation) -> Dataset:
     found = _digits(source)
     return replace(found, x=found.x * 16)
 
 
-def _by_luck(source: Source) -> Dataset:
+def _by_luck(source: DataLocation) -> Dataset:
     found = _digits(source)
     return replace(found, x=torch.rand(found.x.shape))
 
 
-def _more_classes(source: Source) -> Dataset:
+def _more_classes(source: DataLocation) -> Dataset:
     return replace(_digits(source), num_classes=11)
 
 
-def _broken(source: Source) -> Dataset:
+def _broken(source: DataLocation) -> Dataset:
     raise IndexError("list index out of range")
 
 
@@ -524,7 +524,7 @@ def test_a_dataset_that_is_not_here_is_not_wrong_and_not_downloaded(
 
 @pytest.mark.mirror
 def test_a_table_that_is_here_is_read(mirror) -> None:
-    (found,) = Doctor(Source(mirror=mirror)).examine(["dataset"], ["german"])
+    (found,) = Doctor(DataLocation(mirror=mirror)).examine(["dataset"], ["german"])
     assert (found.ok, found.what) == (True, None)
 
 

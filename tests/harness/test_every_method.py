@@ -19,7 +19,7 @@ from harness.attacks.shared.attacker_data import (
 )
 from harness.attacks.shared.distribution_attack import DistributionAttack, Suspects
 from harness.data.examples import Attribute, Column, Split
-from harness.defenses.protocol import Adapts, Cleans, Edits, Guards, traits_of
+from harness.defenses.protocol import Adapts, Cleans, Edits, GuardsOutputs, traits_of
 from harness.doctor.static import check_parts
 from harness.target import BlackBox
 from harness.types import Access, Part, Risk, Trait
@@ -261,7 +261,7 @@ def test_a_defense_has_the_methods_of_what_it_promises() -> None:
         Trait.FITS_TRUSTED: Edits,
         Trait.EDITS_ONE_NETWORK: Edits,
         Trait.MAKES_MIXTURE: Adapts,
-        Trait.DECIDES: Guards,
+        Trait.DECIDES: GuardsOutputs,
     }
     promised = {kind: traits_of(kind()) for kind in registry.known("defense").values()}
     assert frozenset().union(*promised.values()) == set(Trait)

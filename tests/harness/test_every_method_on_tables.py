@@ -16,7 +16,7 @@ import torch
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Attribute, Column
 from harness.doctor.patient import small
 from harness.experiment import run
@@ -24,7 +24,7 @@ from harness.experiment.attackers import resolve
 from harness.experiment.executors import local
 from harness.experiment.plan import Plan, plan
 from harness.experiment.request import Request
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.learning.fit import fit
 from harness.results import Evaluation
 from harness.seeds import seeded
@@ -216,10 +216,10 @@ class Player:
 
     def plan(self, request: Request) -> Plan:
         """What there is to do."""
-        photos = datasets.load(datasets.OOD_DEFAULT, Source())
+        photos = datasets.load(datasets.OOD_DEFAULT, DataLocation())
         return plan(
             request, {**TABLES, photos.name: photos}, self.weights,
-            is_done=Store(self.home).is_done, is_trained=Artifacts(self.home).has,
+            is_done=EvaluationStore(self.home).is_done, is_trained=Artifacts(self.home).has,
         )  # fmt: skip
 
     def play(
@@ -232,12 +232,12 @@ class Player:
     ) -> list[Evaluation]:
         """What came of each attack on the model with the defense; nothing is left out."""
         request = self.request(table, attacks, defense, **other)
-        store, made = Store(self.home), self.plan(request)
-        context = run.Context(self.home, Source(), "cpu", self.weights, "test")
+        store, made = EvaluationStore(self.home), self.plan(request)
+        context = run.Context(self.home, DataLocation(), "cpu", self.weights, "test")
         for _ in run.run(made, context, local.pool, workers=1):
             pass
         stack = (defense,) if defense else ()
-        asked = [i for i in made.wanted if tuple(m.name for m in i.cell.stack) == stack]
+        asked = [i for i in made.cells if tuple(m.name for m in i.cell.stack) == stack]
         assert {i.cell.attack.name for i in asked} == set(attacks), "an attack was left out"
         assert len(asked) == len(attacks)
         found = [store.get(item.cell.key) for item in asked]
@@ -322,17 +322,17 @@ def test_another_tables_rows_are_refused_where_their_columns_are_elsewhere(playe
 def test_a_network_whose_weights_cannot_be_read_is_refused_before_any_training(player) -> None:
     residual = replace(_entry("people", published=False), architecture="residual-mlp")
     asked = player.request("people", ["distribution-pin"])
-    (found,) = player.plan(replace(asked, models=(residual,))).wanted
+    (found,) = player.plan(replace(asked, models=(residual,))).cells
     assert "plain row of linear layers and convolutions" in (found.refused or "")
     assert not found.others
-    (read,) = player.plan(asked).wanted
+    (read,) = player.plan(asked).cells
     assert read.refused is None
 
 
 @pytest.mark.mirror
 @pytest.mark.parametrize("defense", [None, "reweighing", "adversarial-debiasing", "dpsgd"])
 def test_people_of_the_census_face_every_risk(defense, player, mirror, monkeypatch) -> None:
-    whole = datasets.load("adult", Source(mirror=mirror))
+    whole = datasets.load("adult", DataLocation(mirror=mirror))
     some = torch.arange(2400)
     part = replace(
         whole, name="adult-part", x=whole.x[some], y=whole.y[some],

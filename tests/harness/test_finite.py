@@ -8,7 +8,7 @@ from torch import nn
 from harness import registry
 from harness.analysis.compare import compare
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.examples import Split
 from harness.data.quarters import quarters
 from harness.defenses.label_only import LabelOnly
@@ -16,7 +16,7 @@ from harness.experiment import run
 from harness.experiment.executors import local
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.finite import DivergedError, NotFiniteError, check_answers, check_result
 from harness.learning.features import features
 from harness.learning.fit import fit
@@ -41,14 +41,14 @@ def evaluate(tmp_path):
             ), attacks=attacks, seeds=2, settings={"recipe.epochs": "2", **settings},
         )  # fmt: skip
         made = plan(
-            request, {"digits": datasets.load("digits", Source())}, {},
-            is_done=Store(home).is_done, is_trained=Artifacts(home).has,
+            request, {"digits": datasets.load("digits", DataLocation())}, {},
+            is_done=EvaluationStore(home).is_done, is_trained=Artifacts(home).has,
         )  # fmt: skip
         for _ in run.run(
-            made, run.Context(home, Source(), "cpu", {}, "test"), local.pool, workers=1
+            made, run.Context(home, DataLocation(), "cpu", {}, "test"), local.pool, workers=1
         ):
             pass
-        return Store(home).evaluations()
+        return EvaluationStore(home).evaluations()
 
     return go
 
@@ -128,7 +128,7 @@ def test_a_target_with_nan_among_its_weights_is_failed_in_every_game(
 
 @pytest.mark.parametrize("attack", ["attribute-scores", "attribute-embeddings", "group-audit"])
 def test_the_same_in_games_about_people(attack, measure) -> None:
-    data = datasets.load("digits-tinted", Source())
+    data = datasets.load("digits-tinted", DataLocation())
     model = nets.build("mlp-32", data.input_shape, 10)
     next(model.parameters()).data[0, 0] = torch.inf
     with pytest.raises(NotFiniteError, match="the target is not finite"):

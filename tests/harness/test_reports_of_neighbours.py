@@ -18,7 +18,7 @@ from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared.attacker_data import Candidates, Shadow
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.examples import Split
 from harness.data.quarters import quarters
 from harness.defenses.dpsgd import DPSGD
@@ -231,7 +231,7 @@ def test_labels_of_any_kind_give_one_report_of_a_users_table(tmp_path, measure) 
                 f'file = "{file}"\nlabel = "y"\nclasses = {classes}\n[sensitive.sex]\n'
             )
             datasets.load.cache_clear()
-            data = datasets.load("t", Source(data_dir=tmp_path))
+            data = datasets.load("t", DataLocation(data_dir=tmp_path))
             torch.manual_seed(0)
             model = nets.build("mlp-32", data.input_shape, 2).eval()
             found, _ = measure(data, model, 0, "group-audit")
@@ -244,7 +244,7 @@ def test_labels_of_any_kind_give_one_report_of_a_users_table(tmp_path, measure) 
 
 def test_an_answer_that_is_none_is_no_prediction(measure) -> None:
     """FairPipe 25: of a model whose weights are fine, and which is NaN on a few inputs."""
-    data = datasets.load("digits-tinted", Source())
+    data = datasets.load("digits-tinted", DataLocation())
     test = quarters(data, 0, Regime.FROM_SCRATCH).target_test
 
     class Gap(nn.Module):

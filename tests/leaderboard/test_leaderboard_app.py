@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.results import Method
 from harness.types import Risk
 from zoo.home import Home
@@ -39,7 +39,7 @@ def measure(home: Path, evaluation, **changes) -> None:
     dpsgd = Method("dpsgd", (("noise_multiplier", 1.1),), "dpsgd", Risk.MEMBERSHIP_INFERENCE)
     for seed in range(2):
         for stack, value in (((), 0.5), ((dpsgd,), 0.75)):
-            Store(Home.open(home)).put(
+            EvaluationStore(Home.open(home)).put(
                 evaluation(stack=stack, seed=seed, susceptibility=value, **changes)
             )
 
@@ -79,7 +79,7 @@ def test_old_evaluations_are_counted_with_the_command_that_renews_them(home, tmp
     for path in (home / "cells").glob("*/spec.json"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
         path.parent.rename(path.parent.with_name(f"old-{path.parent.name}"))
-    assert [cell.seed for cell in Store(Home.open(home)).outdated()].count(1) == 2
+    assert [cell.seed for cell in EvaluationStore(Home.open(home)).outdated()].count(1) == 2
 
     for renewed in (False, True):
         if renewed:

@@ -182,7 +182,7 @@ def test_effects_by_other_measures_and_metrics_of_groups_are_on_the_page(interac
     )  # fmt: skip
     measured = evaluation(metrics={"fidelity": 0.5, "accuracy[sex=f]": 0.25})
 
-    page = text(site([interaction(also=(one,))], [measured])["models/digits-cnn.html"])
+    page = text(site([interaction(other_measures=(one,))], [measured])["models/digits-cnn.html"])
 
     assert "worst_group_accuracy 0.500 → 0.625; +12.5 [+10.0, +15.0] , p <0.001" in page
     assert "1 metric accuracy[sex=f] 0.250 0.934 94.1%" in page

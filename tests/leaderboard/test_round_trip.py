@@ -9,7 +9,7 @@ import typer.main
 from cli.harness_app import app
 from cli.options import asked
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.experiment import request
 from harness.experiment.options import Options, swept
 from harness.experiment.plan import plan
@@ -43,7 +43,7 @@ def home(tmp_path_factory) -> Home:
     return Home.open(tmp_path_factory.mktemp("home"))
 
 
-def _planned(options: Options, home: Home, source: Source):
+def _planned(options: Options, home: Home, source: DataLocation):
     found = request.of(options, home, source)
     catalog = open_catalog(home)
     names = {entry.dataset for entry in found.models} | {found.ood or datasets.OOD_DEFAULT}
@@ -54,12 +54,10 @@ def _planned(options: Options, home: Home, source: Source):
         if e.recipe is None or e in others
     }
     loaded = {name: datasets.load(name, source) for name in names}
-    return plan(
-        found, loaded, bases, is_done=lambda key: False, is_trained=lambda job: False
-    ).wanted
+    return plan(found, loaded, bases, is_done=lambda key: False, is_trained=lambda job: False).cells
 
 
-def _goes_round(asked_for: dict, home: Home, source: Source) -> None:
+def _goes_round(asked_for: dict, home: Home, source: DataLocation) -> None:
     evaluate = typer.main.get_command(app).commands["eval"]
     cells = [i.cell for i in _planned(Options.of({**asked_for, "seeds": 1}), home, source)]
     assert cells
@@ -73,13 +71,13 @@ def _goes_round(asked_for: dict, home: Home, source: Source) -> None:
 
 @pytest.mark.parametrize("asked_for", REQUESTS, ids=str)
 def test_a_cell_is_asked_for_by_its_command(asked_for, home) -> None:
-    _goes_round(asked_for, home, Source())
+    _goes_round(asked_for, home, DataLocation())
 
 
 @pytest.mark.mirror
 @pytest.mark.parametrize("asked_for", NEEDS_MIRROR, ids=str)
 def test_so_is_one_of_published_models_and_tables(asked_for, home, mirror) -> None:
-    _goes_round(asked_for, home, Source(mirror=mirror))
+    _goes_round(asked_for, home, DataLocation(mirror=mirror))
 
 
 def test_a_setting_of_none_is_written_where_that_is_not_what_it_is_by_itself(home) -> None:
@@ -88,7 +86,7 @@ def test_a_setting_of_none_is_written_where_that_is_not_what_it_is_by_itself(hom
         for item in _planned(
             Options.of({"model": "digits-mlp", "risk": "evasion", "attack": "pgd", "seeds": 1}),
             home,
-            Source(),
+            DataLocation(),
         )
     )
     params = tuple((k, None if k == "steps" else v) for k, v in cell.attack.params)
@@ -98,7 +96,7 @@ def test_a_setting_of_none_is_written_where_that_is_not_what_it_is_by_itself(hom
 
 def test_a_value_with_commas_is_one_value(home) -> None:
     (item,) = _planned(
-        Options.of({"model": "digits-mlp", "risk": "extraction", "seeds": 1}), home, Source()
+        Options.of({"model": "digits-mlp", "risk": "extraction", "seeds": 1}), home, DataLocation()
     )
     name = "tabular-transformer/1,9,1"
     params = tuple((k, name if k == "surrogate" else v) for k, v in item.cell.attack.params)

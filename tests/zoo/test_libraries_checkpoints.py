@@ -19,7 +19,7 @@ from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError
 from zoo.fetch import fetch
 from zoo.home import Home
-from zoo.loading import fit, load_model
+from zoo.loading import load_model, load_weights
 from zoo.nets import Scaled, build
 
 State = dict[str, Tensor]
@@ -149,7 +149,7 @@ def test_modules_of_torchvision_rename_what_their_older_versions_saved() -> None
         for key, value in state.items()
     }
     assert old.keys() != state.keys()
-    torch.testing.assert_close(dict(fit(entry, old).state_dict()), dict(state))
+    torch.testing.assert_close(dict(load_weights(entry, old).state_dict()), dict(state))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_missing_tensor_is_reported_as_the_file_names_it(
     gone = next(key for key in state if key.endswith(".bias"))
     del state[gone]
     with pytest.raises(ZooError, match="do not fit architecture.*missing") as caught:
-        fit(entry, state)
+        load_weights(entry, state)
     if publish is dict:
         assert gone in str(caught.value)
 
@@ -184,7 +184,7 @@ def test_every_kind_of_misfit_is_in_one_report(architecture: str) -> None:
     state["surplus"] = torch.ones(1)
     state[keys[-1]] = torch.ones(1, 2)
     with pytest.raises(ZooError) as caught:
-        fit(entry, state)
+        load_weights(entry, state)
     said = str(caught.value)
     assert f"missing {keys[0]}; unexpected surplus; wrong shape of {keys[-1]} (1, 2)" in said
     assert "\n" not in said
@@ -194,7 +194,7 @@ def test_another_number_of_classes_is_refused_and_not_dropped() -> None:
     entry = entry_of("timm/resnet10t")
     state = trained(replace(entry, num_classes=7)).state_dict()
     with pytest.raises(ZooError, match=r"wrong shape of fc\.weight"):
-        fit(entry, state)
+        load_weights(entry, state)
 
 
 @pytest.mark.parametrize(
@@ -205,14 +205,14 @@ def test_a_tensor_that_no_network_has_is_not_dropped(architecture: str) -> None:
     entry = entry_of(architecture)
     state = {**trained(entry).state_dict(), "evil.weight": torch.ones(3)}
     with pytest.raises(ZooError, match=r"unexpected evil\.weight"):
-        fit(entry, state)
+        load_weights(entry, state)
 
 
 def test_the_checkpoint_of_a_larger_network_is_refused() -> None:
     entry = entry_of("pytorchcv/resnet20_cifar10")
     larger = trained(entry_of("pytorchcv/resnet56_cifar10")).state_dict()
     with pytest.raises(ZooError, match="unexpected"):
-        fit(entry, larger)
+        load_weights(entry, larger)
 
 
 @pytest.mark.parametrize("surplus", ["AuxLogits.conv0.conv.weight", "evil.weight"])
@@ -221,10 +221,10 @@ def test_of_inception_only_the_head_for_training_is_dropped(surplus: str) -> Non
     state = dict(trained(entry).state_dict())
     published = {**state, surplus: torch.ones(3)}
     if surplus.startswith("Aux"):
-        torch.testing.assert_close(dict(fit(entry, published).state_dict()), state)
+        torch.testing.assert_close(dict(load_weights(entry, published).state_dict()), state)
     else:
         with pytest.raises(ZooError, match=r"unexpected evil\.weight"):
-            fit(entry, published)
+            load_weights(entry, published)
 
 
 def keys_only(state: State) -> State:
@@ -256,7 +256,7 @@ def test_timm_gets_nothing_from_the_network_whatever_it_is_given(
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, guard)
     with suppress(ZooError):
-        fit(entry, state)
+        load_weights(entry, state)
     assert asked == []
 
 
@@ -270,4 +270,4 @@ def test_a_library_that_reads_no_file_is_told_as_a_misfit(monkeypatch: pytest.Mo
     monkeypatch.setattr("zoo.loading.network", lambda entry: net)
     monkeypatch.setattr("timm.create_model", create_model)
     with pytest.raises(ZooError, match="do not fit"):
-        fit(entry, state)
+        load_weights(entry, state)

@@ -19,7 +19,14 @@ from torch import Tensor
 
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError
-from zoo.loading import fit, load_model, load_network, read_state_dict, sniff, to_safetensors
+from zoo.loading import (
+    load_model,
+    load_network,
+    load_weights,
+    read_state_dict,
+    sniff,
+    to_safetensors,
+)
 from zoo.nets import build
 
 PLAIN = Artifact(sha256="0" * 64, size=1, mirror_path=None, url=None)
@@ -261,7 +268,7 @@ def test_loading_is_strict_and_reports_every_kind_of_misfit(
     state["1.bias"] = torch.zeros(7)
     state["extra"] = state.pop("3.weight")
     with pytest.raises(ZooError) as caught:
-        fit(entry, state)
+        load_weights(entry, state)
     assert str(caught.value) == (
         "The weights of me/mlp-digits do not fit architecture mlp-128: missing 3.weight; "
         "unexpected extra; wrong shape of 1.bias (7,) instead of (128,)."
@@ -273,11 +280,11 @@ def test_only_the_batch_counters_of_old_batch_norms_may_be_missing(entry: ModelE
     state = build("resnet8", (1, 8, 8), 10).state_dict()
     old = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     assert len(old) < len(state)
-    assert fit(entry, old).state_dict()["bn1.num_batches_tracked"] == 0
+    assert load_weights(entry, old).state_dict()["bn1.num_batches_tracked"] == 0
 
     del old["bn1.running_mean"]
     with pytest.raises(ZooError, match=r"missing bn1\.running_mean"):
-        fit(entry, old)
+        load_weights(entry, old)
 
 
 def test_a_loaded_model_scales_its_input_and_is_in_eval_mode(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError
-from zoo.loading import fit, load_network, read_state_dict
+from zoo.loading import load_network, load_weights, read_state_dict
 from zoo.nets import build
 
 SHAPE, CLASSES = (1, 4, 4), 3
@@ -70,7 +70,7 @@ def damaged(content: bytes, changes: list[tuple[str, float, int]]) -> bytes:
 def read(entry: ModelEntry, path: Path, format: str) -> nn.Module:
     route = "" if format == "safetensors" else "state_dict"
     found = read_state_dict(path, Artifact(state_dict=route))
-    return fit(replace(entry, input_shape=SHAPE, num_classes=CLASSES), found)
+    return load_weights(replace(entry, input_shape=SHAPE, num_classes=CLASSES), found)
 
 
 def or_one_line(read: Callable[[], nn.Module]) -> nn.Module | None:

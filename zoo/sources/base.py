@@ -39,7 +39,7 @@ class Fetched:
     checked: Checked | None = None
 
 
-class Source(Protocol):
+class WeightSource(Protocol):
     """One way of getting weights. Packages add theirs under the entry point ``zoo.sources``."""
 
     def fetch(

@@ -275,13 +275,13 @@ def convert(
     Raises:
         ZooError: The file holds something other than this entry's weights.
     """
-    from zoo.loading import fit, read_state_dict, to_safetensors
+    from zoo.loading import load_weights, read_state_dict, to_safetensors
 
     if source is None:
         assert artifact.sha256 is not None
         source = Obtained(sha256=artifact.sha256, checked="sha256")
     with CONVERTING, new_blob(home, entry.name) as part:
-        net = fit(entry, read_state_dict(home.blobs / source.sha256, artifact))
+        net = load_weights(entry, read_state_dict(home.blobs / source.sha256, artifact))
         to_safetensors(net.state_dict(), part)
         sha256, size = sha256_file(part), part.stat().st_size
         weights = keep(home, part, sha256)

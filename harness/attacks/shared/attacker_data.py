@@ -8,7 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from harness.attacks.protocol import AttackedPoints, AttackerData, AuxiliaryData, Plants
+from harness.attacks.protocol import AttackedPoints, AttackerData, AuxiliaryData, PoisonsData
 from harness.data.examples import Split
 from harness.target import BlackBox
 from harness.types import Attack
@@ -89,7 +89,7 @@ class Canaries:
 
 
 @runtime_checkable
-class PlantsCanaries(Plants, Protocol):
+class PlantsCanaries(PoisonsData, Protocol):
     """An attack that is judged on canaries of its own, which its ``poison`` plants.
 
     Attributes:

@@ -79,7 +79,9 @@ def cross_entropy(logits: Tensor, y: Tensor, goal: Tensor) -> Tensor:
     return sign * F.cross_entropy(logits, goal, reduction="none")
 
 
-def look(model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+def logits_loss_gradient(
+    model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, ...]:
     """Logits (n, classes), each example's loss (n,), and its gradient by the input.
 
     No gradient of a parameter is computed or left behind. What the model decides is not always what
@@ -99,7 +101,7 @@ def look(model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> tuple
 
 def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Gradient of each example's own cross-entropy by its input; the shape of ``x``."""
-    return look(model, x, lambda logits: cross_entropy(logits, y, y))[2]
+    return logits_loss_gradient(model, x, lambda logits: cross_entropy(logits, y, y))[2]
 
 
 def per_example(values: Tensor, like: Tensor) -> Tensor:
@@ -261,7 +263,9 @@ def ascend(
     x, origin, y = start, points.x, points.y
     finds = Finds(model if stop else None, start, points.y)
     for _ in range(steps):
-        logits, _, gradient = look(model, x, lambda z, y=y, goal=goal: cross_entropy(z, y, goal))
+        logits, _, gradient = logits_loss_gradient(
+            model, x, lambda z, y=y, goal=goal: cross_entropy(z, y, goal)
+        )
         if stop:
             standing = finds.going(row, x, decided(model, x, logits) == y)
             x, origin, y, goal, gradient, row = (
@@ -276,7 +280,7 @@ def ascend(
     return finds.best(out)
 
 
-def in_turn(
+def try_in_turn(
     model: nn.Module,
     points: Split,
     tries: Sequence[Callable[[Split], Tensor]],

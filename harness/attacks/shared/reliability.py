@@ -45,7 +45,7 @@ def of_model(model: nn.Module, points: Split) -> list[str]:
     if answers[0].shape[1] >= CLASSES:
         losses["difference of logits"] = ratio
     for name, loss in losses.items():
-        gradient = perturbation.look(
+        gradient = perturbation.logits_loss_gradient(
             model, points.x, lambda z, loss=loss: loss(z, points.y, points.y)
         )[2]
         share = (gradient.flatten(1).abs().amax(1) == 0).double().mean().item()

@@ -36,7 +36,7 @@ class Second:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Workshop:
+class DefenderData:
     """The owner's means. Test data are not among them.
 
     Attributes:

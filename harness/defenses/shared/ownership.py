@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.data.examples import Split
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -20,14 +20,14 @@ class Owner:
         members: What it was trained on, before any defense changed it; without what one left out.
         unseen: Examples of the same distribution that it was not trained on, without what the
             defenses would have left out.
-        shop: What the defense was given when the model was made, so that it can make the same
+        defender: What the defense was given when the model was made, so that it can make the same
             marks again.
     """
 
     model: nn.Module
     members: Split
     unseen: Split
-    shop: Workshop
+    defender: DefenderData
 
 
 def margins(scores: Tensor, y: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.learning.scores import FLOOR, differentiates, to_logits
 from harness.seeds import generator
 
@@ -49,9 +49,9 @@ class Rewritten(nn.Module):
         return to_logits(scores.scatter(1, decided, own))
 
 
-def secret(name: str, shop: Workshop) -> str:
+def secret(name: str, defender: DefenderData) -> str:
     """The key of an owner's noise. Whoever makes models like the owner's has another."""
-    return f"{name} {shop.seed}"
+    return f"{name} {defender.seed}"
 
 
 def noise(key: str, x: Tensor, *shape: int) -> Tensor:

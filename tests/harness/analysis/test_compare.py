@@ -461,7 +461,7 @@ def _fair(values, *, metric="demographic_parity_difference", guards=None):
 def test_another_measure_has_an_effect_of_its_own_whoever_moves_it(guards) -> None:
     pairs = [(0.5, 0.3), (0.6, 0.5), (0.4, None), (0.7, 0.4), (None, 0.4), (0.5, 0.55)]
     (row,) = compare(_fair(pairs, guards=guards))
-    (one,) = row.also
+    (one,) = row.other_measures
     d = np.array([-0.2, -0.1, -0.3, 0.05])
     half = stats.t.ppf(0.975, 3) * d.std(ddof=1) / 2
     assert (one.name, one.n_seeds) == ("demographic_parity_difference", 4)
@@ -476,12 +476,12 @@ def test_another_measure_has_an_effect_of_its_own_whoever_moves_it(guards) -> No
 
 def test_another_measure_of_one_pair_has_no_interval_and_of_none_is_left_out() -> None:
     (row,) = compare(_fair([(0.5, 0.3), (None, 0.2)]))
-    (one,) = row.also
+    (one,) = row.other_measures
     assert (one.n_seeds, one.ci_low, one.ci_high, one.p) == (1, None, None, None)
     assert one.effect == pytest.approx(-0.2)
     (row,) = compare(_fair([(None, 0.3), (0.2, None)]))
-    assert row.also == ()
-    assert compare(_both(EVASION, FLAT, FLAT))[0].also == ()
+    assert row.other_measures == ()
+    assert compare(_both(EVASION, FLAT, FLAT))[0].other_measures == ()
 
 
 @pytest.mark.parametrize(("noise", "met"), [(0.08, True), (0.09, False)])
@@ -489,7 +489,7 @@ def test_aims_are_corrected_for_how_many_there_are_with_the_primary(noise, met) 
     """With the larger noise, p is below .05 / 2 and above .05 / 3."""
     changes = [-0.1 + noise * (1 - 2 * (i % 2)) for i in range(8)]
     (row,) = compare(_fair([(0.5, 0.5 + change) for change in changes]))
-    assert row.also[0].p == pytest.approx(stats.ttest_1samp(changes, 0).pvalue)
-    assert row.also[0].p < 0.05 / 2 or not met
-    assert (row.also[0].p < 0.05 / 3) == met
+    assert row.other_measures[0].p == pytest.approx(stats.ttest_1samp(changes, 0).pvalue)
+    assert row.other_measures[0].p < 0.05 / 2 or not met
+    assert (row.other_measures[0].p < 0.05 / 3) == met
     assert bool(row.aims_met) == met

@@ -9,12 +9,12 @@ import torch
 
 from harness.analysis.contributions import BLOCKS, OTHERS, SUSCEPTIBILITY, area, rate_at
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.experiment import run
 from harness.experiment.executors import local
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.metrics.attribute import attribute
 from harness.metrics.fairness import fairness
 from harness.metrics.membership import membership
@@ -206,13 +206,13 @@ def test_what_every_game_stores_adds_up_to_what_it_measured(tmp_path: Path) -> N
             "gradient-inversion.steps": "3",
         },
     )  # fmt: skip
-    data = {"digits-tinted": datasets.load("digits-tinted", Source())}
-    done = {"is_done": Store(home).is_done, "is_trained": Artifacts(home).has}
+    data = {"digits-tinted": datasets.load("digits-tinted", DataLocation())}
+    done = {"is_done": EvaluationStore(home).is_done, "is_trained": Artifacts(home).has}
     made = plan(asked, data, {}, **done)
-    list(run.run(made, run.Context(home, Source(), "cpu", {}, "test"), local.pool, workers=1))
+    list(run.run(made, run.Context(home, DataLocation(), "cpu", {}, "test"), local.pool, workers=1))
     walked, largest = set(), {}
-    with Store(home).reading_samples() as samples:
-        for evaluation in Store(home).evaluations():
+    with EvaluationStore(home).reading_samples() as samples:
+        for evaluation in EvaluationStore(home).evaluations():
             cell, columns = evaluation.cell, samples(evaluation.cell.key)
             assert evaluation.status == "ok", evaluation.reason
             assert {len(c) for c in columns.values()} == {evaluation.provenance["samples"]}

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.analysis.detections import HEADER, rows
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.results import Cell, Evaluation, Method
 from harness.types import Access, Regime, Risk, ThreatModel
 from zoo.home import Home
@@ -123,7 +123,7 @@ def test_rows_are_by_detector_and_dataset() -> None:
 def test_the_command_prints_the_table(home_dir) -> None:
     from cli.harness_app import app
 
-    store = Store(Home.open())
+    store = EvaluationStore(Home.open())
     for found in (_clean("a", 0.0, dataset="cifar10"), _poisoned("b", 1.0, 0.9)):
         store.put(found)
     done = CliRunner().invoke(app, ["detections", "--format", "json"])
@@ -143,7 +143,7 @@ def test_the_command_says_what_is_missing(home_dir) -> None:
     ):
         done = CliRunner().invoke(app, ["detections", *arguments])
         assert message in str(done.exception)
-    Store(Home.open()).put(_clean("a", 0.0, dataset="cifar10"))
+    EvaluationStore(Home.open()).put(_clean("a", 0.0, dataset="cifar10"))
     done = CliRunner().invoke(app, ["detections", "--dataset", "mnist"])
     assert "No detector matches. There are: neural-cleanse on cifar10." in str(done.exception)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.analysis.summary import HEADER, rows
+from harness.analysis.summary import HEADER, summary_table
 from harness.results import Cell, Evaluation, Method, Status
 from harness.types import Access, Regime, Risk, ThreatModel
 
@@ -24,7 +24,7 @@ def _evaluation(seed: int, value: float | None, status: Status = "ok") -> Evalua
 
 
 def test_means_are_over_what_was_measured_and_the_rest_is_counted() -> None:
-    header, (row,) = rows(
+    header, (row,) = summary_table(
         [_evaluation(0, 0.2), _evaluation(1, 0.4), _evaluation(2, None, "failed"), None]
     )
     found = dict(zip(header, row, strict=True))
@@ -40,7 +40,7 @@ def test_seeds_whose_susceptibility_is_not_defined_are_no_measured_seeds() -> No
         replace(_evaluation(seed, 0.0), susceptibility=None, utility=0.0, reason="never right")
         for seed in range(1, 6)
     ]
-    header, (row,) = rows([_evaluation(0, 0.2), *undefined])
+    header, (row,) = summary_table([_evaluation(0, 0.2), *undefined])
     found = dict(zip(header, row, strict=True))
     assert (found["seeds"], found["of"], found["status"]) == (1, 6, "5 undefined")
     assert found["why"] == ["undefined: never right"]
@@ -61,7 +61,7 @@ def test_every_different_reason_for_doubt_is_listed_with_how_many_seeds_have_it(
     found = [
         replace(_evaluation(seed, 0.2), evidence={"flags": one}) for seed, one in enumerate(flags)
     ]
-    _, (row,) = rows([*found, _evaluation(3, None, "failed")])
+    _, (row,) = summary_table([*found, _evaluation(3, None, "failed")])
     assert row[HEADER.index("why")] == [
         "failed: why",
         "in doubt: gradients are zero for 3 of 40 (2 of 3 seeds)",
@@ -73,12 +73,12 @@ def test_every_different_reason_for_doubt_is_listed_with_how_many_seeds_have_it(
 def test_other_data_or_another_model_of_one_name_is_another_row(field) -> None:
     one, other = _evaluation(0, 0.2), _evaluation(0, 0.4)
     other = replace(other, cell=replace(other.cell, **{field: "other"}))
-    _, found = rows([one, other])
+    _, found = summary_table([one, other])
     assert [row[HEADER.index("mean")] for row in found] == [0.2, 0.4]
 
 
 def test_what_was_never_measured_has_no_numbers() -> None:
-    _, (row,) = rows([_evaluation(0, None, "not applicable")])
+    _, (row,) = summary_table([_evaluation(0, None, "not applicable")])
     found = dict(zip(HEADER, row, strict=True))
     assert (found["seeds"], found["mean"], found["sd"]) == (0, None, None)
     assert found["status"] == "1 not applicable"

@@ -225,7 +225,9 @@ def _read_twice(effect_over_all: float) -> Interaction:
         effect=effect_over_all / 2, ci_low=effect_over_all / 2 - 0.005,
         ci_high=effect_over_all / 2 + 0.005, p=0.001,
     )  # fmt: skip
-    return _row(MI, 0.2, 0.3, guards=(Risk.POISONING,), also=(other,), members_matched=False)
+    return _row(
+        MI, 0.2, 0.3, guards=(Risk.POISONING,), other_measures=(other,), members_matched=False
+    )
 
 
 @pytest.mark.parametrize(

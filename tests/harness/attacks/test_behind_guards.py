@@ -221,7 +221,7 @@ def test_decisions_are_asked_for_where_they_cannot_be_followed() -> None:
     x = torch.full((2, 4), 0.45)
     guarded = LabelOnly().guard(Stricter(), None)
     for model, decision in ((Slope(), 0), (Stricter(), 1), (guarded, 1)):
-        logits, _, _ = perturbation.look(model, x, lambda z: z[:, 1])
+        logits, _, _ = perturbation.logits_loss_gradient(model, x, lambda z: z[:, 1])
         assert logits.argmax(1).tolist() == [0, 0]
         assert perturbation.decided(model, x, logits).tolist() == [decision] * 2
 

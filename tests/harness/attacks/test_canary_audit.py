@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from harness.attacks.canary_audit import CanaryAudit
-from harness.attacks.protocol import AttackedPoints, Plants, Poison
+from harness.attacks.protocol import AttackedPoints, Poison, PoisonsData
 from harness.attacks.shared.attacker_data import PlantsCanaries
 from harness.data.examples import Column, Split
 from harness.data.quarters import quarters
@@ -13,7 +13,7 @@ from harness.defenses.dpsgd import DPSGD
 from harness.defenses.shared.defender import trusted_index
 from harness.defenses.stack import Stack
 from harness.games import membership
-from harness.games.game import Setting
+from harness.games.game import ScenarioSpec
 from harness.seeds import derive
 from harness.target import AccessDeniedError, BlackBox
 from harness.training.job import Trained
@@ -234,10 +234,10 @@ def test_training_is_on_fewer_examples_and_says_how_many_canaries_a_defense_foun
     assert trained.evidence["removal_tpr"] > 0.6 > 0.1 > trained.evidence["removal_fpr"]
 
 
-def _setting(digits, **changes) -> Setting:
+def _setting(digits, **changes) -> ScenarioSpec:
     regime = changes.pop("regime", Regime.FROM_SCRATCH)
     threat = ThreatModel(access=Access.SCORES, **changes)
-    return Setting(
+    return ScenarioSpec(
         dataset=digits, quarters=quarters(digits, 0, Regime.FROM_SCRATCH), ood_size=0,
         threat=threat, stack=Stack((DPSGD(),)), regime=regime, seed=0,
     )  # fmt: skip
@@ -270,7 +270,7 @@ def test_refuses_what_makes_no_audit(settings, message) -> None:
 
 def test_it_changes_the_training_and_is_no_poisoning(tiny) -> None:
     attack = CanaryAudit()
-    assert isinstance(attack, Plants)
+    assert isinstance(attack, PoisonsData)
     assert isinstance(attack, PlantsCanaries)
     assert not isinstance(attack, Poison)
     state = torch.get_rng_state()

@@ -277,7 +277,7 @@ def test_an_attack_leaves_no_gradients_and_no_statistics_behind(name) -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_a_mistake_is_no_robustness_even_when_the_attack_repairs_it(table_for, digits) -> None:
+def test_a_mistake_is_no_robustness_even_when_the_attack_repairs_it(scenario_for, digits) -> None:
     """Attacking the predicted label would push mistakes about, and count some as robust."""
 
     class Wrong(nn.Module):
@@ -286,7 +286,7 @@ def test_a_mistake_is_no_robustness_even_when_the_attack_repairs_it(table_for, d
             return torch.stack([moved, 0.5 + 0 * moved, *[0 * moved] * 8], 1)
 
     zeros = replace(digits, y=torch.zeros_like(digits.y))
-    outcome = evasion.play(FGSM(epsilon=0.1), table_for(zeros, Wrong().eval()))
+    outcome = evasion.play(FGSM(epsilon=0.1), scenario_for(zeros, Wrong().eval()))
     assert outcome.metrics["clean_accuracy"] == 0
     assert outcome.metrics["robust_accuracy"] == 0
 

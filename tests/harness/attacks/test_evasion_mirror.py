@@ -11,7 +11,7 @@ from harness.attacks.autoattack import AutoAttack
 from harness.attacks.fgsm import FGSM
 from harness.attacks.pgd import PGD
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from zoo.catalog import open_catalog
 from zoo.fetch import fetch
 from zoo.home import Home
@@ -29,7 +29,7 @@ def public(mirror, tmp_path_factory):
     def load(name, n):
         entry = catalog.entry(name)
         model = load_model(entry, fetch(entry, home, mirror=mirror, accept_licence=True).path)
-        data = datasets.load(entry.dataset, Source(mirror=mirror))
+        data = datasets.load(entry.dataset, DataLocation(mirror=mirror))
         return model.eval(), data.all.take(data.n_train + torch.arange(n))
 
     return load

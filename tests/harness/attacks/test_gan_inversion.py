@@ -16,7 +16,7 @@ from harness.attacks.plg_mi import PLGMI, augmented, margin_loss, pseudo_labelle
 from harness.attacks.protocol import AuxiliaryData
 from harness.attacks.shared import gan
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.examples import Split
 from harness.data.quarters import quarters
 from harness.learning.fit import fit
@@ -364,7 +364,7 @@ def test_the_search_makes_the_target_surer(name, scene, inverted) -> None:
 
 
 def test_with_images_of_something_else_it_is_further_off(scene, inverted) -> None:
-    patches = datasets.load("photo-patches", Source()).x.mean(1, keepdim=True)
+    patches = datasets.load("photo-patches", DataLocation()).x.mean(1, keepdim=True)
     small = nn.functional.avg_pool2d(patches, 4)
     other = Split(small, torch.zeros(len(small), dtype=torch.long))
     found = invert(QUICK["plg-mi"], scene, scene.target, other)

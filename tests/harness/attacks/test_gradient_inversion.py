@@ -17,7 +17,7 @@ from harness.attacks.protocol import AttackerData
 from harness.attacks.shared.attacker_data import InvertsGradients, Released
 from harness.data.examples import Column, Split
 from harness.defenses.dpsgd import DPSGD
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.stack import Stack
 from harness.metrics.reconstruction import mse
 from harness.target import BlackBox
@@ -27,7 +27,7 @@ from zoo.errors import ZooError
 
 DATA = AttackerData(num_classes=10, architecture="mlp-128", input_shape=(1, 8, 8))
 NOTHING = Split(torch.zeros(0, 1), torch.zeros(0).long())
-OWNER = Workshop(
+OWNER = DefenderData(
     data=NOTHING, trusted=NOTHING, num_classes=10, train=lambda data: nn.Identity(), recipe=None,
     seed=0,
 )  # fmt: skip

@@ -222,11 +222,13 @@ class _Convolution(nn.Module):
 
 
 @pytest.mark.parametrize("attack", [MLPBlackBox(shadows=3), MLPWhiteBox(shadows=3)])
-def test_shadow_models_are_trained_only_where_no_member_is_known(digits, table_for, attack) -> None:
+def test_shadow_models_are_trained_only_where_no_member_is_known(
+    digits, scenario_for, attack
+) -> None:
     model = nets.build("mlp-32", (1, 8, 8), 10)
     for aux, wanted in ((Aux.SHADOW, 3), (Aux.PARTIAL, 0)):
         threat = ThreatModel(access=attack.access[0], aux=aux)
-        setting = table_for(digits, model, threat=threat).setting
+        setting = scenario_for(digits, model, threat=threat).setting
         membership.check(attack, setting)
         assert len(membership.needs(attack, setting)["shadows"]) == wanted
 

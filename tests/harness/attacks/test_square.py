@@ -96,7 +96,9 @@ def test_it_asks_no_more_than_its_queries_and_its_budget() -> None:
     assert target.queries < 100  # nobody asks about what is broken
 
 
-def test_needs_scores_and_two_queries_about_each_example(tiny, digits, trained, table_for) -> None:
+def test_needs_scores_and_two_queries_about_each_example(
+    tiny, digits, trained, scenario_for
+) -> None:
     with pytest.raises(AccessDeniedError, match="wants scores, but the target gives labels only"):
         Square(epsilon=0.1).run(BlackBox(First(), Access.LABELS), _data(5), seed=0)
     with pytest.raises(ZooError, match="budget is 9. Raise --queries"):
@@ -107,7 +109,7 @@ def test_needs_scores_and_two_queries_about_each_example(tiny, digits, trained, 
         Square(p_init=2)
     with pytest.raises(ZooError, match=r"pixel range \[0, 1\], found 8"):
         Square(epsilon=8).resolve(tiny)
-    setting = table_for(digits, trained).setting
+    setting = scenario_for(digits, trained).setting
     few, enough = (
         replace(setting, threat=ThreatModel(access=Access.SCORES, queries=n)) for n in (800, 898)
     )

@@ -19,7 +19,7 @@ from harness.attacks.shared import perturbation, square_rows, tabular_perturbati
 from harness.attacks.square import Square
 from harness.attacks.transfer import Transfer
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Column, Split
 from harness.data.quarters import quarters
 from harness.games import evasion
@@ -136,10 +136,10 @@ def margins() -> dict[str, Dataset]:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("name", [name for name in QUICK if name != "apgd-t"])
-def test_exactly_what_the_numbers_reach_falls(name, norm, margins, table_for) -> None:
+def test_exactly_what_the_numbers_reach_falls(name, norm, margins, scenario_for) -> None:
     data, model = margins[norm], Between()
     attack = _attack(name, data, norm=norm)
-    table = table_for(data, model, threat=_threat(attack), source=model)
+    table = scenario_for(data, model, threat=_threat(attack), source=model)
     outcome = evasion.play(attack, table)
     index = torch.from_numpy(outcome.samples["index"])
     within = index % 2 == 0
@@ -150,7 +150,7 @@ def test_exactly_what_the_numbers_reach_falls(name, norm, margins, table_for) ->
 
 
 @pytest.mark.parametrize("name", [name for name in QUICK if name != "apgd-t"])
-def test_a_model_of_the_categories_alone_cannot_be_evaded(name, margins, table_for) -> None:
+def test_a_model_of_the_categories_alone_cannot_be_evaded(name, margins, scenario_for) -> None:
     class Red(nn.Module):
         def forward(self, x):
             return torch.stack([0.5 - x[:, 1], x[:, 1] - 0.5], 1)
@@ -159,7 +159,7 @@ def test_a_model_of_the_categories_alone_cannot_be_evaded(name, margins, table_f
     data = replace(margins["linf"], y=x[:, 1].long())
     for settings in ({"epsilon": "0.9"}, {"norm": "l2", "epsilon": "1.2"}):
         attack = _attack(name, data, **settings)
-        table = table_for(data, Red(), threat=_threat(attack), source=Red())
+        table = scenario_for(data, Red(), threat=_threat(attack), source=Red())
         metrics = evasion.play(attack, table).metrics
         assert metrics["robust_accuracy"] == metrics["clean_accuracy"] == 1
 
@@ -188,18 +188,20 @@ class Asked(nn.Module):
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("name", QUICK)
-def test_every_attack_asks_about_whole_rows_only(name, norm, people, table_for) -> None:
+def test_every_attack_asks_about_whole_rows_only(name, norm, people, scenario_for) -> None:
     model = _wild()
     data = replace(people, y=model(people.x).argmax(1))
     attack = _attack(name, data, norm=norm, epsilon="0.3")
     target, source = Asked(model), Asked(model)
-    table = table_for(data, target, threat=_threat(attack), source=source)
+    table = scenario_for(data, target, threat=_threat(attack), source=source)
     metrics = evasion.play(attack, table).metrics
     assert metrics["robust_accuracy"] < metrics["clean_accuracy"] == 1
     assert target.rows + source.rows >= 3 * 40
 
 
-def test_what_an_attack_does_to_categories_does_not_count(people, table_for, monkeypatch) -> None:
+def test_what_an_attack_does_to_categories_does_not_count(
+    people, scenario_for, monkeypatch
+) -> None:
     """Nor does it tell the attacker about anybody half."""
     model = Asked(_wild())
     scores = []
@@ -212,7 +214,7 @@ def test_what_an_attack_does_to_categories_does_not_count(people, table_for, mon
         return torch.where(tabular_perturbation.movable(x, COLUMNS), x, 1 - x)
 
     monkeypatch.setattr(FGSM, "run", run)
-    outcome = evasion.play(FGSM(epsilon=0.1), table_for(people, model))
+    outcome = evasion.play(FGSM(epsilon=0.1), scenario_for(people, model))
     assert torch.equal(*scores[0])
     assert outcome.metrics["mean_linf"] == 0
     assert (outcome.samples["clean"] == outcome.samples["perturbed"]).all()
@@ -220,7 +222,7 @@ def test_what_an_attack_does_to_categories_does_not_count(people, table_for, mon
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("name", QUICK)
-def test_a_table_of_a_single_number_is_attacked(name, norm, table_for) -> None:
+def test_a_table_of_a_single_number_is_attacked(name, norm, scenario_for) -> None:
     x = torch.linspace(0, 1, 160)[:, None]
     y = (x[:, 0] * 3.999).long()
     data = _dataset(x, y, (Column("age", 0, 1),), classes=4)
@@ -230,7 +232,7 @@ def test_a_table_of_a_single_number_is_attacked(name, norm, table_for) -> None:
             return -((x - torch.tensor([[0.125, 0.375, 0.625, 0.875]])) ** 2)
 
     attack = _attack(name, data, norm=norm)
-    table = table_for(data, Steps(), threat=_threat(attack), source=Steps())
+    table = scenario_for(data, Steps(), threat=_threat(attack), source=Steps())
     outcome = evasion.play(attack, table)
     index = torch.from_numpy(outcome.samples["index"])
     at = x[index, 0]
@@ -335,7 +337,7 @@ def adult(mirror, job_for):
     """A network of Adult, and what it is attacked on."""
     from harness.training.single import train_alone
 
-    data = datasets.load("adult", Source(mirror=mirror))
+    data = datasets.load("adult", DataLocation(mirror=mirror))
     job = job_for("mlp-32", data=data, recipe=Recipe(lr=3e-3, epochs=10, batch_size=128))
     trained = train_alone(job, data.all.take(job.index), None)
     test = quarters(data, 0, Regime.FROM_SCRATCH).target_test[:600]
@@ -426,7 +428,7 @@ def test_an_attack_leaves_a_number_that_a_row_lacks(name, norm, measure) -> None
     assert (asked[~lacks, 0] != 0.5).any()
 
 
-def test_noise_leaves_a_number_that_a_row_lacks(shop) -> None:
+def test_noise_leaves_a_number_that_a_row_lacks(defender) -> None:
     points = _lacking()
     for norm in ("linf", "l2"):
         moved = perturbation.random_start(points, 0.2, norm, generator("test", 0)) - points.x
@@ -444,9 +446,9 @@ def test_noise_leaves_a_number_that_a_row_lacks(shop) -> None:
             return x[:, :2]
 
     smoothing = registry.make("defense", "randomized-smoothing", {"sigma": "0.1", "n": "20"})
-    shop = replace(shop, data=points)
-    smoothing.guard(Watching(), shop)(points.x)
-    smoothing.certify(Watching(), points.x, shop, seed=0)
+    defender = replace(defender, data=points)
+    smoothing.guard(Watching(), defender)(points.x)
+    smoothing.certify(Watching(), points.x, defender, seed=0)
     for x in seen:
         lacks = x[:, 2] == 1
         assert (x[lacks, 0] == 0.25).all()

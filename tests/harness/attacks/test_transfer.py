@@ -76,7 +76,7 @@ def test_every_input_goes_the_whole_way(trained, data) -> None:
 
 
 def test_the_game_hands_over_what_is_granted_and_nothing_else(
-    trained, digits, table_for, monkeypatch
+    trained, digits, scenario_for, monkeypatch
 ) -> None:
     seen = []
     monkeypatch.setattr(
@@ -84,16 +84,16 @@ def test_the_game_hands_over_what_is_granted_and_nothing_else(
     )
     attack = QUICK.resolve(digits)
     for aux in (Aux.PARTIAL, Aux.SHADOW):
-        table = table_for(digits, trained, threat=ThreatModel(access=Access.LABELS, aux=aux))
+        table = scenario_for(digits, trained, threat=ThreatModel(access=Access.LABELS, aux=aux))
         evasion.play(attack, table)
         held = table.quarters.target_train[:224]
         if aux is Aux.SHADOW:
             held = torch.cat([table.quarters.shadow_train, table.quarters.shadow_test])
         assert torch.equal(seen[-1].aux.x, digits.x[held])
         assert torch.equal(seen[-1].points.x, digits.x[table.quarters.target_test])
-    evasion.play(FGSM(epsilon=0.1), table_for(digits, trained))
+    evasion.play(FGSM(epsilon=0.1), scenario_for(digits, trained))
     monkeypatch.setattr(FGSM, "run", lambda s, t, data, *, seed: seen.append(data) or data.points.x)
-    evasion.play(FGSM(epsilon=0.1), table_for(digits, trained))
+    evasion.play(FGSM(epsilon=0.1), scenario_for(digits, trained))
     assert len(seen[-1].aux) == 0
 
 
@@ -112,7 +112,7 @@ def test_a_surrogate_or_radius_that_does_not_fit_is_refused(settings, message, t
         Transfer(**settings).resolve(tiny)
 
 
-def test_an_attacker_without_data_is_told_what_to_do(trained, data, digits, table_for) -> None:
+def test_an_attacker_without_data_is_told_what_to_do(trained, data, digits, scenario_for) -> None:
     without = replace(data, aux=data.aux.take(slice(0)))
     with pytest.raises(ZooError, match="or a model of the catalog with transfer.source"):
         QUICK.run(BlackBox(trained, Access.LABELS), without, seed=0)
@@ -120,5 +120,5 @@ def test_an_attacker_without_data_is_told_what_to_do(trained, data, digits, tabl
     threat = ThreatModel(access=Access.LABELS, aux=Aux.PARTIAL)
     with pytest.raises(ZooError, match="partial data holds no examples"):
         evasion.check(
-            QUICK, replace(table_for(digits, trained).setting, quarters=split, threat=threat)
+            QUICK, replace(scenario_for(digits, trained).setting, quarters=split, threat=threat)
         )

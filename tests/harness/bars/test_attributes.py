@@ -11,7 +11,7 @@ import torch
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.examples import Attribute
 from harness.data.quarters import quarters
 from harness.games import attribute
@@ -31,16 +31,16 @@ SCORES = ThreatModel(access=Access.SCORES, aux=Aux.SHADOW)
 @pytest.fixture(scope="module")
 def adult(mirror):
     """Race is white or not, and one more attribute is sex dealt out at random."""
-    data = datasets.load("adult", Source(mirror=mirror))
+    data = datasets.load("adult", DataLocation(mirror=mirror))
     sex, race = data.z["sex"], data.z["race"]
     white = (race.values == race.names.index("White")).long()
-    dealt = torch.from_numpy(np.random.default_rng(0).permutation(sex.values.numpy()))
+    candidate_split = torch.from_numpy(np.random.default_rng(0).permutation(sex.values.numpy()))
     return replace(
         data,
         z={
             "sex": sex,
             "race": Attribute(white, ("not white", "white")),
-            "dealt": Attribute(dealt, sex.names),
+            "dealt": Attribute(candidate_split, sex.names),
         },
     )
 
@@ -72,7 +72,7 @@ def models(adult):
 
 
 @pytest.fixture(scope="module")
-def leaks(adult, models, table_for):
+def leaks(adult, models, scenario_for):
     """Mean metrics of the attack on the scores, which knows nothing else of a record."""
 
     def measure(name):
@@ -81,7 +81,7 @@ def leaks(adult, models, table_for):
         )
         found = []
         for seed, model in enumerate(models):
-            table = table_for(adult, model, seed, threat=SCORES, quarters=_split(adult, seed))
+            table = scenario_for(adult, model, seed, threat=SCORES, quarters=_split(adult, seed))
             found.append(attribute.play(attack, table).metrics)
         return {key: np.mean([metrics[key] for metrics in found]) for key in found[0]}
 

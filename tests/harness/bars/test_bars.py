@@ -83,11 +83,11 @@ def test_bar_2_another_training_seed_changes_nothing_on_average(digits, plain, e
 
 
 @pytest.mark.parametrize("name", ["correctness", "loss-threshold", "modified-entropy"])
-def test_bar_3_non_members_are_not_told_from_non_members(digits, plain, name, table_for) -> None:
+def test_bar_3_non_members_are_not_told_from_non_members(digits, plain, name, scenario_for) -> None:
     found = []
     for seed in SEEDS:
         split = quarters(digits, seed, Regime.FROM_SCRATCH)
-        table = table_for(
+        table = scenario_for(
             digits,
             plain[seed].model,
             seed,
@@ -182,10 +182,10 @@ def test_numbers_are_made_again_from_the_stored_samples(digits, plain, measure) 
 
 def test_partial_and_foreign_data_are_what_the_attacker_says(digits, plain, measure) -> None:
     from harness.data import datasets
-    from harness.data.dataset import Source
-    from harness.data.ood import fitted
+    from harness.data.dataset import DataLocation
+    from harness.data.ood import adapt
 
-    ood = fitted(datasets.load("photo-patches", Source()), digits)
+    ood = adapt(datasets.load("photo-patches", DataLocation()), digits)
     assert ood.x.shape == (2000, 1, 8, 8)
     assert 0 <= ood.x.min() <= ood.x.max() <= 1
     rates = {}

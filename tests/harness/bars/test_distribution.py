@@ -13,12 +13,12 @@ import torch
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Attribute
 from harness.data.quarters import quarters
 from harness.defenses.stack import Stack
 from harness.games import distribution as game
-from harness.games.game import Setting
+from harness.games.game import ScenarioSpec
 from harness.seeds import generator
 from harness.training.cohort import train_together
 from harness.training.job import Job, Trained
@@ -38,7 +38,7 @@ NULL = {"train_size": 200, "victims": 10, "models": 4}
 
 @pytest.fixture(scope="module")
 def adult(mirror) -> Dataset:
-    return datasets.load("adult", Source(mirror=mirror))
+    return datasets.load("adult", DataLocation(mirror=mirror))
 
 
 def _trained(data: Dataset, indices: list[tuple[torch.Tensor, int]]) -> list[torch.nn.Module]:
@@ -64,7 +64,7 @@ def metrics(measure):
         for seed in SEEDS:
             split = quarters(data, seed, Regime.FROM_SCRATCH)
             threat = ThreatModel(access=Access.SCORES, aux=Aux.SHADOW)
-            setting = Setting(
+            setting = ScenarioSpec(
                 dataset=data, quarters=split, ood_size=0, threat=threat, stack=Stack(()),
                 regime=Regime.FROM_SCRATCH, seed=seed,
             )  # fmt: skip

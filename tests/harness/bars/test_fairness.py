@@ -12,7 +12,7 @@ import torch
 from harness import registry
 from harness.analysis.compare import compare
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Attribute
 from harness.data.quarters import quarters
 from harness.defenses.dpsgd import DPSGD
@@ -35,7 +35,7 @@ NOISY = DPSGD(noise_multiplier=4.0, lr=0.01)
 
 @pytest.fixture(scope="module")
 def adult(mirror) -> Dataset:
-    return datasets.load("adult", Source(mirror=mirror))
+    return datasets.load("adult", DataLocation(mirror=mirror))
 
 
 def _trained(data: Dataset, seed: int, *stack, rows: int | None = None, **changes) -> Trained:
@@ -77,15 +77,15 @@ def test_bar_24_a_model_of_incomes_is_right_and_unequal_as_it_is_known_to_be(bas
 
 
 @pytest.mark.mirror
-def test_there_is_no_gap_in_an_attribute_that_was_dealt_by_lot(adult, models, table_for) -> None:
+def test_there_is_no_gap_in_an_attribute_that_was_dealt_by_lot(adult, models, scenario_for) -> None:
     lots = np.random.default_rng(0).permutation(adult.z["sex"].values.numpy())
-    dealt = Attribute(torch.from_numpy(lots), ("tails", "heads"))
-    data = replace(adult, z={"dealt": dealt})
+    candidate_split = Attribute(torch.from_numpy(lots), ("tails", "heads"))
+    data = replace(adult, z={"dealt": candidate_split})
     attack = registry.make("attack", "group-audit", {}).resolve(data)
     found = []
     for seed in SEEDS:
         split = quarters(adult, seed, Regime.FROM_SCRATCH)
-        table = table_for(data, models[seed].model, seed, quarters=split, threat=LABELS)
+        table = scenario_for(data, models[seed].model, seed, quarters=split, threat=LABELS)
         found.append(discrimination.play(attack, table).metrics)
     levels = [susceptibility(Risk.DISCRIMINATORY_BEHAVIOR, metrics) for metrics in found]
     assert np.mean(levels) == pytest.approx(0, abs=0.02)
@@ -133,7 +133,7 @@ def test_bar_25_reweighing_halves_the_demographic_gap_for_little(adult, baseline
 
 @pytest.fixture(scope="module")
 def tinted() -> Dataset:
-    return datasets.load("digits-tinted", Source())
+    return datasets.load("digits-tinted", DataLocation())
 
 
 def test_ink_that_goes_with_parity_is_used_and_others_digits_are_missed(tinted, measure) -> None:

@@ -71,14 +71,14 @@ def overfitted(noisy, job_for):
 
 
 @pytest.fixture(scope="module")
-def play(noisy, overfitted, table_for):
+def play(noisy, overfitted, scenario_for):
     """AUC of an attack by seed; ``swap`` changes who the members are taken to be."""
     targets, pool = overfitted
 
     def run(attack, swap=lambda split: split) -> list[float]:
         found = []
         for seed in SEEDS:
-            table = table_for(
+            table = scenario_for(
                 noisy,
                 targets[seed],
                 seed,

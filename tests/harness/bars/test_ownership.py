@@ -23,7 +23,7 @@ from harness.seeds import derive
 from harness.target import BlackBox
 from harness.training.cohort import train_together
 from harness.training.job import Job
-from harness.training.single import train_alone, workshop
+from harness.training.single import defender_data, train_alone
 from harness.types import Access, Regime
 from zoo.recipe import Recipe
 
@@ -56,15 +56,21 @@ class World:
 
     def owner(self, *stack) -> Owner:
         job = self.job(stack)
-        model = train_alone(job, self.hold(job.index), None).model
+        model = train_alone(job, self.examples_at(job.index), None).model
         return Owner(model=model, **self.held(stack))
 
     def held(self, stack=()) -> dict:
         """What the owner has besides the model."""
         job = self.job(stack)
-        members = self.hold(job.index)
-        shop = workshop(job, members, members.take(trusted_index(len(members), self.seed)), None)
-        return {"members": members, "unseen": self.hold(self.split.target_test), "shop": shop}
+        members = self.examples_at(job.index)
+        defender = defender_data(
+            job, members, members.take(trusted_index(len(members), self.seed)), None
+        )
+        return {
+            "members": members,
+            "unseen": self.examples_at(self.split.target_test),
+            "defender": defender,
+        }
 
     def independent(self) -> list[nn.Module]:
         jobs = [
@@ -74,12 +80,12 @@ class World:
         return train_together(jobs, self.digits.all, {})
 
     def test_accuracy(self, model) -> float:
-        test = self.hold(self.split.target_test)
+        test = self.examples_at(self.split.target_test)
         return accuracy(BlackBox(model, Access.LABELS).labels(test.x), test.y)
 
     def stolen(self, owner, name, **settings) -> nn.Module:
         attack = registry.make("attack", name, settings)
-        aux = self.hold(torch.cat([self.split.shadow_train, self.split.shadow_test]))
+        aux = self.examples_at(torch.cat([self.split.shadow_train, self.split.shadow_test]))
         data = AuxiliaryData(aux=aux, num_classes=10, architecture="mlp-128", input_shape=(1, 8, 8))
         return attack.run(BlackBox(owner.model, attack.access[-1]), data, seed=self.seed)
 
@@ -171,7 +177,7 @@ def test_dataset_inference_claims_ones_own_and_independent_models_at_most_at_its
         if seed < 4:
             assert verify(owner.model).claimed
         job = world.job(index=world.split.shadow_train, seed=derive("independent", seed, 0))
-        claims.append(verify(train_alone(job, world.hold(job.index), None).model).claimed)
+        claims.append(verify(train_alone(job, world.examples_at(job.index), None).model).claimed)
     assert sum(claims) <= binom.ppf(0.99, len(claims), ALPHA)
 
 

@@ -57,7 +57,7 @@ def shadow(noisy, job_for):
 
 
 @pytest.fixture(scope="module")
-def play(noisy, targets, shadow, table_for):
+def play(noisy, targets, shadow, scenario_for):
     """The AUC of an attack on the target of a seed; ``pretend`` that other data are the members."""
 
     def run(name, settings, aux, seed, *, pretend=False):
@@ -68,7 +68,7 @@ def play(noisy, targets, shadow, table_for):
             split = replace(
                 split, target_train=own, shadow_train=rest[:200], shadow_test=rest[200:]
             )
-        table = table_for(
+        table = scenario_for(
             noisy, targets[seed], seed, quarters=split,
             threat=ThreatModel(access=attack.access[0], aux=aux),
         )  # fmt: skip

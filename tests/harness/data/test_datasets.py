@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.quarters import quarters
 from harness.types import Regime
 from zoo.errors import ZooError
@@ -115,8 +115,8 @@ def test_the_fingerprint_sees_every_change(digits: Dataset, change: str) -> None
 
 
 def test_the_photo_patches_are_always_the_same_natural_images() -> None:
-    one = datasets.load("photo-patches", Source())
-    again = datasets.DATASETS["photo-patches"](Source())
+    one = datasets.load("photo-patches", DataLocation())
+    again = datasets.DATASETS["photo-patches"](DataLocation())
     assert one.x.shape == (2000, 3, 32, 32)
     assert one.fingerprint == again.fingerprint
     assert one.y.bincount().tolist() == [1000, 1000]
@@ -127,12 +127,12 @@ def test_the_photo_patches_are_always_the_same_natural_images() -> None:
 
 def test_an_unknown_dataset_shows_the_nearest() -> None:
     with pytest.raises(ZooError, match="Nearest: cifar10"):
-        datasets.load("cifar-10", Source())
+        datasets.load("cifar-10", DataLocation())
 
 
 def test_a_missing_dataset_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match=rf"'mnist' is not here \(looked in: {tmp_path}\)"):
-        datasets.load("mnist", Source(data_dir=tmp_path))
+        datasets.load("mnist", DataLocation(data_dir=tmp_path))
 
 
 def test_mnist_is_read_in_torchvisions_format(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_mnist_is_read_in_torchvisions_format(tmp_path: Path) -> None:
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(
             struct.pack(">ii", 2049, n) + labels[part].tobytes()
         )
-    data = datasets.load("mnist", Source(data_dir=tmp_path))
+    data = datasets.load("mnist", DataLocation(data_dir=tmp_path))
     assert (len(data), data.n_train, data.input_shape) == (10, 6, (1, 28, 28))
     both = np.concatenate([images["train"], images["t10k"]])
     assert torch.equal((data.x[:, 0] * 255).round().byte(), torch.from_numpy(both))
@@ -176,7 +176,7 @@ def test_cifar10_is_read_in_torchvisions_format(
     for kind, value in lists.items():
         monkeypatch.setattr(CIFAR10, kind, value)
     monkeypatch.setitem(CIFAR10.meta, "md5", hashlib.md5(meta).hexdigest())
-    data = datasets.load("cifar10", Source(data_dir=tmp_path))
+    data = datasets.load("cifar10", DataLocation(data_dir=tmp_path))
     assert (len(data), data.n_train, data.input_shape) == (6, 3, (3, 32, 32))
     stored = (data.x * 255).round().byte().flatten(1).numpy()
     assert np.array_equal(stored, np.concatenate(rows))
@@ -194,7 +194,7 @@ def test_an_altered_cifar10_file_is_not_unpickled(tmp_path: Path) -> None:
     for name in ("data_batch_1", "data_batch_2", "test_batch", "batches.meta"):
         (folder / name).write_bytes(pickle.dumps(Harmful()))
     with pytest.raises(ZooError, match="is not here"):
-        datasets.load("cifar10", Source(data_dir=tmp_path))
+        datasets.load("cifar10", DataLocation(data_dir=tmp_path))
     assert not marker.exists()
 
 
@@ -210,7 +210,7 @@ def test_an_altered_cifar10_file_is_not_unpickled(tmp_path: Path) -> None:
 def test_the_mirrors_datasets_are_read_whole(
     mirror: Path, name: str, n: int, n_train: int, shape: tuple[int, ...], classes: int
 ) -> None:
-    data = datasets.load(name, Source(mirror=mirror))
+    data = datasets.load(name, DataLocation(mirror=mirror))
     assert (len(data), data.n_train, data.input_shape) == (n, n_train, shape)
     assert (data.x.min(), data.x.max()) == (0, 1)
     assert data.y.unique().tolist() == list(range(classes))

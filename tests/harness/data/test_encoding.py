@@ -17,14 +17,14 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 from harness import listing, registry
 from harness.data import datasets, encoding
 from harness.data.builtin import TINT_STRENGTH
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.encoding import Encoded
 from harness.data.examples import UNKNOWN, Attribute, Column
 from harness.data.quarters import Quarters, quarters
 from harness.data.tables import cells, description
 from harness.defenses.stack import Stack
 from harness.games import attribute as attribute_game
-from harness.games.game import Setting
+from harness.games.game import ScenarioSpec
 from harness.seeds import derive
 from harness.types import Access, Aux, NotApplicableError, Regime, ThreatModel
 from zoo import nets
@@ -360,11 +360,11 @@ def test_a_column_of_names_is_no_category(tmp_path) -> None:
     assert _encoded(tmp_path, NAMES, _people(2000)).x.shape == (2000, 1000)
 
 
-def _adult(folder: Path, train: str, test: str) -> Source:
+def _adult(folder: Path, train: str, test: str) -> DataLocation:
     (folder / "adult").mkdir()
     (folder / "adult" / "adult.data").write_text(train)
     (folder / "adult" / "adult.test").write_text(test)
-    return Source(data_dir=folder)
+    return DataLocation(data_dir=folder)
 
 
 def test_adult_is_read_as_it_is_written(tmp_path) -> None:
@@ -414,16 +414,16 @@ def test_a_compressed_table_is_the_same_table(tmp_path) -> None:
         (folder / f"adult.{part}.gz").write_bytes(gzip.compress(text.encode()))
     found = [
         datasets.DATASETS["adult"](source)
-        for source in (plain, Source(data_dir=tmp_path / "packed"))
+        for source in (plain, DataLocation(data_dir=tmp_path / "packed"))
     ]
     assert found[0].fingerprint == found[1].fingerprint
 
 
-def _own(folder: Path, name: str = "toys") -> Source:
+def _own(folder: Path, name: str = "toys") -> DataLocation:
     _write(folder / "train.csv", TOY_ROWS[:4])
     _write(folder / "test.csv", [TOY_ROWS[0], *TOY_ROWS[4:]])
     (folder / f"{name}.toml").write_text(TOYS)
-    return Source(data_dir=folder)
+    return DataLocation(data_dir=folder)
 
 
 def test_a_description_in_the_data_folder_is_a_dataset(tmp_path) -> None:
@@ -463,7 +463,7 @@ def test_files_that_are_not_there_are_named(tmp_path) -> None:
 def test_a_table_is_scikit_learns_encoding_of_the_same_rows(
     mirror, name, n, n_fitted, features, ones, groups
 ) -> None:
-    data = datasets.load(name, Source(mirror=mirror))
+    data = datasets.load(name, DataLocation(mirror=mirror))
     assert (len(data), data.n_fitted, data.input_shape) == (n, n_fitted, (features,))
     assert data.n_train == (32_561 if n > 10_000 else 0)
     assert data.y.sum() == ones
@@ -541,7 +541,7 @@ def test_the_fingerprint_sees_every_change_of_an_attribute(tiny) -> None:
 
 
 def test_the_tint_goes_with_the_label_as_often_as_it_says() -> None:
-    data, plain = (datasets.load(name, Source()) for name in ("digits-tinted", "digits"))
+    data, plain = (datasets.load(name, DataLocation()) for name in ("digits-tinted", "digits"))
     tint = data.z["tint"].values
     assert data.x.shape == (1797, 3, 8, 8)
     assert torch.equal(data.y, plain.y)
@@ -551,7 +551,7 @@ def test_the_tint_goes_with_the_label_as_often_as_it_says() -> None:
     assert torch.equal(data.x.amax(1, keepdim=True), plain.x)
     red, blue = data.x[:, 0].sum((1, 2)), data.x[:, 2].sum((1, 2))
     assert torch.equal(red > blue, tint == data.z["tint"].names.index("warm"))
-    assert datasets.DATASETS["digits-tinted"](Source()).fingerprint == data.fingerprint
+    assert datasets.DATASETS["digits-tinted"](DataLocation()).fingerprint == data.fingerprint
 
 
 def _quarters(**parts: list[int]) -> Quarters:
@@ -649,7 +649,7 @@ def test_what_the_features_say_is_not_inferred(asked, told) -> None:
         z={"sex": values, "race": values},
         columns=(Column("sex", 0, 2), Column("k", 2, 5)),
     )
-    setting = Setting(
+    setting = ScenarioSpec(
         dataset=data, quarters=quarters(data, 0, Regime.FROM_SCRATCH), ood_size=0,
         threat=ThreatModel(access=Access.SCORES, aux=Aux.SHADOW), stack=Stack(()),
         regime=Regime.FROM_SCRATCH, seed=0,
@@ -699,8 +699,8 @@ def test_the_long_list_says_who_is_told_what(tmp_path) -> None:
 
 
 def test_only_descriptions_are_listed_and_none_in_place_of_a_builtin(tmp_path) -> None:
-    before = listing.described_datasets(Source())
-    source = Source(data_dir=tmp_path)
+    before = listing.described_datasets(DataLocation())
+    source = DataLocation(data_dir=tmp_path)
     (tmp_path / "pyproject.toml").write_text(
         '[build-system]\nrequires = ["x"]\n[project]\nname = "x"\n[tool.x]\nlabel = "y"\n'
     )
@@ -734,7 +734,7 @@ def test_samples_say_which_row_of_the_users_file_each_example_is(
     if not n_train:  # lines that data frames do not count
         text = (tmp_path / "all.csv").read_text().splitlines()
         (tmp_path / "all.csv").write_text("\n".join([*text[:3], "", *text[3:]]) + "\n")
-    data = datasets.load("toys", Source(data_dir=tmp_path))
+    data = datasets.load("toys", DataLocation(data_dir=tmp_path))
     model = nets.build("mlp-32", data.input_shape, 2).eval()
     _, outcome = measure(data, model, 0, "fgsm")
     found = pd.DataFrame(dict(outcome.samples))

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from harness.data import datasets, faces
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.quarters import quarters
 from harness.types import Regime
 from zoo.errors import ZooError
@@ -88,7 +88,7 @@ PEOPLE = [
 
 def test_celeba_puts_its_training_part_first_and_leaves_validation_out(tmp_path: Path) -> None:
     celeba(tmp_path, PEOPLE)
-    data = datasets.load("celeba", Source(data_dir=tmp_path))
+    data = datasets.load("celeba", DataLocation(data_dir=tmp_path))
     assert tuple(data.z) == datasets.ATTRIBUTES["celeba"]
     assert (len(data), data.n_train, data.input_shape) == (5, 3, (3, 64, 64))
     # Images 1, 3 and 6, then 2 and 5.
@@ -106,11 +106,11 @@ def test_celeba_puts_its_training_part_first_and_leaves_validation_out(tmp_path:
 
 def test_celeba_blond_asks_about_hair_on_the_same_images(tmp_path: Path) -> None:
     celeba(tmp_path, PEOPLE)
-    blond = datasets.load("celeba-blond", Source(data_dir=tmp_path))
+    blond = datasets.load("celeba-blond", DataLocation(data_dir=tmp_path))
     assert tuple(blond.z) == datasets.ATTRIBUTES["celeba-blond"]
     assert blond.y.tolist() == [0, 0, 0, 1, 1]
     assert list(blond.z) == ["sex"]
-    smiling = datasets.load("celeba", Source(data_dir=tmp_path))
+    smiling = datasets.load("celeba", DataLocation(data_dir=tmp_path))
     assert torch.equal(blond.x, smiling.x)
     assert blond.fingerprint != smiling.fingerprint
 
@@ -143,7 +143,7 @@ def test_lfw_takes_the_sign_and_the_largest_score(tmp_path: Path) -> None:
     with pytest.warns(
         UserWarning, match=r"not in .*attributes.txt are left out: 1 \(Bo_Li/Bo_Li_0002"
     ):
-        data = datasets.load("lfw", Source(data_dir=tmp_path))
+        data = datasets.load("lfw", DataLocation(data_dir=tmp_path))
     assert tuple(data.z) == datasets.ATTRIBUTES["lfw"]
     assert (data.n_train, data.input_shape) == (0, (3, 64, 64))
     assert data.y.tolist() == [0, 1, 1, 0]
@@ -170,7 +170,7 @@ def test_utkface_leaves_out_names_without_a_race_and_says_so(tmp_path: Path) -> 
     utkface(tmp_path, [*NAMES, *ODD, *WITHOUT_RACE])
     (tmp_path / "utkface/.DS_Store").write_bytes(b"\0")
     with pytest.warns(UserWarning, match=r"race_time are left out: 2 \(39_1_2017.*61_1_2017"):
-        data = datasets.load("utkface-sex", Source(data_dir=tmp_path))
+        data = datasets.load("utkface-sex", DataLocation(data_dir=tmp_path))
     assert tuple(data.z) == datasets.ATTRIBUTES["utkface-sex"]
     # In the order of the names: 100, 1, 24, 26, 34, 35, 55 years ("0" sorts before "_").
     assert data.y.tolist() == [1, 0, 0, 1, 0, 0, 0]
@@ -184,7 +184,7 @@ def test_utkface_predicts_four_races_as_ml_doctor_does(tmp_path: Path) -> None:
     utkface(tmp_path, NAMES)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data = datasets.load("utkface", Source(data_dir=tmp_path))
+        data = datasets.load("utkface", DataLocation(data_dir=tmp_path))
     assert tuple(data.z) == datasets.ATTRIBUTES["utkface"]
     assert (data.num_classes, data.y.tolist()) == (4, [2, 3, 0, 1])  # 100 years old: Others
     assert list(data.z) == ["sex", "age"]
@@ -232,9 +232,9 @@ def test_a_missing_folder_says_what_should_be_in_it(tmp_path: Path, name: str) -
     with pytest.raises(
         ZooError, match=rf"{name!r} is not here \(looked in: {tmp_path}\).*{layout}"
     ):
-        datasets.load(name, Source(data_dir=tmp_path))
+        datasets.load(name, DataLocation(data_dir=tmp_path))
     with pytest.raises(ZooError, match=r"looked in: nowhere"):
-        datasets.load(name, Source())
+        datasets.load(name, DataLocation())
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_a_list_of_celeba_of_another_form_is_refused_by_line(
     celeba(tmp_path, PEOPLE)
     _edited(tmp_path / "celeba" / file, change)
     with pytest.raises(ZooError, match=rf"{file}.*{message}") as error:
-        datasets.load("celeba", Source(data_dir=tmp_path))
+        datasets.load("celeba", DataLocation(data_dir=tmp_path))
     assert "\n" not in str(error.value)
 
 
@@ -290,12 +290,12 @@ def test_attributes_of_lfw_of_another_form_are_refused_by_line(
     lfw(tmp_path, [("Al B", 1, {"Male": 0.25}), ("Bo Li", 3, {"Male": -0.5})])
     _edited(tmp_path / "lfw/lfw_attributes.txt", change)
     with pytest.raises(ZooError, match=message):
-        datasets.load("lfw", Source(data_dir=tmp_path))
+        datasets.load("lfw", DataLocation(data_dir=tmp_path))
 
 
 def test_missing_lists_and_photographs_are_named(tmp_path: Path) -> None:
     celeba(tmp_path, PEOPLE)
-    source = Source(data_dir=tmp_path)
+    source = DataLocation(data_dir=tmp_path)
     image = tmp_path / "celeba/img_align_celeba/000003.jpg"
     whole = image.read_bytes()
     image.write_bytes(whole[: len(whole) // 2])
@@ -320,7 +320,7 @@ def test_a_folder_without_a_usable_photograph_is_refused(tmp_path: Path) -> None
     celeba(tmp_path, [({"Smiling"}, 1)])
     for name in ("utkface", "celeba"):
         with pytest.raises(ZooError, match="There is no photograph to read"):
-            datasets.load(name, Source(data_dir=tmp_path))
+            datasets.load(name, DataLocation(data_dir=tmp_path))
 
 
 def _archive(root: Path, name: str) -> Dataset:
@@ -343,7 +343,7 @@ def _archive(root: Path, name: str) -> Dataset:
             [f"{draw.randint(1, 99)}_{draw.randint(0, 1)}_{draw.randint(0, 4)}_{10**16 + k}.jpg"
              for k in range(n)],
         )  # fmt: skip
-    return datasets.load(name, Source(data_dir=root))
+    return datasets.load(name, DataLocation(data_dir=root))
 
 
 @pytest.mark.parametrize("name", sorted(faces.READERS))

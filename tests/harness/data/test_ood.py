@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Column
-from harness.data.ood import check, fitted
+from harness.data.ood import adapt, check
 from harness.types import NotApplicableError
 
 COLUMNS = (Column("age", 0, 1), Column("colour", 1, 4, values=("red", "green", "blue")))
@@ -24,7 +24,7 @@ def people() -> Dataset:
 def test_images_become_as_large_and_as_grey(tiny) -> None:
     photos = replace(tiny, name="photos", x=torch.rand(5, 3, 8, 8), y=torch.zeros(5).long())
     check(photos, tiny)
-    found = fitted(photos, tiny)
+    found = adapt(photos, tiny)
     assert found.x.shape == (5, 1, 4, 4)
     assert 0 <= found.x.min() <= found.x.max() <= 1
     assert torch.equal(found.y, photos.y)
@@ -45,7 +45,7 @@ def test_rows_of_another_table_with_the_same_places_are_taken_as_they_are(people
         people, name="others", x=torch.rand(3, 4), y=torch.ones(3).long(), columns=columns
     )
     check(other, people)
-    found = fitted(other, people)
+    found = adapt(other, people)
     assert torch.equal(found.x, other.x)
     assert torch.equal(found.y, other.y)
     assert found.columns == columns
@@ -69,12 +69,12 @@ def test_rows_of_another_table_with_other_places_are_refused(features, columns, 
 @pytest.mark.parametrize("name", ["digits", "digits-noisy", "digits-tinted"])
 def test_data_in_another_guise_are_no_other_data(digits, name) -> None:
     """Tinted and wrongly labelled digits are the same pictures, some as every second one of them."""
-    other = datasets.load(name, Source())
+    other = datasets.load(name, DataLocation())
     with pytest.raises(
         NotApplicableError, match=f"of the inputs of {name} are among those of digits"
     ):
         check(other, digits)
-    check(datasets.load(datasets.OOD_DEFAULT, Source()), digits)
+    check(datasets.load(datasets.OOD_DEFAULT, DataLocation()), digits)
 
 
 def test_rows_that_two_tables_share_by_chance_are_no_reason(people) -> None:

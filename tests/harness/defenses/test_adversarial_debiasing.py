@@ -155,8 +155,8 @@ def test_only_with_the_label_it_tells_groups_by_wrong_answers() -> None:
 
 
 @pytest.fixture
-def owner(shop, biased):
-    return replace(shop, data=biased.collected, num_classes=2, seed=5)
+def owner(defender, biased):
+    return replace(defender, data=biased.collected, num_classes=2, seed=5)
 
 
 def test_the_loss_is_cross_entropy_less_the_error(biased, owner) -> None:
@@ -244,12 +244,12 @@ def test_what_it_goes_with() -> None:
             Stack.of([AdversarialDebiasing(), other])
 
 
-def test_settings_and_data_that_do_not_fit(owner, shop) -> None:
+def test_settings_and_data_that_do_not_fit(owner, defender) -> None:
     for wrong in ({"weight": 0.0}, {"weight": math.nan}, {"lr": -1.0}, {"hidden": 0}):
         with pytest.raises(ZooError, match=f"wants {next(iter(wrong))}"):
             registry.make("defense", "adversarial-debiasing", wrong)
     with pytest.raises(NotApplicableError, match="no sensitive attributes"):
-        AdversarialDebiasing().loss_for(shop)
+        AdversarialDebiasing().loss_for(defender)
     alike = {"kind": Attribute(torch.zeros(len(owner.data)).long(), ("a", "b"))}
     with pytest.raises(NotApplicableError, match="the kind is the same for all training examples"):
         AdversarialDebiasing(attribute="kind").loss_for(
@@ -257,11 +257,11 @@ def test_settings_and_data_that_do_not_fit(owner, shop) -> None:
         )
 
 
-def test_many_groups_and_classes(shop) -> None:
+def test_many_groups_and_classes(defender) -> None:
     stream = torch.Generator().manual_seed(0)
     z, y = (torch.randint(k, (300,), generator=stream) for k in (5, 10))
     data = Split(torch.rand(300, 4), y, {"race": Attribute(z, tuple("abcde"))})
-    owner = replace(shop, data=data, num_classes=10)
+    owner = replace(defender, data=data, num_classes=10)
     for constraint in ("equalized-odds", "demographic-parity"):
         loss = AdversarialDebiasing(constraint=constraint).loss_for(owner)
         found = loss(nn.Linear(4, 10), data.take(torch.arange(50)), torch.Generator())

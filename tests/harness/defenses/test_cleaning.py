@@ -14,10 +14,10 @@ from harness.data.examples import Split
 from harness.data.quarters import quarters
 from harness.defenses.activation_clustering import ActivationClustering
 from harness.defenses.outlier_removal import OutlierRemoval
-from harness.defenses.shared.defender import Workshop, trusted_index
+from harness.defenses.shared.defender import DefenderData, trusted_index
 from harness.defenses.spectral_signatures import SpectralSignatures, outlyingness
 from harness.learning.features import features
-from harness.training.single import train_alone, workshop
+from harness.training.single import defender_data, train_alone
 from harness.types import Regime
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
@@ -45,7 +45,7 @@ class _Passing(nn.Module):
         return self.head(x.flatten(1))
 
 
-def _clusters(*, poisoned: int) -> tuple[Split, torch.Tensor, Workshop]:
+def _clusters(*, poisoned: int) -> tuple[Split, torch.Tensor, DefenderData]:
     """Two far classes of 50, and ``poisoned`` more of label 0 that look like class 1, shifted."""
     stream = torch.Generator().manual_seed(0)
     centres = torch.zeros(2, 12)
@@ -57,11 +57,11 @@ def _clusters(*, poisoned: int) -> tuple[Split, torch.Tensor, Workshop]:
     truth = torch.arange(100 + poisoned) >= 100
     data = Split(torch.cat([x, odd]), torch.cat([y, torch.zeros(poisoned, dtype=torch.int64)]))
     model = _Passing(centres).eval()
-    shop = Workshop(
+    defender = DefenderData(
         data=data, trusted=Split(x[:10], y[:10]), num_classes=2, train=lambda data: model,
         recipe=None, seed=0,
     )  # fmt: skip
-    return data, truth, shop
+    return data, truth, defender
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def _clusters(*, poisoned: int) -> tuple[Split, torch.Tensor, Workshop]:
     ids=repr,
 )
 def test_poison_that_stands_out_is_removed(defense) -> None:
-    data, truth, shop = _clusters(poisoned=12)
-    cleaned = defense.clean(data, shop)
+    data, truth, defender = _clusters(poisoned=12)
+    cleaned = defense.clean(data, defender)
     assert cleaned.removed is not None
     assert cleaned.removed[truth].all()
     assert cleaned.removed[~truth].double().mean() < 0.25
@@ -87,11 +87,11 @@ def test_poison_that_stands_out_is_removed(defense) -> None:
 
 @pytest.mark.parametrize("defense", CLEANERS[:2], ids=repr)
 def test_wrong_labels_are_worth_least(defense) -> None:
-    data, _, shop = _clusters(poisoned=0)
+    data, _, defender = _clusters(poisoned=0)
     wrong = torch.arange(100) % 9 == 8  # 11 of 100, none of them trusted
     wrong[:10] = False
     flipped = Split(data.x, torch.where(wrong, 1 - data.y, data.y))
-    removed = defense.clean(flipped, shop).removed
+    removed = defense.clean(flipped, defender).removed
     assert removed is not None
     assert removed[wrong].all()
     assert removed.sum() == 20
@@ -103,21 +103,21 @@ def test_wrong_labels_are_worth_least(defense) -> None:
     ids=repr,
 )
 def test_clustering_removes_nothing_where_nothing_is_wrong(defense) -> None:
-    data, _, shop = _clusters(poisoned=0)
-    removed = defense.clean(data, shop).removed
+    data, _, defender = _clusters(poisoned=0)
+    removed = defense.clean(data, defender).removed
     assert removed is not None
     assert not removed.any()
 
 
 @pytest.mark.parametrize("defense", CLEANERS, ids=repr)
 def test_the_seed_decides_and_nothing_else_changes(defense) -> None:
-    data, _, shop = _clusters(poisoned=12)
+    data, _, defender = _clusters(poisoned=12)
     x, state = data.x.clone(), torch.get_rng_state()
-    first = defense.clean(data, shop)
+    first = defense.clean(data, defender)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(data.x, x)
     torch.rand(1)
-    assert torch.equal(first.removed, defense.clean(data, shop).removed)
+    assert torch.equal(first.removed, defense.clean(data, defender).removed)
 
 
 def test_outlyingness_is_that_of_the_top_singular_vector() -> None:
@@ -140,8 +140,8 @@ def test_outlyingness_is_that_of_the_top_singular_vector() -> None:
 
 
 def test_one_and_a_half_times_the_contamination_is_dropped_of_every_label() -> None:
-    data, _, shop = _clusters(poisoned=0)
-    removed = SpectralSignatures(contamination=0.2).clean(data, shop).removed
+    data, _, defender = _clusters(poisoned=0)
+    removed = SpectralSignatures(contamination=0.2).clean(data, defender).removed
     assert [int(removed[data.y == label].sum()) for label in (0, 1)] == [15, 15]
 
 
@@ -164,14 +164,14 @@ def test_a_class_of_equal_examples_has_one_cluster(reduction) -> None:
 
 def test_outliers_are_judged_by_the_owners_data_alone(job_for, digits) -> None:
     """Nothing that the defense is handed shares an example with the test data (Amulet's does)."""
-    assert list(inspect.signature(OutlierRemoval.clean).parameters) == ["self", "data", "shop"]
+    assert list(inspect.signature(OutlierRemoval.clean).parameters) == ["self", "data", "defender"]
     split = quarters(digits, 0, Regime.FROM_SCRATCH)
     job = job_for(recipe=Recipe(epochs=1))
     data = digits.all.take(job.index)
     trusted = trusted_index(len(data), job.seed)
-    shop = workshop(job, data, data.take(trusted), None)
+    defender = defender_data(job, data, data.take(trusted), None)
     assert set(job.index.tolist()).isdisjoint(split.target_test.tolist())
-    assert torch.equal(shop.trusted.x, digits.x[split.target_train[trusted]])
+    assert torch.equal(defender.trusted.x, digits.x[split.target_train[trusted]])
 
 
 def test_the_model_is_trained_anew_on_the_cleaned_data(job_for, digits) -> None:
@@ -182,8 +182,8 @@ def test_the_model_is_trained_anew_on_the_cleaned_data(job_for, digits) -> None:
     job = job_for(stack=(registry.describe(defense),))
     data = digits.all.take(job.index)
     defended = train_alone(job, data, None).model
-    shop = workshop(job, data, data.take(trusted_index(len(data), job.seed)), None)
-    plain = shop.train(defense.clean(data, shop).data)
+    defender = defender_data(job, data, data.take(trusted_index(len(data), job.seed)), None)
+    plain = defender.train(defense.clean(data, defender).data)
     torch.testing.assert_close(
         dict(defended.state_dict()), dict(plain.state_dict()), rtol=0, atol=0
     )
@@ -212,8 +212,8 @@ def test_badnets_is_cleaned_away_and_found_in_the_evidence(job_for, digits) -> N
 
 
 def test_features_are_of_the_model_trained_on_the_given_data() -> None:
-    data, _, shop = _clusters(poisoned=12)
-    torch.testing.assert_close(features(shop.train(data), data.x), data.x)
+    data, _, defender = _clusters(poisoned=12)
+    torch.testing.assert_close(features(defender.train(data), data.x), data.x)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch import nn
 from harness import registry
 from harness.attacks.distribution_pin import PermutationInvariantNetwork
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import UNKNOWN, Attribute, Column, Split
 from harness.defenses.adversarial_training import AdversarialTraining
 from harness.defenses.correlation_remover import CorrelationRemover, FixedMap, uncorrelated
@@ -239,7 +239,7 @@ def test_what_the_input_does_not_say_cannot_be_taken_from_it(people, digits) -> 
     with pytest.raises(NotApplicableError, match="does not say the sex.*such as adult-aware"):
         CorrelationRemover().resolve(withheld)
     with pytest.raises(NotApplicableError, match="does not say the tint"):
-        CorrelationRemover().resolve(datasets.load("digits-tinted", Source()))
+        CorrelationRemover().resolve(datasets.load("digits-tinted", DataLocation()))
     with pytest.raises(NotApplicableError, match="digits has no sensitive attributes"):
         CorrelationRemover().resolve(digits)
     with pytest.raises(UnknownNameError, match="sensitive attribute of people 'age'. Known: "):

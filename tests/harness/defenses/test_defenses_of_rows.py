@@ -12,11 +12,11 @@ from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared import tabular_perturbation
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.examples import Column, Split
 from harness.defenses.protocol import ChangesInputs
 from harness.defenses.randomized_smoothing import RandomizedSmoothing
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.trades import TRADES
 from harness.seeds import generator
 from harness.target import BlackBox
@@ -92,8 +92,8 @@ def test_trades_in_l2_gives_the_whole_radius_to_the_numbers() -> None:
     torch.testing.assert_close(size[inside], torch.full_like(size[inside], 0.1), atol=1e-4, rtol=0)
 
 
-def _shop(data: Split) -> Workshop:
-    return Workshop(
+def _shop(data: Split) -> DefenderData:
+    return DefenderData(
         data=data, trusted=data, num_classes=2, train=lambda d: nn.Identity(), recipe=None, seed=0
     )
 
@@ -161,7 +161,7 @@ def test_no_move_of_numbers_within_the_certified_radius_changes_the_answer() -> 
 
 @pytest.mark.mirror
 def test_every_one_of_them_guards_adult(mirror, job_for, measure) -> None:
-    data = datasets.load("adult", Source(mirror=mirror))
+    data = datasets.load("adult", DataLocation(mirror=mirror))
     data = replace(data, x=data.x[:2400], y=data.y[:2400], z={}, n_train=0)
 
     def metrics(stack, **settings):

@@ -12,14 +12,14 @@ from torch import nn
 from harness import registry
 from harness.attacks.badnets import BadNets
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.examples import Split
 from harness.defenses import strip
 from harness.defenses.neo import NEO, dominant_colours
 from harness.defenses.neural_cleanse import NeuralCleanse, anomaly_indices, chance_of_false_alarm
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.strip import STRIP
-from harness.experiment.evaluate import Loaded, evaluate
+from harness.experiment.evaluate import CellModels, evaluate
 from harness.results import Cell
 from harness.training.single import train_alone
 from harness.types import NotApplicableError, Regime, Risk, ThreatModel
@@ -70,7 +70,7 @@ def _no_training(data: Split) -> nn.Module:
     raise NotImplementedError
 
 
-SHOP = Workshop(
+SHOP = DefenderData(
     data=_images(80, 0), trusted=_images(80, 0), num_classes=CLASSES, train=_no_training,
     recipe=None, seed=0,
 )  # fmt: skip
@@ -223,8 +223,8 @@ def test_neo_needs_a_blocker_that_reaches_the_trigger() -> None:
 def test_neo_counts_clean_images_that_could_change_at_all() -> None:
     """Most of the trusted images are of the target's class; a trigger cannot change those."""
     x = torch.cat([_images(200, 2).x[_images(200, 2).y == TARGET][:15], TEST.x[:5]])
-    shop = replace(SHOP, trusted=Split(x, torch.zeros(20, dtype=torch.int64)))
-    rejected = NEO().suspicious(Bars(planted=True), _triggered(TEST.x[TEST.y != TARGET]), shop)
+    defender = replace(SHOP, trusted=Split(x, torch.zeros(20, dtype=torch.int64)))
+    rejected = NEO().suspicious(Bars(planted=True), _triggered(TEST.x[TEST.y != TARGET]), defender)
     assert rejected.all()
 
 
@@ -278,10 +278,10 @@ def test_a_detector_depends_on_the_seed_and_leaves_everything_as_it_was(name) ->
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
 
     def run(seed: int):
-        shop = replace(SHOP, seed=seed)
+        defender = replace(SHOP, seed=seed)
         if name == "neural-cleanse":
-            return detector.inspect(model, shop).notes["mask_norms"]
-        return detector.suspicious(model, _triggered(TEST.x), shop).tolist()
+            return detector.inspect(model, defender).notes["mask_norms"]
+        return detector.suspicious(model, _triggered(TEST.x), defender).tolist()
 
     first = run(1)
     torch.rand(1)  # move the global generator: the detector must not notice
@@ -326,7 +326,7 @@ def test_a_game_keeps_the_mask_and_the_pattern_as_pictures(digits, job_for) -> N
             threat=ThreatModel(access=attack.access[-1], aux=attack.aux[0]),
         )  # fmt: skip
         found[detector.name] = evaluate(
-            cell, Loaded(target=target, job=job, others={"clean_twin": [target.model]}), digits,
+            cell, CellModels(target=target, job=job, others={"clean_twin": [target.model]}), digits,
             None, architecture="cnn-small", device="cpu", provenance={},
         )  # fmt: skip
     evaluation, outcome = found["neural-cleanse"]
@@ -346,8 +346,8 @@ def test_a_game_keeps_the_mask_and_the_pattern_as_pictures(digits, job_for) -> N
 def test_a_public_backdoor_is_told_from_its_cleaned_teacher(mirror, home_dir) -> None:
     """The checkpoints of Li et al. (2021), with the trigger that they came with."""
     home = Home.open()
-    data = datasets.load("cifar10", Source(mirror=mirror))
-    shop = replace(SHOP, trusted=data.all.take(torch.arange(120)), num_classes=10)
+    data = datasets.load("cifar10", DataLocation(mirror=mirror))
+    defender = replace(SHOP, trusted=data.all.take(torch.arange(120)), num_classes=10)
     test = data.all.take(torch.arange(10_000, 10_060))
     attack = BadNets(pattern="grid", target=5).resolve(data)
     triggered = attack.trigger(test.x, seed=0)[attack.applies(test.y)]
@@ -357,7 +357,7 @@ def test_a_public_backdoor_is_told_from_its_cleaned_teacher(mirror, home_dir) ->
         made = fetch(entry, home, mirror=mirror, accept_licence=True)
         model = load_model(entry, made.path)
         rejected[name] = [
-            STRIP().suspicious(model, x, shop).float().mean() for x in (triggered, test.x)
+            STRIP().suspicious(model, x, defender).float().mean() for x in (triggered, test.x)
         ]
     assert rejected["backdoored"][0] > 0.9
     assert rejected["teacher"][0] < 0.1

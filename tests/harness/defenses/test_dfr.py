@@ -9,12 +9,12 @@ from torch import nn
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.examples import UNKNOWN, Attribute, Split
 from harness.data.quarters import quarters
 from harness.defenses import dfr
 from harness.defenses.dfr import DFR, balanced, chosen, retrained
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.stack import Stack
 from harness.training.single import train_alone
 from harness.types import NotApplicableError, Part, Regime
@@ -22,8 +22,8 @@ from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 
-def _shop(data: Split, num_classes: int = 2, seed: int = 0) -> Workshop:
-    return Workshop(
+def _shop(data: Split, num_classes: int = 2, seed: int = 0) -> DefenderData:
+    return DefenderData(
         data=data, trusted=data.take(torch.arange(2)), num_classes=num_classes,
         train=lambda data: nn.Identity(), recipe=Recipe(), seed=seed,
     )  # fmt: skip
@@ -147,12 +147,12 @@ def test_a_share_of_each_group_and_label_is_held_out_and_edited_with() -> None:
     values = torch.tensor([0] * 80 + [1] * 25)
     values[:10] = UNKNOWN
     data = Split(torch.rand(105, 2), y, {"group": Attribute(values, ("a", "b"))})
-    defense, shop = DFR(held_out=0.2), _shop(data)
-    rows = defense.rows(shop)
+    defense, defender = DFR(held_out=0.2), _shop(data)
+    rows = defense.rows(defender)
     counts = [int(rows[(values == g) & (y == k)].sum()) for g in (0, 1) for k in (0, 1)]
     assert counts == [8, 6, 4, 2]  # of the last five, two at least
     assert not rows[values == UNKNOWN].any()
-    cleaned = defense.clean(data, shop)
+    cleaned = defense.clean(data, defender)
     assert torch.equal(cleaned.held_out, rows)
     assert torch.equal(cleaned.data.x, data.x[~rows])
     assert cleaned.removed is None
@@ -172,7 +172,7 @@ def test_a_share_of_each_group_and_label_is_held_out_and_edited_with() -> None:
 def test_it_holds_out_before_filters_and_the_trained_model_has_not_seen_them(
     job_for, monkeypatch
 ) -> None:
-    tinted = datasets.load("digits-tinted", Source())
+    tinted = datasets.load("digits-tinted", DataLocation())
     defense = DFR(held_out=0.5, draws=2).resolve(tinted)
     assert defense.attribute == "tint"
     others = [registry.make("defense", name, {}) for name in ("activation-clustering", "watermark")]
@@ -183,8 +183,8 @@ def test_it_holds_out_before_filters_and_the_trained_model_has_not_seen_them(
     members = tinted.collected.take(job.index)
     seen = []
 
-    def edit(self, model, data, shop):
-        seen.append((data, self.rows(shop)))
+    def edit(self, model, data, defender):
+        seen.append((data, self.rows(defender)))
         return model
 
     monkeypatch.setattr(DFR, "edit", edit)
@@ -199,7 +199,7 @@ def test_it_holds_out_before_filters_and_the_trained_model_has_not_seen_them(
 
 def test_the_tint_matters_less_after_it(job_for) -> None:
     """How much oftener digits are right whose tint goes with the label than others."""
-    tinted = datasets.load("digits-tinted", Source())
+    tinted = datasets.load("digits-tinted", DataLocation())
     found = []
     for stack in ((), (registry.describe(DFR(held_out=0.5).resolve(tinted)),)):
         gaps = []

@@ -99,7 +99,7 @@ def test_two_examples_of_a_linear_model_by_hand(clipping) -> None:
 
 @pytest.mark.parametrize("clipping", ["per-example", "ghost"])
 def test_another_defenses_loss_and_the_weights_of_examples_come_before_the_clipping(
-    network, images, shop, clipping
+    network, images, defender, clipping
 ) -> None:
     """Against one backward pass for each example, in as many pieces as memory asks for."""
     smoothing = LabelSmoothing(alpha=0.3)
@@ -115,7 +115,7 @@ def test_another_defenses_loss_and_the_weights_of_examples_come_before_the_clipp
     wanted = [w + torch.normal(0.0, CLIP / 2, w.shape, generator=noise) / 24 for w in wanted]
     for memory in (1.0, 1e-6):
         private = DPSGD(noise_multiplier=0.5, max_grad_norm=CLIP, clipping=clipping, memory=memory)
-        found = Stack.of([private, smoothing]).release(network, data, shop, seed=0)
+        found = Stack.of([private, smoothing]).release(network, data, defender, seed=0)
         torch.testing.assert_close(list(found), wanted, atol=1e-6, rtol=1e-4)
 
 
@@ -203,11 +203,11 @@ def test_the_average_of_the_weights_is_what_is_kept(images) -> None:
     torch.testing.assert_close(_state(model), average)
 
 
-def test_a_release_is_the_step_that_training_takes(network, images, shop) -> None:
+def test_a_release_is_the_step_that_training_takes(network, images, defender) -> None:
     defense = DPSGD(noise_multiplier=SIGMA, max_grad_norm=CLIP)
     before, torch_state = _state(network), torch.get_rng_state()
     network.eval()
-    released = Stack.of([defense]).release(network, images, shop, seed=3)
+    released = Stack.of([defense]).release(network, images, defender, seed=3)
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert not network.training
     assert all(p.grad is None for p in network.parameters())
@@ -236,47 +236,47 @@ def test_no_example_moves_a_release_by_more_than_its_share(network, images, sett
     assert 0.5 * CLIP / 24 < moved <= 2 * CLIP / 24 + 1e-6
 
 
-def test_frozen_parameters_are_not_released(network, images, shop) -> None:
+def test_frozen_parameters_are_not_released(network, images, defender) -> None:
     network[0].requires_grad_(False)
     for stack in (Stack(()), Stack.of([DPSGD()])):
-        shapes = [g.shape for g in stack.release(network, images, shop, seed=0)]
+        shapes = [g.shape for g in stack.release(network, images, defender, seed=0)]
         assert shapes == [p.shape for p in list(network.parameters())[2:]]
         with pytest.raises(ZooError, match="every parameter of the model is frozen"):
-            stack.release(copy.deepcopy(network).requires_grad_(False), images, shop, seed=0)
+            stack.release(copy.deepcopy(network).requires_grad_(False), images, defender, seed=0)
 
 
-def test_without_such_a_defense_the_mean_gradient_is_released(network, images, shop) -> None:
+def test_without_such_a_defense_the_mean_gradient_is_released(network, images, defender) -> None:
     network.eval()
     before = _state(network)
-    released = Stack(()).release(network, images, shop, seed=0)
+    released = Stack(()).release(network, images, defender, seed=0)
     loss = F.cross_entropy(network(images.x), images.y)
     torch.testing.assert_close(released, torch.autograd.grad(loss, list(network.parameters())))
     torch.testing.assert_close(_state(network), before, rtol=0, atol=0)
     assert not network.training
 
 
-def test_what_is_released_depends_on_the_other_defenses(network, images, shop) -> None:
+def test_what_is_released_depends_on_the_other_defenses(network, images, defender) -> None:
     attack = AdversarialTraining(epsilon=0.2, steps=2, step_size=0.1)
     network.train()
     moved = attack.inputs(network, images, generator("hooks", 0))
     for alone, both in (((), (attack,)), ((DPSGD(),), (DPSGD(), attack))):
-        wanted = Stack.of(alone).release(network, Split(moved, images.y), shop, seed=0)
-        found = Stack.of(both).release(network, images, shop, seed=0)
+        wanted = Stack.of(alone).release(network, Split(moved, images.y), defender, seed=0)
+        found = Stack.of(both).release(network, images, defender, seed=0)
         torch.testing.assert_close(found, wanted)
     trades = TRADES(epsilon=0.2, steps=2, step_size=0.1)
     loss = trades.loss(network, images, generator("hooks", 0)).mean()
     torch.testing.assert_close(
-        Stack.of([trades]).release(network, images, shop, seed=0),
+        Stack.of([trades]).release(network, images, defender, seed=0),
         torch.autograd.grad(loss, list(network.parameters())),
     )
 
 
-def test_a_budget_does_not_say_the_noise_of_one_batch(network, images, shop) -> None:
+def test_a_budget_does_not_say_the_noise_of_one_batch(network, images, defender) -> None:
     defense = DPSGD(dp_epsilon=3.0)
     with pytest.raises(NotApplicableError, match="give the evidence of the training"):
         defense.release(network, images, seed=0)
     told = Stack.of([defense]).release(
-        network, images, shop, seed=0, evidence={"noise_multiplier": 2.5}
+        network, images, defender, seed=0, evidence={"noise_multiplier": 2.5}
     )
     set_by_hand = DPSGD(noise_multiplier=2.5).release(network, images, seed=0)
     assert all(map(torch.equal, told, set_by_hand))

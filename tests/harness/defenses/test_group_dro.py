@@ -84,10 +84,10 @@ def test_who_nobody_is_behind_counts_as_in_ordinary_training() -> None:
     assert _weights(1, 1).of(losses[:2], nobody).tolist() == [1.0, 1.0]
 
 
-def test_groups_are_values_of_the_attribute_and_classes(shop) -> None:
+def test_groups_are_values_of_the_attribute_and_classes(defender) -> None:
     z, y = torch.tensor([0, 0, 1, 1, 1, UNKNOWN]), torch.tensor([0, 1, 0, 1, 1, 1])
     data = Split(torch.rand(6, 2), y, {"sex": Attribute(z, ("f", "m"))})
-    owner = replace(shop, data=data, num_classes=2)
+    owner = replace(defender, data=data, num_classes=2)
     model = nn.Linear(2, 2)
     found = GroupDRO(step_size=0.3, adjustment=2.0).loss_for(owner)(model, data, torch.Generator())
     entropy = F.cross_entropy(model(data.x), y, reduction="none")
@@ -175,9 +175,9 @@ def test_what_it_goes_with() -> None:
             Stack.of([GroupDRO(), other])
 
 
-def test_settings_and_data_that_do_not_fit(shop) -> None:
+def test_settings_and_data_that_do_not_fit(defender) -> None:
     for name, value in (("step_size", 0.0), ("step_size", math.inf), ("adjustment", -1.0)):
         with pytest.raises(ZooError, match=f"wants {name}"):
             registry.make("defense", "group-dro", {name: value})
     with pytest.raises(NotApplicableError, match="no sensitive attributes"):
-        GroupDRO().loss_for(shop)
+        GroupDRO().loss_for(defender)

@@ -29,7 +29,7 @@ from harness.games import membership
 from harness.learning.fit import fit
 from harness.metrics.classification import accuracy
 from harness.seeds import generator
-from harness.training.single import train_alone, workshop
+from harness.training.single import defender_data, train_alone
 from harness.types import Access, NotApplicableError, ThreatModel
 from zoo import nets
 from zoo.errors import ZooError
@@ -276,17 +276,17 @@ def test_two_training_loops_are_refused(defense, other) -> None:
 
 
 @pytest.mark.parametrize("loss", [LabelSmoothing(), NegativeLabelSmoothing(), HAMP(), TRADES()])
-def test_only_loops_that_keep_the_step_take_a_loss(loss, shop) -> None:
+def test_only_loops_that_keep_the_step_take_a_loss(loss, defender) -> None:
     for defense in (KnowledgeDistillation(), RelaxLoss()):
         with pytest.raises(NotApplicableError, match="both change|cannot use the loss"):
             Stack.of([defense, loss])
     stack = Stack.of([EarlyStopping(), loss])
-    assert (stack.loop, stack.loss_for(shop)) == (EarlyStopping(), loss.loss)
+    assert (stack.loop, stack.loss_for(defender)) == (EarlyStopping(), loss.loss)
     if isinstance(loss, TRADES):
         with pytest.raises(NotApplicableError, match="trades goes through the model several times"):
             Stack.of([DPSGD(), loss])
     else:
-        assert Stack.of([DPSGD(), loss]).loss_for(shop) == loss.loss
+        assert Stack.of([DPSGD(), loss]).loss_for(defender) == loss.loss
 
 
 def test_they_compose_with_defenses_of_other_parts() -> None:
@@ -316,7 +316,7 @@ def test_settings_that_make_no_sense_are_refused(make, message) -> None:
 
 
 @pytest.fixture(scope="module")
-def effect(digits, job_for, table_for):
+def effect(digits, job_for, scenario_for):
     """AUC of the loss threshold and accuracy of a stack on digits with 30 % wrong labels."""
     stream = generator("label noise")
     flip = torch.rand(len(digits), generator=stream) < 0.3
@@ -334,16 +334,16 @@ def effect(digits, job_for, table_for):
         if job.key not in trained:
             trained[job.key] = train_alone(job, held, None).model
         model = trained[job.key]
-        shop = workshop(job, held, held.take(trusted_index(len(held), seed)), None)
+        defender = defender_data(job, held, held.take(trusted_index(len(held), seed)), None)
         threat = ThreatModel(access=Access.SCORES)
-        guarded = stack.guard(model, shop).eval()
-        table = table_for(
-            noisy, guarded, seed, unguarded=model, stack=stack, shop=shop, threat=threat
+        guarded = stack.guard(model, defender).eval()
+        table = scenario_for(
+            noisy, guarded, seed, unguarded=model, stack=stack, defender=defender, threat=threat
         )
         attack = registry.make("attack", "loss-threshold", {})
         auc = membership.play(attack, table).metrics["auc"]
         assert auc is not None
-        test = table.hold(table.quarters.target_test)
+        test = table.examples_at(table.quarters.target_test)
         return auc, accuracy(table.target().labels(test.x), test.y)
 
     def mean(*defenses) -> np.ndarray:

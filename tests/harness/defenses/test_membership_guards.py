@@ -14,10 +14,10 @@ from harness.data.examples import Split
 from harness.defenses import hamp, memguard
 from harness.defenses.hamp import HAMP
 from harness.defenses.memguard import MemGuard, representative
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.rewritten_scores import secret, uniform
 from harness.target import BlackBox
-from harness.training.single import train_alone, workshop
+from harness.training.single import defender_data, train_alone
 from harness.types import Access, NotApplicableError
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
@@ -49,13 +49,13 @@ def _people(n: int, seed: int) -> Split:
     return Split(torch.cat([torch.eye(3)[y], torch.rand(n, 4, generator=stream)], 1), y)
 
 
-def _shop(data: Split, made: list | None = None) -> Workshop:
+def _shop(data: Split, made: list | None = None) -> DefenderData:
     def train(part: Split) -> nn.Module:
         if made is not None:
             made.append(part)
         return Memory(part.x)
 
-    return Workshop(data=data, trusted=data, num_classes=3, train=train, recipe=None, seed=0)
+    return DefenderData(data=data, trusted=data, num_classes=3, train=train, recipe=None, seed=0)
 
 
 def _scores(*rows: tuple[float, ...]) -> Tensor:
@@ -87,10 +87,10 @@ def test_what_is_seen_are_the_scores_of_a_random_input_in_the_order_of_the_true_
     logits = torch.tensor([[9.0, -3.0, 1.0, 2.0], [-5.0, 0.0, 7.0, 1.0]])
     model = nn.Linear(4, 4, bias=False)
     model.weight.data = torch.eye(4)
-    shop = _shop(_people(6, 0))
-    guarded = BlackBox(HAMP().guard(model, shop), Access.SCORES)
+    defender = _shop(_people(6, 0))
+    guarded = BlackBox(HAMP().guard(model, defender), Access.SCORES)
     seen = guarded.scores(logits)
-    random = uniform(secret("hamp", shop), logits, 4).softmax(1)
+    random = uniform(secret("hamp", defender), logits, 4).softmax(1)
     assert torch.equal(seen.argsort(1), logits.argsort(1))
     torch.testing.assert_close(seen.sort(1).values, random.sort(1).values)
     # Nothing of how sure the model is gets through: scores from uniform inputs stay moderate.
@@ -127,7 +127,7 @@ def test_where_no_noise_keeps_the_decision_there_is_none() -> None:
 
 
 def test_the_budget_is_the_expected_size_of_the_noise(monkeypatch) -> None:
-    monkeypatch.setattr(memguard, "_classifier", lambda defense, shop: _sure)
+    monkeypatch.setattr(memguard, "_classifier", lambda defense, defender: _sure)
     row = torch.tensor([0.9, 0.06, 0.04])
     x = row.log() + torch.arange(4000)[:, None] / 1000  # a shift that the softmax does not see
     full = (representative(_sure, row.double()[None], steps=300)[0] - row).abs().sum().item()
@@ -143,7 +143,7 @@ def test_noise_that_makes_the_owners_attack_surer_is_left_out(monkeypatch) -> No
         beyond = scores.amax(1) - 0.8
         return torch.where(beyond > 0, beyond, -1.0)  # no odds in between
 
-    monkeypatch.setattr(memguard, "_classifier", lambda defense, shop: torn)
+    monkeypatch.setattr(memguard, "_classifier", lambda defense, defender: torn)
     row = torch.tensor([[0.9, 0.06, 0.04]])
     guarded = MemGuard(budget=2.0).guard(nn.Identity(), _shop(_people(6, 0)))
     torch.testing.assert_close(guarded(row.log()).softmax(1), row)
@@ -152,13 +152,13 @@ def test_noise_that_makes_the_owners_attack_surer_is_left_out(monkeypatch) -> No
 @pytest.mark.parametrize("budget", [2.0, 1e-6])  # enough for every answer, and for none
 def test_the_owners_attack_is_left_at_a_loss(budget) -> None:
     data, others = _people(90, 1), _people(90, 2)
-    target, shop = Memory(data.x), _shop(data)
+    target, defender = Memory(data.x), _shop(data)
     x, truth = torch.cat([data.x, others.x]), np.arange(180) < 90
     defense = MemGuard(budget=budget)
-    attack = memguard._classifier(defense, shop)
+    attack = memguard._classifier(defense, defender)
     bare = target(x).softmax(1)
     assert roc_auc_score(truth, attack(bare.double())) == 1.0
-    seen = BlackBox(defense.guard(target, shop), Access.SCORES).scores(x)
+    seen = BlackBox(defense.guard(target, defender), Access.SCORES).scores(x)
     assert torch.equal(seen.argmax(1), bare.argmax(1))
     if budget == 2.0:
         assert attack(seen.double()).abs().max() < 1e-3
@@ -170,10 +170,10 @@ def test_the_owners_attack_is_left_at_a_loss(budget) -> None:
 def test_the_owners_second_model_sees_half_the_data_and_is_made_once() -> None:
     made: list[Split] = []
     data = _people(90, 1)
-    shop = _shop(data, made)
+    defender = _shop(data, made)
     state = torch.get_rng_state()
     for known in (data.x, data.x[:45]):
-        MemGuard().guard(Memory(known), shop)
+        MemGuard().guard(Memory(known), defender)
     assert torch.equal(torch.get_rng_state(), state)
     assert [len(part) for part in made] == [45]
     rows = (made[0].x[:, None] == data.x[None]).all(2)
@@ -182,9 +182,9 @@ def test_the_owners_second_model_sees_half_the_data_and_is_made_once() -> None:
 
 def test_a_model_that_is_not_trained_here_has_no_second_one(job_for, digits) -> None:
     data = digits.all.take(torch.arange(20))
-    shop = workshop(job_for(recipe=None), data, data, None)
+    defender = defender_data(job_for(recipe=None), data, data, None)
     with pytest.raises(NotApplicableError, match="as downloaded is not trained"):
-        MemGuard().guard(nn.Identity(), shop)
+        MemGuard().guard(nn.Identity(), defender)
 
 
 # Both
@@ -197,13 +197,13 @@ def made(digits, job_for):
     """A model of digits and its owner's workshop."""
     job = job_for(recipe=Recipe(lr=1e-2, epochs=20))
     data = digits.all.take(job.index)
-    return train_alone(job, data, None).model, workshop(job, data, data, None)
+    return train_alone(job, data, None).model, defender_data(job, data, data, None)
 
 
 @pytest.mark.parametrize("defense", GUARDS, ids=repr)
 def test_no_decision_changes_and_every_answer_is_a_distribution(defense, made, digits) -> None:
-    model, shop = made
-    guarded = defense.guard(model, shop)
+    model, defender = made
+    guarded = defense.guard(model, defender)
     state = torch.get_rng_state()
     # Far from the data the model is as good as certain.
     x = torch.cat([digits.x[:100], 30 * digits.x[:20], 0 * digits.x[:1]])
@@ -221,12 +221,12 @@ def test_no_decision_changes_and_every_answer_is_a_distribution(defense, made, d
 
 @pytest.mark.parametrize("defense", GUARDS[:2], ids=repr)
 def test_an_attacker_with_the_weights_is_not_fooled(defense, made, digits) -> None:
-    model, shop = made
+    model, defender = made
     points = digits.all.take(torch.arange(1000, 1030))
     data = AttackedPoints(points=points, num_classes=10, architecture="", input_shape=(1, 8, 8))
     attack = PGD(steps=3).resolve(digits)
     bare = attack.run(BlackBox(model, Access.WEIGHTS), data, seed=0)
-    found = attack.run(BlackBox(defense.guard(model, shop), Access.WEIGHTS), data, seed=0)
+    found = attack.run(BlackBox(defense.guard(model, defender), Access.WEIGHTS), data, seed=0)
     assert torch.equal(found, bare)
 
 

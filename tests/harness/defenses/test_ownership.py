@@ -13,11 +13,11 @@ from harness.data.quarters import quarters
 from harness.defenses.cosine_watermark import CosineWatermark, _preference
 from harness.defenses.dataset_inference import DatasetInference, distances
 from harness.defenses.radioactive_data import RadioactiveData
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.ownership import Owner
 from harness.defenses.watermark import Watermark
 from harness.target import BlackBox
-from harness.training.single import workshop
+from harness.training.single import defender_data
 from harness.types import Access, NotApplicableError, Regime
 from zoo import nets
 from zoo.errors import ZooError
@@ -54,17 +54,20 @@ def _shop(seed=0, classes=3, shape=(1, 4, 4), recipe=Recipe(lr=0.01, epochs=3, b
         with seeded("net", 0):
             return fit(nets.build("mlp-128", shape, classes), data, recipe, seed=0)
 
-    return Workshop(
+    return DefenderData(
         data=trusted, trusted=trusted, num_classes=classes, train=train, recipe=recipe, seed=seed
     )
 
 
-def _owner(shop: Workshop, model: nn.Module, n=40, m=31, shape=(1, 4, 4)) -> Owner:
+def _owner(defender: DefenderData, model: nn.Module, n=40, m=31, shape=(1, 4, 4)) -> Owner:
     stream = torch.Generator().manual_seed(3)
     x = torch.rand(n + m, *shape, generator=stream)
-    y = torch.arange(n + m) % shop.num_classes
+    y = torch.arange(n + m) % defender.num_classes
     return Owner(
-        model=model.eval(), members=Split(x[:n], y[:n]), unseen=Split(x[n:], y[n:]), shop=shop
+        model=model.eval(),
+        members=Split(x[:n], y[:n]),
+        unseen=Split(x[n:], y[n:]),
+        defender=defender,
     )
 
 
@@ -80,8 +83,8 @@ def _random_net(seed: int, classes=3, shape=(1, 4, 4)) -> nn.Module:
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 7), (6, 1, 1)])
 @pytest.mark.parametrize("classes", [2, 10, 43])
 def test_triggers_are_in_range_and_labels_are_of_any_number_of_classes(shape, classes) -> None:
-    shop = _shop(classes=classes, shape=shape)
-    marks = Watermark(triggers=400).marks(torch.zeros(1, *shape), shop)
+    defender = _shop(classes=classes, shape=shape)
+    marks = Watermark(triggers=400).marks(torch.zeros(1, *shape), defender)
     assert marks.x.shape == (400, *shape)
     assert marks.x.min() >= 0
     assert marks.x.max() <= 1
@@ -91,22 +94,22 @@ def test_triggers_are_in_range_and_labels_are_of_any_number_of_classes(shape, cl
 COLUMNS = (Column("age", 0, 1), Column("colour", 1, 4, values=("red", "green", "blue")))
 
 
-def _table_shop(seed=0) -> Workshop:
+def _table_shop(seed=0) -> DefenderData:
     """Of an owner of rows with an age and a colour."""
-    shop = _shop(seed=seed, shape=(4,))
+    defender = _shop(seed=seed, shape=(4,))
     stream = torch.Generator().manual_seed(1)
     colours = torch.eye(3)[torch.randint(3, (60,), generator=stream)]
     x = torch.cat([torch.rand(60, 1, generator=stream), colours], 1)
     data = Split(x, torch.arange(60) % 3, columns=COLUMNS)
-    return replace(shop, data=data, trusted=data.take(torch.arange(30)))
+    return replace(defender, data=data, trusted=data.take(torch.arange(30)))
 
 
 def test_triggers_of_a_table_could_be_rows_of_it() -> None:
-    shop = _table_shop()
-    marked = Watermark().clean(shop.data, shop)
+    defender = _table_shop()
+    marked = Watermark().clean(defender.data, defender)
     marks = marked.data.x[60:]
     assert marks.shape == (30, 4)
-    assert torch.equal(marks, Watermark().marks(shop.data.x, shop).x)
+    assert torch.equal(marks, Watermark().marks(defender.data.x, defender).x)
     assert (marks[:, 1:].sum(1) == 1).all()
     assert set(marks[:, 1:].unique().tolist()) == {0, 1}
     assert len(marks[:, 0].unique()) == 30
@@ -132,9 +135,9 @@ def test_triggers_are_repeated_until_a_batch_holds_two() -> None:
 
 @pytest.mark.parametrize(("classes", "right"), [(2, 20), (3, 9), (10, 5)])
 def test_the_p_value_is_the_exact_binomial_one(classes, right) -> None:
-    shop = _shop(classes=classes)
-    owner = _owner(shop, _random_net(0, classes))
-    marks = Watermark().marks(owner.unseen.x, shop)
+    defender = _shop(classes=classes)
+    owner = _owner(defender, _random_net(0, classes))
+    marks = Watermark().marks(owner.unseen.x, defender)
     answers = marks.y.clone()
     answers[right:] = (answers[right:] + 1) % classes
 
@@ -224,10 +227,10 @@ def test_preferences_count_neither_confidence_nor_pairs_of_classes() -> None:
 def test_a_suspect_that_answers_the_secret_function_is_claimed_with_the_smallest_p_value() -> None:
     from harness.seeds import generator
 
-    shop = _shop()
-    owner = _owner(shop, _random_net(0), m=60)
+    defender = _shop()
+    owner = _owner(defender, _random_net(0), m=60)
     defense = CosineWatermark(decoys=199)
-    key = defense._key(owner.unseen.x, 3, generator("watermark key", shop.seed))
+    key = defense._key(owner.unseen.x, 3, generator("watermark key", defender.seed))
 
     class Secret(nn.Module):
         def forward(self, x):
@@ -255,12 +258,12 @@ def test_two_classes_are_refused_before_any_training(tiny) -> None:
 
 
 def test_marks_of_a_table_are_in_its_numbers() -> None:
-    shop = _table_shop()
-    found = RadioactiveData(rate=1.0).clean(shop.data, shop)
-    changed = found.data.x - shop.data.x
+    defender = _table_shop()
+    found = RadioactiveData(rate=1.0).clean(defender.data, defender)
+    changed = found.data.x - defender.data.x
     assert (changed[:, 0] != 0).double().mean() > 0.9
     assert changed.abs().max() <= 0.2 + 1e-6
-    assert torch.equal(found.data.x[:, 1:], shop.data.x[:, 1:])
+    assert torch.equal(found.data.x[:, 1:], defender.data.x[:, 1:])
 
 
 def test_a_table_without_numbers_has_no_room_for_marks(tiny) -> None:
@@ -273,10 +276,10 @@ def test_a_table_without_numbers_has_no_room_for_marks(tiny) -> None:
 def test_marks_stay_within_the_radius_and_the_range_and_follow_the_carriers() -> None:
     from harness.learning.features import features
 
-    shop = _shop()
+    defender = _shop()
     data = Split(torch.rand(60, 1, 4, 4), torch.arange(60) % 3)
     defense = RadioactiveData()
-    found = defense.clean(data, shop)
+    found = defense.clean(data, defender)
     changed = (found.data.x - data.x).flatten(1)
     assert torch.equal(found.data.y, data.y)
     assert found.notes == {"marked": 30}
@@ -284,8 +287,8 @@ def test_marks_stay_within_the_radius_and_the_range_and_follow_the_carriers() ->
     assert changed.abs().max() <= defense.radius + 1e-6
     assert found.data.x.min() >= 0
     assert found.data.x.max() <= 1
-    network = defense.marking_network(shop)
-    carriers = defense.carriers(network, data.x, shop)
+    network = defense.marking_network(defender)
+    carriers = defense.carriers(network, data.x, defender)
     torch.testing.assert_close(carriers.norm(dim=1), torch.ones(3))
     moved = ((features(network, found.data.x) - features(network, data.x)) * carriers[data.y]).sum(
         1
@@ -344,8 +347,8 @@ def test_settings_that_do_not_fit_are_named(make, message) -> None:
 def test_the_workshop_of_a_job_gives_the_owner_the_same_marks(digits, job_for) -> None:
     job = job_for(recipe=Recipe(epochs=1))
     held = digits.all.take(quarters(digits, 0, Regime.FROM_SCRATCH).target_train)
-    shops = [workshop(job, held, held.take(torch.arange(20)), None) for _ in range(2)]
+    shops = [defender_data(job, held, held.take(torch.arange(20)), None) for _ in range(2)]
     for defense in (Watermark(), RadioactiveData()):
-        first, again = (defense.clean(held, shop).data for shop in shops)
+        first, again = (defense.clean(held, defender).data for defender in shops)
         assert torch.equal(first.x, again.x)
         assert torch.equal(first.y, again.y)

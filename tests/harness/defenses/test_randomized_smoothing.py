@@ -9,11 +9,11 @@ from torch import nn
 
 from harness.attacks.pgd import PGD
 from harness.attacks.protocol import AttackedPoints
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.examples import Split
 from harness.defenses.gaussian_noise import GaussianNoise
 from harness.defenses.randomized_smoothing import RandomizedSmoothing
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.registry import describe
 from harness.target import BlackBox
 from harness.training.single import train_alone
@@ -22,7 +22,7 @@ from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 NOTHING = Split(torch.zeros(0, 1), torch.zeros(0).long())
-SHOP = Workshop(
+SHOP = DefenderData(
     data=NOTHING, trusted=NOTHING, num_classes=10, train=lambda data: nn.Identity(), recipe=None,
     seed=0,
 )  # fmt: skip
@@ -204,7 +204,7 @@ def test_a_published_robust_model_is_certified_and_its_guards_mask_nothing(
     from harness.data import datasets
     from harness.defenses.label_only import LabelOnly
 
-    data = datasets.load("mnist", Source(mirror=mirror))
+    data = datasets.load("mnist", DataLocation(mirror=mirror))
     points = data.all.take(torch.arange(data.n_train, data.n_train + 30))
     model = zoo.load("locuslab/fast-adversarial-pgd-mnist", mirror=mirror, accept_licence=True)
     model.eval().requires_grad_(False)

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from harness.attacks.badnets import BadNets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.datasets import load
 from harness.data.examples import Split
 from harness.data.quarters import quarters
@@ -15,11 +15,11 @@ from harness.defenses.abl import ABL, certainty
 from harness.defenses.anp import ANP, neurons
 from harness.defenses.fine_pruning import FinePruning, last_channels
 from harness.defenses.nad import NAD, attention, distance, watching
-from harness.defenses.shared.defender import Workshop, trusted_index
+from harness.defenses.shared.defender import DefenderData, trusted_index
 from harness.defenses.shared.repair import fine_tune, shifted
 from harness.seeds import derive, generator
 from harness.training.job import network
-from harness.training.single import workshop
+from harness.training.single import defender_data
 from harness.types import NotApplicableError, Regime
 from zoo import nets
 from zoo.errors import ZooError
@@ -33,15 +33,15 @@ def _never(data: Split) -> nn.Module:
     raise AssertionError("a repair trains no model from scratch")
 
 
-def _shop(trusted: Split) -> Workshop:
-    return Workshop(
+def _shop(trusted: Split) -> DefenderData:
+    return DefenderData(
         data=trusted, trusted=trusted, num_classes=10, train=_never, recipe=None, seed=0
     )
 
 
 @pytest.fixture(scope="module")
 def backdoored(digits, job_for):
-    """(model, shop, poisoned data, test data, job) of a BadNets model by architecture and seed."""
+    """(model, defender, poisoned data, test data, job) of a BadNets model by architecture and seed."""
     made = {}
 
     def one(architecture: str, seed: int):
@@ -52,9 +52,9 @@ def backdoored(digits, job_for):
             data = BadNets().poison(
                 clean, trusted=trusted, num_classes=10, seed=derive("poison", seed)
             )
-            shop = workshop(job, clean, clean.take(trusted), None)
+            defender = defender_data(job, clean, clean.take(trusted), None)
             test = digits.all.take(quarters(digits, seed, Regime.FROM_SCRATCH).target_test)
-            made[architecture, seed] = shop.train(data.data), shop, data.data, test, job
+            made[architecture, seed] = defender.train(data.data), defender, data.data, test, job
         return made[architecture, seed]
 
     return one
@@ -73,8 +73,8 @@ def _mean(backdoored, repair, architecture: str, seeds: range) -> tuple[np.ndarr
     """Rates before and after, averaged over seeds."""
     rates = []
     for seed in seeds:
-        model, shop, data, test, job = backdoored(architecture, seed)
-        repaired = repair(model, data, shop, job)
+        model, defender, data, test, job = backdoored(architecture, seed)
+        repaired = repair(model, data, defender, job)
         rates.append([_rates(m, test, BadNets()) for m in (model, repaired)])
     before, after = np.mean(rates, axis=0)
     assert before[1] > 0.95  # the control: without the defense the backdoor works
@@ -92,8 +92,8 @@ def test_an_edit_returns_the_same_kind_of_model_and_leaves_the_old_one(
     model.requires_grad_(False)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     state = torch.get_rng_state()
-    shop = _shop(Split(x[:20], tiny.y[:20]))
-    first = defense.edit(model, Split(x, tiny.y), shop)
+    defender = _shop(Split(x[:20], tiny.y[:20]))
+    first = defense.edit(model, Split(x, tiny.y), defender)
     assert torch.equal(torch.get_rng_state(), state)
     torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
     assert not any(module.training for module in (*model.modules(), *first.modules()))
@@ -103,7 +103,7 @@ def test_an_edit_returns_the_same_kind_of_model_and_leaves_the_old_one(
         defense.name == "anp"  # which prunes nothing in three steps
     )
     torch.rand(1)
-    again = defense.edit(model, Split(x, tiny.y), shop)
+    again = defense.edit(model, Split(x, tiny.y), defender)
     torch.testing.assert_close(dict(first.state_dict()), dict(again.state_dict()), rtol=0, atol=0)
 
 
@@ -151,13 +151,13 @@ def test_the_dormant_channel_goes_and_the_backdoor_with_it() -> None:
 
 
 def test_pruning_stops_before_the_accuracy_falls_too_far(backdoored) -> None:
-    model, shop, data, _, _ = backdoored("cnn-small", 0)
+    model, defender, data, _, _ = backdoored("cnn-small", 0)
     found = []
     for max_drop in (0.0, 0.2, 0.99):
-        repaired = FinePruning(steps=0, max_drop=max_drop).edit(model, data, shop)
+        repaired = FinePruning(steps=0, max_drop=max_drop).edit(model, data, defender)
         dead = repaired.net[3].weight.flatten(1).abs().sum(1) == 0
-        right = (repaired(shop.trusted.x).argmax(1) == shop.trusted.y).double().mean()
-        before = (model(shop.trusted.x).argmax(1) == shop.trusted.y).double().mean()
+        right = (repaired(defender.trusted.x).argmax(1) == defender.trusted.y).double().mean()
+        before = (model(defender.trusted.x).argmax(1) == defender.trusted.y).double().mean()
         assert before - right <= max_drop + 1e-9
         found.append(int(dead.sum()))
     assert found == sorted(found)
@@ -291,12 +291,12 @@ def test_images_are_shifted_by_up_to_an_eighth_and_nothing_comes_back_on_the_oth
 def test_without_attention_nad_is_fine_tuning(backdoored) -> None:
     import copy
 
-    model, shop, data, _, _ = backdoored("cnn-small", 0)
+    model, defender, data, _, _ = backdoored("cnn-small", 0)
     settings = {"steps": 5, "lr": 0.02, "batch_size": 64}
-    tuned = fine_tune(copy.deepcopy(model), shop.trusted, seed=shop.seed, **settings)
-    taught = NAD(beta=0.0, **settings).edit(model, data, shop)
+    tuned = fine_tune(copy.deepcopy(model), defender.trusted, seed=defender.seed, **settings)
+    taught = NAD(beta=0.0, **settings).edit(model, data, defender)
     torch.testing.assert_close(dict(taught.state_dict()), dict(tuned.state_dict()))
-    other = NAD(beta=1000.0, **settings).edit(model, data, shop)
+    other = NAD(beta=1000.0, **settings).edit(model, data, defender)
     assert not torch.equal(other.net[0].weight, taught.net[0].weight)
 
 
@@ -308,7 +308,10 @@ def test_without_attention_nad_is_fine_tuning(backdoored) -> None:
 def test_a_repair_weakens_the_backdoor_of_digits_cnn(backdoored, defense, fall, cost) -> None:
     """With 45 trusted digits a strong backdoor is weakened, not erased."""
     before, after = _mean(
-        backdoored, lambda m, data, shop, _: defense.edit(m, data, shop), "cnn-small", range(4)
+        backdoored,
+        lambda m, data, defender, _: defense.edit(m, data, defender),
+        "cnn-small",
+        range(4),
     )
     print(defense.name, "accuracy and ASR before", before, "after", after)
     assert after[1] < before[1] - fall
@@ -329,9 +332,9 @@ def test_certainty_is_how_far_the_label_is_from_unlearned() -> None:
 
 
 def test_abl_trains_a_model_that_has_not_the_backdoor(backdoored) -> None:
-    def train(model, data, shop, job):
+    def train(model, data, defender, job):
         fresh, _ = network(job, None)
-        evidence = ABL().fit(fresh, data, RECIPE, seed=shop.seed)
+        evidence = ABL().fit(fresh, data, RECIPE, seed=defender.seed)
         assert evidence["isolated"] == len(evidence["not_fitted_to"]) == 9
         return fresh.eval()
 
@@ -369,14 +372,14 @@ def test_the_published_backdoor_falls_to_anp(mirror) -> None:
     net = nets.build("wrn-16-1", (3, 32, 32), 10)
     net.load_state_dict(weights)
     model = nets.Scaled(net, (0.0,) * 3, (1.0,) * 3, (3, 32, 32)).eval()
-    cifar = load("cifar10", Source(mirror=mirror))
+    cifar = load("cifar10", DataLocation(mirror=mirror))
     attack = BadNets(pattern="grid", target=5)
     test = cifar.all.take(torch.arange(10_000, 10_500))
     before = _rates(model, test, attack)
     assert before[1] > 0.99
     defense = ANP(perturbation=0.1, steps=60, batch_size=32)
-    shop = _shop(cifar.all.take(torch.arange(500)))
-    after = _rates(defense.edit(model, shop.trusted, shop), test, attack)
+    defender = _shop(cifar.all.take(torch.arange(500)))
+    after = _rates(defense.edit(model, defender.trusted, defender), test, attack)
     print("published: accuracy and ASR before", before, "after", after)
     assert after[1] < 0.15
     assert after[0] > before[0] - 0.16

@@ -9,7 +9,7 @@ import torch
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.examples import UNKNOWN, Attribute, Split
 from harness.defenses.protocol import Cleaned
 from harness.defenses.reweighing import Reweighing
@@ -28,8 +28,8 @@ def _data(z, y, weight=None, names=("f", "m")) -> Split:
     return Split(torch.arange(len(y)).float()[:, None] / 100, torch.tensor(y), z, weight)
 
 
-def _weights(data: Split, shop) -> list[float]:
-    found = Reweighing().clean(data, shop)
+def _weights(data: Split, defender) -> list[float]:
+    found = Reweighing().clean(data, defender)
     assert found.removed is None
     assert found.data.weight is not None
     assert found.data.weight.dtype == torch.float32
@@ -38,8 +38,8 @@ def _weights(data: Split, shop) -> list[float]:
 
 
 @pytest.fixture
-def two_classes(shop):
-    return replace(shop, num_classes=2)
+def two_classes(defender):
+    return replace(defender, num_classes=2)
 
 
 def test_weights_by_hand(two_classes) -> None:
@@ -65,14 +65,14 @@ def test_what_counted_more_already_is_counted_so_and_multiplied(two_classes) -> 
     assert once == pytest.approx([2 * twice[0], *twice[2:]])
 
 
-def test_weights_equal_another_formula_for_many_groups_and_classes(shop) -> None:
+def test_weights_equal_another_formula_for_many_groups_and_classes(defender) -> None:
     stream = torch.Generator().manual_seed(0)
     z = torch.randint(4, (500,), generator=stream)
     y = torch.randint(10, (500,), generator=stream).minimum(3 * z)
     given = torch.rand(500, generator=stream) + 0.5
     names = ("a", "b", "c", "d", "nobody")
     data = Split(torch.rand(500, 3), y, {"kind": Attribute(z, names)}, given)
-    found = Reweighing(attribute="kind").clean(data, shop)
+    found = Reweighing(attribute="kind").clean(data, defender)
     rows = pd.DataFrame({"z": z, "y": y, "w": given.double()})
     total = rows.w.sum()
     expected = (
@@ -89,12 +89,12 @@ def test_weights_equal_another_formula_for_many_groups_and_classes(shop) -> None
     assert found.notes["example_weights"]["a"][1:] == [None] * 9
 
 
-def test_with_every_cell_filled_label_and_group_become_independent(shop) -> None:
+def test_with_every_cell_filled_label_and_group_become_independent(defender) -> None:
     stream = torch.Generator().manual_seed(1)
     z = torch.randint(3, (3000,), generator=stream)
     y = (torch.randint(4, (3000,), generator=stream) + z * (torch.rand(3000) < 0.5)) % 4
     data = Split(torch.rand(3000, 1), y, {"kind": Attribute(z, ("a", "b", "c"))})
-    weight = Reweighing().clean(data, shop).data.weight
+    weight = Reweighing().clean(data, defender).data.weight
     assert weight is not None
     joint = torch.zeros(3, 4).index_put_((z, y), weight, accumulate=True) / 3000
     torch.testing.assert_close(joint, joint.sum(1, keepdim=True) * joint.sum(0), atol=1e-6, rtol=0)
@@ -122,7 +122,7 @@ def test_attributes_may_be_crossed(two_classes) -> None:
 
 
 def test_a_dataset_fills_in_its_first_attribute(digits) -> None:
-    tinted = datasets.load("digits-tinted", Source())
+    tinted = datasets.load("digits-tinted", DataLocation())
     assert Reweighing().resolve(tinted) == Reweighing(attribute="tint")
     with pytest.raises(UnknownNameError, match="sensitive attribute of digits-tinted 'sex'.*tint"):
         Reweighing(attribute="sex").resolve(tinted)
@@ -139,7 +139,7 @@ class ZeroOut:
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA})
     reference: ClassVar[str] = ""
 
-    def clean(self, data: Split, shop) -> Cleaned:
+    def clean(self, data: Split, defender) -> Cleaned:
         removed = (data.y == 0) & (data.z["sex"].values == 0)
         return Cleaned(data=data.take(~removed), removed=removed)
 
@@ -153,7 +153,7 @@ class AddOne:
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA, Part.EVIDENCE})
     reference: ClassVar[str] = ""
 
-    def clean(self, data: Split, shop) -> Cleaned:
+    def clean(self, data: Split, defender) -> Cleaned:
         return Cleaned(data=data.with_rows(torch.ones(1, 1), torch.tensor([1])))
 
 
@@ -189,7 +189,7 @@ def test_it_is_named_where_a_privacy_budget_does_not_cover_it() -> None:
 
 def test_with_others_on_real_digits(job_for) -> None:
     """Odd digits are mostly warm, so those count less, and the even ones that are warm more."""
-    tinted = datasets.load("digits-tinted", Source())
+    tinted = datasets.load("digits-tinted", DataLocation())
     names = ("dpsgd", "outlier-removal", "reweighing", "watermark")
     defenses = [registry.make("defense", name, {}) for name in names]
     stack = tuple(map(registry.describe, defenses))

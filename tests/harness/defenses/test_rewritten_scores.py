@@ -17,7 +17,7 @@ from harness.defenses.hamp import HAMP
 from harness.defenses.label_only import LabelOnly
 from harness.defenses.rounding import Rounding
 from harness.defenses.score_noise import ScoreNoise
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.rewritten_scores import noise, uniform
 from harness.defenses.top_k import TopK
 from harness.target import BlackBox
@@ -27,7 +27,7 @@ from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
 NOTHING = Split(torch.zeros(0, 1), torch.zeros(0).long())
-SHOP = Workshop(
+SHOP = DefenderData(
     data=NOTHING, trusted=NOTHING, num_classes=10, train=lambda data: nn.Identity(), recipe=None,
     seed=0,
 )  # fmt: skip
@@ -198,8 +198,8 @@ def test_another_owner_draws_other_noise() -> None:
     model = nn.Linear(3, 4).requires_grad_(False)
     for defense in (ScoreNoise(scale=0.1), HAMP()):
         first, again, foreign = (
-            BlackBox(defense.guard(model, shop), Access.SCORES).scores(x)
-            for shop in (SHOP, SHOP, other)
+            BlackBox(defense.guard(model, defender), Access.SCORES).scores(x)
+            for defender in (SHOP, SHOP, other)
         )
         assert torch.equal(first, again)
         assert not torch.equal(first, foreign)

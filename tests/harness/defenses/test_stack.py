@@ -16,7 +16,7 @@ from harness.defenses.gaussian_noise import GaussianNoise
 from harness.defenses.label_only import LabelOnly
 from harness.defenses.protocol import Cleaned
 from harness.defenses.randomized_smoothing import RandomizedSmoothing, Smoothed
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.stack import Stack
 from harness.defenses.top_k import TopK
 from harness.defenses.trades import TRADES
@@ -26,6 +26,7 @@ from harness.training.single import train_alone
 from harness.types import Cause, NotApplicableError, Part, Risk, Trait
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
+from zoo.plugins import Plugins
 from zoo.recipe import Recipe
 
 
@@ -36,7 +37,7 @@ class HalfData:
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA})
     reference: ClassVar[str] = ""
 
-    def clean(self, data: Split, shop) -> Cleaned:
+    def clean(self, data: Split, defender) -> Cleaned:
         keep = torch.arange(len(data)) % 2 == 0
         return Cleaned(data=Split(data.x[keep], data.y[keep]), removed=~keep)
 
@@ -51,7 +52,7 @@ class ZLast:
     traits: ClassVar[frozenset[Trait]] = frozenset({Trait.HOLDS_OUT})
     reference: ClassVar[str] = ""
 
-    def clean(self, data: Split, shop) -> Cleaned:
+    def clean(self, data: Split, defender) -> Cleaned:
         held = torch.arange(len(data)) < 4
         return Cleaned(data=data.take(~held), held_out=held)
 
@@ -66,7 +67,7 @@ class Double:
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.MODEL})
     reference: ClassVar[str] = ""
 
-    def edit(self, model: nn.Module, data: Split, shop) -> nn.Module:
+    def edit(self, model: nn.Module, data: Split, defender) -> nn.Module:
         with torch.no_grad():
             for p in model.parameters():
                 p.mul_(2)
@@ -80,7 +81,7 @@ class Constant:
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
     reference: ClassVar[str] = ""
 
-    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
+    def guard(self, model: nn.Module, defender: DefenderData) -> nn.Module:
         class Same(nn.Module):
             def forward(self, x):
                 return torch.zeros(len(x), 10)
@@ -90,8 +91,8 @@ class Constant:
 
 @pytest.fixture
 def registered(monkeypatch):
-    known = {d.name: d for d in (HalfData, Double, Constant, DPSGD)}
-    monkeypatch.setattr(registry, "_known", lambda kind: known)
+    added = {d.name: d for d in (HalfData, Double, Constant)}
+    monkeypatch.setattr(registry, "_plugins", lambda kind: Plugins(added, {}, ()))
 
 
 def test_each_defense_acts_at_its_place(registered, job_for, digits) -> None:
@@ -105,8 +106,8 @@ def test_each_defense_acts_at_its_place(registered, job_for, digits) -> None:
         torch.testing.assert_close(2 * a, b)
 
 
-def test_an_output_defense_is_put_over_the_model(shop) -> None:
-    guarded = Stack.of([Constant()]).guard(nn.Identity(), shop)
+def test_an_output_defense_is_put_over_the_model(defender) -> None:
+    guarded = Stack.of([Constant()]).guard(nn.Identity(), defender)
     assert guarded(torch.ones(3)).tolist() == [[0.0] * 10] * 3
 
 
@@ -137,32 +138,32 @@ def test_defenses_that_want_the_same_part_of_a_step_are_refused(pair, reason) ->
             Stack.of(defenses)
 
 
-def test_private_and_adversarial_training_compose(shop) -> None:
+def test_private_and_adversarial_training_compose(defender) -> None:
     attack = AdversarialTraining()
     stack = Stack.of([DPSGD(), attack])
     assert isinstance(stack.loop, DPSGD)
     assert stack.inputs == attack.inputs
-    assert stack.loss_for(shop) is None
+    assert stack.loss_for(defender) is None
 
 
-def test_what_is_hidden_stays_hidden_behind_every_vote(shop) -> None:
+def test_what_is_hidden_stays_hidden_behind_every_vote(defender) -> None:
     """By name, label-only would come first: the votes over it would be scores again."""
     model = nn.Linear(2, 3)
     for hides in (LabelOnly(), TopK(k=1)):
-        guarded = Stack.of([hides, RandomizedSmoothing(sigma=1.0)]).guard(model, shop)
+        guarded = Stack.of([hides, RandomizedSmoothing(sigma=1.0)]).guard(model, defender)
         assert isinstance(guarded.model, Smoothed)
         assert guarded.model.model is model
-    certain = Stack.of([RandomizedSmoothing(sigma=1.0), LabelOnly()]).guard(model, shop)
+    certain = Stack.of([RandomizedSmoothing(sigma=1.0), LabelOnly()]).guard(model, defender)
     assert certain(torch.rand(20, 2)).softmax(1).amax(1).tolist() == [1.0] * 20
 
 
-def test_what_is_held_out_is_so_before_examples_are_judged(shop) -> None:
+def test_what_is_held_out_is_so_before_examples_are_judged(defender) -> None:
     """Of ten examples four are held out, and of the others every second one is removed."""
     data = Split(torch.arange(10.0)[:, None], torch.arange(10) % 2 * 0)
     poisoned = torch.zeros(10, dtype=torch.bool)
     poisoned[[0, 5, 6]] = True  # one is held out, one is removed, one stays
     for stack in (Stack.of([HalfData(), ZLast()]), Stack.of([ZLast(), HalfData()])):
-        ready = stack.clean(data, shop, poisoned)
+        ready = stack.clean(data, defender, poisoned)
         left, notes = ready.data, ready.notes
         assert ready.left_out(None).nonzero().flatten().tolist() == [0, 1, 2, 3, 5, 7, 9]
         assert left.x.flatten().tolist() == [4, 6, 8]
@@ -198,14 +199,14 @@ def planned(digits):
 
 
 def test_a_defense_is_planned_with_the_settings_of_the_dataset(planned) -> None:
-    found = planned("adversarial-training").wanted[1]
+    found = planned("adversarial-training").cells[1]
     (method,) = found.cell.stack
     assert dict(method.params) == {
         "epsilon": 0.1, "norm": "linf", "steps": 10, "step_size": pytest.approx(0.025),
     }  # fmt: skip
     assert (found.cell.defense, found.job.stack) == ("adversarial-training", (method,))
     # What the dataset gives and what is written out are one and the same.
-    same = planned("adversarial-training", **{"adversarial-training.epsilon": "0.1"}).wanted[1]
+    same = planned("adversarial-training", **{"adversarial-training.epsilon": "0.1"}).cells[1]
     assert same.cell.key == found.cell.key
     assert same.cell.defense == "adversarial-training(epsilon=0.1)"
     with pytest.raises(ZooError, match="k of at most 8 for the 10 classes of digits, found 9"):
@@ -218,7 +219,7 @@ def test_a_defense_that_does_not_fit_the_dataset_is_refused_with_the_reason(
     monkeypatch.setattr(registry, "get", lambda kind, name, get=registry.get: (
         ZLast if name == "z-last" else get(kind, name)
     ))  # fmt: skip
-    baseline, refused = planned("z-last").wanted
+    baseline, refused = planned("z-last").cells
     assert baseline.refused is None
     assert refused.refused == "nothing is held out here."
     assert refused.cell.defense == "z-last"
@@ -226,7 +227,7 @@ def test_a_defense_that_does_not_fit_the_dataset_is_refused_with_the_reason(
 
 def test_output_defenses_share_the_undefended_training(planned) -> None:
     found = planned("randomized-smoothing", "label-only")
-    assert len(found.wanted) == 2
+    assert len(found.cells) == 2
     assert len(found.jobs) == 1
 
 
@@ -240,15 +241,15 @@ def test_only_output_defenses_leave_the_training_alone() -> None:
     assert Stack.of([Constant(), Double()]).makes_model == (Double(),)
 
 
-def test_nobody_is_sent_the_steps_of_a_training_loop_that_is_its_own(shop) -> None:
+def test_nobody_is_sent_the_steps_of_a_training_loop_that_is_its_own(defender) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     x, y = torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])
     for name in ("abl", "relaxloss", "knowledge-distillation"):
         stack = Stack.of([registry.make("defense", name, {})])
         with pytest.raises(NotApplicableError, match=f"{name} has a training loop of its own"):
-            stack.release(model, Split(x, y), shop, seed=0)
+            stack.release(model, Split(x, y), defender, seed=0)
     released = Stack.of([registry.make("defense", "early-stopping", {})]).release(
-        model, Split(x, y), shop, seed=0
+        model, Split(x, y), defender, seed=0
     )
-    plain = Stack(()).release(model, Split(x, y), shop, seed=0)
+    plain = Stack(()).release(model, Split(x, y), defender, seed=0)
     assert all(map(torch.equal, released, plain))

@@ -11,7 +11,7 @@ from harness.data.dataset import Dataset
 from harness.data.examples import UNKNOWN, Attribute, Column, Split
 from harness.defenses.label_only import LabelOnly
 from harness.defenses.randomized_smoothing import RandomizedSmoothing
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.group_columns import groups_in, stating
 from harness.defenses.stack import Stack
 from harness.defenses.threshold_optimizer import (
@@ -54,8 +54,8 @@ def _people(n: int, seed: int = 0) -> Split:
     return Split(torch.from_numpy(x).float(), torch.from_numpy(y), z, columns=COLUMNS)
 
 
-def _shop(data: Split, seed: int = 0) -> Workshop:
-    return Workshop(
+def _shop(data: Split, seed: int = 0) -> DefenderData:
+    return DefenderData(
         data=data, trusted=data.take(torch.arange(1)), num_classes=2, train=lambda data: Ages(),
         recipe=None, seed=seed,
     )  # fmt: skip
@@ -171,8 +171,8 @@ def test_the_group_is_read_from_the_input() -> None:
     assert groups_in(x, crossed).tolist() == [2, 3, 4, UNKNOWN]
     # Attributes of the owner's are not asked: others that make such a guard know none.
     data = _people(3000)
-    shop = _shop(replace(data, z={}))
-    without = ThresholdOptimizer(attribute="sex+race").guard(Ages(), shop)
+    defender = _shop(replace(data, z={}))
+    without = ThresholdOptimizer(attribute="sex+race").guard(Ages(), defender)
     with_them = ThresholdOptimizer(attribute="sex+race").guard(Ages(), _shop(data))
     assert torch.equal(without(data.x), with_them(data.x))
     assert isinstance(without, Decided)

@@ -10,14 +10,14 @@ import torch
 from harness.analysis.verdicts import unsettled
 from harness.attacks.transfer import Transfer
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.quarters import quarters
 from harness.experiment import interactions, run
 from harness.experiment.attacker_models import check_other, trained_on
 from harness.experiment.executors import local
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.games import evasion
 from harness.training.artifacts import Artifacts
 from harness.types import Access, NotApplicableError, Regime, Risk, ThreatModel
@@ -57,11 +57,11 @@ def test_the_target_under_any_name_is_refused(tiny) -> None:
         check_other(OWN, tiny, sha256="a", target=None, job=replace(job, **change))
 
 
-def test_examples_that_the_source_was_trained_on_are_not_attacked(tiny, table_for) -> None:
+def test_examples_that_the_source_was_trained_on_are_not_attacked(tiny, scenario_for) -> None:
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
     attack = Transfer(source="other", epsilon=0.1, method="fgsm")
     threat = ThreatModel(access=Access.LABELS)
-    table = table_for(tiny, model, seed=1, source=model, threat=threat)
+    table = scenario_for(tiny, model, seed=1, source=model, threat=threat)
     test = table.quarters.target_test
     known = trained_on(OWN, tiny)
     left = [row for row in test.tolist() if row not in set(known.tolist())]
@@ -90,12 +90,12 @@ def test_the_target_as_its_own_source_is_refused_and_others_learnt_some_points(
         attacks=("transfer",), settings={"transfer.source": entry.name, "steps": "1"},
     )  # fmt: skip
     made = plan(
-        asked, {"digits": datasets.load("digits", Source())}, weights,
-        is_done=Store(home).is_done, is_trained=Artifacts(home).has,
+        asked, {"digits": datasets.load("digits", DataLocation())}, weights,
+        is_done=EvaluationStore(home).is_done, is_trained=Artifacts(home).has,
     )  # fmt: skip
-    context = run.Context(home, Source(), "cpu", weights, "test")
+    context = run.Context(home, DataLocation(), "cpu", weights, "test")
     list(run.run(made, context, local.pool, workers=1))
-    found = {(e.cell.seed, e.cell.defense): e for e in Store(home).evaluations()}
+    found = {(e.cell.seed, e.cell.defense): e for e in EvaluationStore(home).evaluations()}
     for defense in ("none", "label-only"):
         assert found[0, defense].status == "not applicable"
         assert "digits-mlp is the target itself" in str(found[0, defense].reason)

@@ -23,6 +23,7 @@ from harness.training.job import check_data
 from harness.types import Access, Aux, Regime, Risk
 from zoo.entry import Artifact, ModelEntry
 from zoo.errors import UnknownNameError, ZooError
+from zoo.plugins import Plugins
 from zoo.recipe import Recipe
 
 SCRATCH = ModelEntry(
@@ -68,12 +69,12 @@ def make(digits, tiny):
 
 def test_the_standard_attacks_on_all_risks_for_every_seed(make) -> None:
     found = make(stacks="none,dpsgd")
-    seen = {(i.cell.defense, i.cell.attack.name, i.cell.seed) for i in found.wanted}
+    seen = {(i.cell.defense, i.cell.attack.name, i.cell.seed) for i in found.cells}
     attacks = [name for names in registry.STANDARD.values() for name in names]
     assert seen == {(d, a, s) for d in ("none", "dpsgd") for a in attacks for s in (0, 1)}
-    naive = [i for i in found.wanted if not i.cell.threat.adaptive]
-    assert len(found.wanted) == len(seen) + len(naive)
-    assert all(i.refused for i in found.wanted if i.cell.risk in OF_ATTRIBUTES)
+    naive = [i for i in found.cells if not i.cell.threat.adaptive]
+    assert len(found.cells) == len(seen) + len(naive)
+    assert all(i.refused for i in found.cells if i.cell.risk in OF_ATTRIBUTES)
     # With and without the defense, clean and poisoned; for each seed a classifier that judges
     # reconstructions and the thief's surrogate without the target; and for all seeds the shadow
     # models.
@@ -94,7 +95,7 @@ def test_everything_that_enters_a_metric_is_in_the_key(make, digits, tiny) -> No
         )  # fmt: skip
         named = {"digits": data, datasets.OOD_DEFAULT: other}
         found = plan(asked, named, {}, is_done=lambda key: False, is_trained=lambda job: False)
-        return {item.cell.defense.partition("(")[0]: item.cell.key for item in found.wanted}
+        return {item.cell.defense.partition("(")[0]: item.cell.key for item in found.cells}
 
     edited = replace(tiny, x=1 - tiny.x)
     assert keys("knockoff") != keys("knockoff", other=edited)
@@ -129,13 +130,13 @@ def test_games_make_metrics_with_no_constant_but_the_one_that_cells_name() -> No
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("dataset.epsilon")
     ]
-    assert used == [("evasion", "table.dataset.epsilon['l2']")]
+    assert used == [("evasion", "scenario.dataset.epsilon['l2']")]
 
 
 def test_all_is_every_attack_on_the_risk(make) -> None:
     found = make(risks="extraction", attacks=("all",), seeds=1)
     known = registry.known("attack")
-    assert {i.cell.attack.name for i in found.wanted} == {
+    assert {i.cell.attack.name for i in found.cells} == {
         name for name, kind in known.items() if kind.risk is Risk.EXTRACTION
     }
 
@@ -148,8 +149,8 @@ def test_every_standard_attack_is_known_and_on_its_risk() -> None:
 
 def test_a_risk_of_attributes_is_refused_where_there_are_none(make) -> None:
     found = make(risks="attribute-inference,discriminatory-behavior", seeds=1)
-    assert {i.cell.risk for i in found.wanted} == {OF_ATTRIBUTES[0], OF_ATTRIBUTES[2]}
-    assert {i.refused for i in found.wanted} == {
+    assert {i.cell.risk for i in found.cells} == {OF_ATTRIBUTES[0], OF_ATTRIBUTES[2]}
+    assert {i.refused for i in found.cells} == {
         "digits has no sensitive attributes. Choose a model of a dataset that has some, such as "
         "digits-tinted or adult."
     }
@@ -160,36 +161,36 @@ def test_shadow_models_are_shared_by_seeds_and_know_the_defense_or_not(make) -> 
     found = make(stacks="dpsgd", risks="membership-inference", attacks=("rmia",))
     shadows = {
         (i.cell.defense, i.cell.threat.adaptive): {job.key for job in i.others["shadows"]}
-        for i in found.wanted
+        for i in found.cells
     }
     # Two seeds; both adversaries of the defense, and one of the undefended model.
-    assert len(found.wanted) == 6
+    assert len(found.cells) == 6
     assert shadows[("dpsgd", False)] == shadows[("none", True)]
     assert shadows[("dpsgd", True)].isdisjoint(shadows[("none", True)])
     assert len(found.jobs) == 4 + 2 * len(shadows[("dpsgd", True)])
     naive = make(
         stacks="dpsgd", risks="membership-inference", attacks=("rmia",), adversaries=(False,)
     )
-    threats = {i.cell.defense: str(i.cell.threat) for i in naive.wanted}
+    threats = {i.cell.defense: str(i.cell.threat) for i in naive.cells}
     assert threats == {"none": "scores, shadow", "dpsgd": "scores, shadow, naive"}
 
 
 def test_an_attack_without_shadow_models_has_one_adversary(make) -> None:
     found = make(risks="membership-inference", attacks=("loss-threshold",), seeds=1)
-    assert [i.cell.threat.adaptive for i in found.wanted] == [True]
+    assert [i.cell.threat.adaptive for i in found.cells] == [True]
 
 
 def test_nobody_imitates_the_training_of_a_published_model(make) -> None:
     found = make(models=(PUBLISHED,), risks="membership-inference", attacks=("rmia",), seeds=1)
-    assert all("Shadow models imitate" in i.refused for i in found.wanted)
+    assert all("Shadow models imitate" in i.refused for i in found.cells)
 
 
 def test_poison_is_trained_for_and_its_clean_twin_is_the_same_without_it(make) -> None:
     found = make(stacks="dpsgd", risks="poisoning", attacks=("badnets",), seeds=1)
-    baseline, defended = found.wanted
+    baseline, defended = found.cells
     assert baseline.job.poison == defended.job.poison == baseline.cell.attack
     other = make(stacks="dpsgd", risks="evasion", attacks=("pgd",), seeds=1)
-    for item, unpoisoned in zip((baseline, defended), other.wanted, strict=True):
+    for item, unpoisoned in zip((baseline, defended), other.cells, strict=True):
         (twin,) = item.others["clean_twin"]
         assert (twin.poison, twin.stack) == (None, item.job.stack)
         assert twin.key == unpoisoned.job.key
@@ -198,21 +199,21 @@ def test_poison_is_trained_for_and_its_clean_twin_is_the_same_without_it(make) -
 
 def test_nobody_poisons_what_is_published(make) -> None:
     found = make(models=(PUBLISHED,), risks="poisoning", attacks=("badnets",), seeds=1)
-    (item,) = found.wanted
+    (item,) = found.cells
     assert dict(item.cell.attack.params)["rate"] == 0
     assert (item.job, item.others) == (None, {})
 
 
 def test_an_edit_of_a_published_model_stays_published_and_trains_nothing_else(make) -> None:
     found = make(models=(PUBLISHED,), stacks="fine-pruning", risks="evasion", seeds=1)
-    assert {i.cell.regime for i in found.wanted} == {Regime.PUBLISHED}
+    assert {i.cell.regime for i in found.cells} == {Regime.PUBLISHED}
     (job,) = found.jobs
     assert (job.recipe, job.base) == (None, "s")
 
 
 def test_an_inspection_of_another_risk_is_refused_with_the_reason(make) -> None:
     found = make(stacks="strip", risks="evasion", seeds=1)
-    reasons = {i.cell.defense: i.refused for i in found.wanted}
+    reasons = {i.cell.defense: i.refused for i in found.cells}
     assert reasons["none"] is None
     assert "strip only inspects" in reasons["strip"]
 
@@ -221,7 +222,7 @@ def test_owners_get_independent_models_on_data_the_target_never_saw(make, digits
     found = make(
         stacks="watermark", risks="extraction", seeds=1, settings={"watermark.independents": "3"}
     )
-    defended = next(i for i in found.wanted if i.cell.stack)
+    defended = next(i for i in found.cells if i.cell.stack)
     split = quarters(digits, 0, Regime.FROM_SCRATCH)
     others = defended.others["independent"]
     assert len({job.key for job in others}) == 3
@@ -232,20 +233,20 @@ def test_owners_get_independent_models_on_data_the_target_never_saw(make, digits
 
 def test_budgets_are_measured_one_by_one(make) -> None:
     found = make(risks="extraction", queries=(10, 20), seeds=1)
-    assert [i.cell.threat.queries for i in found.wanted] == [10, 20]
+    assert [i.cell.threat.queries for i in found.cells] == [10, 20]
 
 
 def test_a_preset_is_its_rows_and_says_so(make) -> None:
     found = make(risks="evasion", attacks=("fgsm",), preset="securitynet", seeds=1)
-    assert [dict(i.cell.attack.params)["epsilon"] for i in found.wanted] == [0.01, 0.03, 0.1]
-    assert [i.cell.attack.label for i in found.wanted] == [
+    assert [dict(i.cell.attack.params)["epsilon"] for i in found.cells] == [0.01, 0.03, 0.1]
+    assert [i.cell.attack.label for i in found.cells] == [
         "fgsm[SN-A12](epsilon=0.01)", "fgsm[SN-A12](epsilon=0.03)", "fgsm[SN-A12](epsilon=0.1)",
     ]  # fmt: skip
     own = make(
         risks="evasion", attacks=("fgsm",), preset="securitynet", seeds=1,
         settings={"epsilon": "0.05"},
     )  # fmt: skip
-    (item,) = own.wanted
+    (item,) = own.cells
     assert item.cell.attack.label == "fgsm[SN-A12](epsilon=0.05)"
     with pytest.raises(ZooError, match="The preset securitynet has no attack 'pgd'. It has: "):
         make(risks="evasion", attacks=("pgd",), preset="securitynet")
@@ -255,39 +256,39 @@ def test_a_preset_is_its_rows_and_says_so(make) -> None:
 
 def test_a_defense_brings_its_baseline(make) -> None:
     found = make(stacks="dpsgd", risks="extraction")
-    assert [i.cell.defense for i in found.wanted] == ["none", "none", "dpsgd", "dpsgd"]
+    assert [i.cell.defense for i in found.cells] == ["none", "none", "dpsgd", "dpsgd"]
 
 
 def test_what_is_done_is_not_asked_for_again(make) -> None:
     first = make(risks="extraction")
-    key = first.wanted[0].cell.key
+    key = first.cells[0].cell.key
     again = make(risks="extraction", done={key})
     assert [i.cell.seed for i in again.missing] == [1]
     target, twin = again.jobs
     assert (target.seed, twin.seed) == (1, attack_seed("distillation", 1))
-    assert len(again.wanted) == 2
+    assert len(again.cells) == 2
     trained = make(risks="extraction", trained={job.key for job in first.jobs})
     assert (len(trained.missing), len(trained.jobs)) == (2, 0)
 
 
 def test_more_seeds_only_add_cells(make) -> None:
-    few = {i.cell.key for i in make(seeds=2).wanted}
-    many = {i.cell.key for i in make(seeds=3).wanted}
+    few = {i.cell.key for i in make(seeds=2).cells}
+    many = {i.cell.key for i in make(seeds=3).cells}
     assert few < many
 
 
 def test_a_published_model_is_attacked_as_downloaded(make) -> None:
     found = make(models=(PUBLISHED,), risks="evasion")
-    assert {i.cell.regime for i in found.wanted} == {Regime.PUBLISHED}
-    assert all(i.job is None for i in found.wanted)
+    assert {i.cell.regime for i in found.cells} == {Regime.PUBLISHED}
+    assert all(i.job is None for i in found.cells)
     assert found.jobs == ()
 
 
 def test_a_defended_published_model_is_fine_tuned_and_so_is_its_baseline(make, tiny) -> None:
     found = make(models=(PUBLISHED,), stacks="none,dpsgd", risks="evasion")
-    seen = {(str(i.cell.regime), i.cell.defense) for i in found.wanted}
+    seen = {(str(i.cell.regime), i.cell.defense) for i in found.cells}
     assert seen == {("published", "none"), ("fine-tuned", "none"), ("fine-tuned", "dpsgd")}
-    for item in found.wanted:
+    for item in found.cells:
         if item.job:
             assert (item.job.base, item.job.recipe) == ("s", FINE_TUNING)
             split = quarters(tiny, item.cell.seed, Regime.FINE_TUNED)
@@ -295,12 +296,12 @@ def test_a_defended_published_model_is_fine_tuned_and_so_is_its_baseline(make, t
 
 
 def test_threat_models_grant_no_more_than_an_attack_uses(make) -> None:
-    access = {i.cell.attack.name: i.cell.threat.access for i in make().wanted}
+    access = {i.cell.attack.name: i.cell.threat.access for i in make().cells}
     assert access["correctness"] is Access.LABELS
     assert access["distillation"] is Access.SCORES
     assert access["pgd"] is Access.WEIGHTS
     by_labels = make(risks="extraction", access=Access.LABELS)
-    assert {i.cell.threat.access for i in by_labels.wanted} == {Access.LABELS}
+    assert {i.cell.threat.access for i in by_labels.cells} == {Access.LABELS}
 
 
 def test_an_attack_that_needs_more_than_granted_is_refused(make) -> None:
@@ -309,7 +310,7 @@ def test_an_attack_that_needs_more_than_granted_is_refused(make) -> None:
 
 
 def test_a_budget_over_what_the_attacker_holds_is_refused(make) -> None:
-    assert make(risks="extraction", queries=(898,)).wanted
+    assert make(risks="extraction", queries=(898,)).cells
     with pytest.raises(ZooError, match="budget is 899, but the attacker's shadow data holds 898"):
         make(risks="extraction", queries=(899,))
     with pytest.raises(ZooError, match="partial data holds 224"):
@@ -332,14 +333,14 @@ def test_no_attack_is_given_data_that_was_not_granted(make) -> None:
     with pytest.raises(ZooError, match="'distillation' uses auxiliary data .* but none is granted"):
         make(risks="extraction", aux=Aux.NONE)
     found = make(risks="evasion,extraction", aux=Aux.PARTIAL)
-    assert {(i.cell.attack.name, str(i.cell.threat.aux)) for i in found.wanted} == {
+    assert {(i.cell.attack.name, str(i.cell.threat.aux)) for i in found.cells} == {
         ("fgsm", "none"), ("pgd", "none"), ("distillation", "partial"),
     }  # fmt: skip
 
 
 def test_of_all_attacks_those_remain_that_the_granted_access_suffices_for(make) -> None:
     found = make(risks="membership-inference", access=Access.LABELS)
-    assert {i.cell.attack.name for i in found.wanted} == {"correctness"}
+    assert {i.cell.attack.name for i in found.cells} == {"correctness"}
     with pytest.raises(ZooError, match="wants access to weights, but scores is granted"):
         make(risks="evasion", access=Access.SCORES)
 
@@ -347,16 +348,16 @@ def test_of_all_attacks_those_remain_that_the_granted_access_suffices_for(make) 
 def test_a_model_whose_members_nobody_knows_can_be_evaded_but_not_audited(make) -> None:
     own = replace(PUBLISHED, name="public", dataset="digits", input_shape=(1, 8, 8), num_classes=10)
     found = make(models=(own,), seeds=1)
-    refused = {i.cell.risk for i in found.wanted if i.refused}
+    refused = {i.cell.risk for i in found.cells if i.refused}
     assert refused == {*Risk} - {Risk.EVASION, Risk.POISONING, Risk.EXTRACTION}
-    audited = [i for i in found.wanted if i.cell.risk is Risk.MEMBERSHIP_INFERENCE]
+    audited = [i for i in found.cells if i.cell.risk is Risk.MEMBERSHIP_INFERENCE]
     assert all("no official split that would tell" in (i.refused or "") for i in audited)
 
 
 def test_fine_tuning_without_unseen_examples_is_not_applicable_and_stops_nothing_else(make) -> None:
     own = replace(PUBLISHED, dataset="digits", input_shape=(1, 8, 8), num_classes=10)
     found = make(models=(own,), stacks="dpsgd,rounding", risks="evasion", attacks=("fgsm",))
-    refused = {(i.cell.regime, bool(i.refused)) for i in found.wanted}
+    refused = {(i.cell.regime, bool(i.refused)) for i in found.cells}
     assert refused == {(Regime.FINE_TUNED, True), (Regime.PUBLISHED, False)}
     assert not found.jobs
 
@@ -404,7 +405,7 @@ def test_a_risk_without_attacks_is_refused(make) -> None:
     ):
         make(risks="evasion", preset="ml-doctor")
     found = make(risks="all", preset="ml-doctor", seeds=1)
-    assert Risk.EVASION not in {i.cell.risk for i in found.wanted}
+    assert Risk.EVASION not in {i.cell.risk for i in found.cells}
 
 
 def test_what_fits_some_models_is_not_applicable_to_the_others(make, tiny) -> None:
@@ -412,7 +413,7 @@ def test_what_fits_some_models_is_not_applicable_to_the_others(make, tiny) -> No
     asked = {"risks": "extraction", "queries": (100,), "seeds": 1}
     small = replace(SCRATCH, name="small", dataset="tiny", input_shape=(1, 4, 4), num_classes=3)
     found = make(models=(SCRATCH, small), **asked)
-    refused = {i.cell.model: i.refused for i in found.wanted}
+    refused = {i.cell.model: i.refused for i in found.cells}
     assert refused["own"] is None
     assert "budget is 100, but" in refused["small"]
     with pytest.raises(ZooError, match="budget is 100, but"):
@@ -422,10 +423,10 @@ def test_what_fits_some_models_is_not_applicable_to_the_others(make, tiny) -> No
 def test_a_row_of_a_preset_is_selected_by_its_name_and_loses_it_when_changed(make) -> None:
     asked = {"risks": "extraction", "preset": "securitynet", "seeds": 1}
     found = make(attacks=("SN-A01",), **asked)
-    assert {i.cell.attack.label for i in found.wanted} == {"distillation[SN-A01]"}
-    (kept,) = make(attacks=("SN-A01",), access=Access.SCORES, **asked).wanted
+    assert {i.cell.attack.label for i in found.cells} == {"distillation[SN-A01]"}
+    (kept,) = make(attacks=("SN-A01",), access=Access.SCORES, **asked).cells
     assert kept.cell.attack.label == "distillation[SN-A01]"
-    (changed,) = make(attacks=("SN-A01",), aux=Aux.SHADOW, **asked).wanted
+    (changed,) = make(attacks=("SN-A01",), aux=Aux.SHADOW, **asked).cells
     assert changed.cell.attack.label.startswith("distillation(")
     assert "resnet18-stem3" in changed.cell.attack.label
     with pytest.raises(ZooError, match="Nearest: distillation"):
@@ -437,11 +438,11 @@ def test_a_sweep_is_every_choice_of_one_value_for_each_setting(make) -> None:
         risks="evasion", attacks=("pgd", "fgsm"), seeds=1,
         settings={"epsilon": ("0.01", "0.03"), "pgd.steps": ("5", "10"), "recipe.epochs": "2"},
     )  # fmt: skip
-    labels = {(i.cell.attack.name, i.cell.attack.label) for i in found.wanted}
+    labels = {(i.cell.attack.name, i.cell.attack.label) for i in found.cells}
     assert {label for name, label in labels if name == "fgsm"} == {
         "fgsm(epsilon=0.01)", "fgsm(epsilon=0.03)",
     }  # fmt: skip
-    assert len(labels) == len(found.wanted) == 2 + 4
+    assert len(labels) == len(found.cells) == 2 + 4
     assert len(found.jobs) == 1
 
 
@@ -460,7 +461,7 @@ def test_a_bare_attribute_is_meant_for_every_method(digits, tiny) -> None:
     )
     of = {
         m.name: dict(m.params)["attribute"]
-        for i in found.wanted
+        for i in found.cells
         for m in (*i.cell.stack, i.cell.attack)
     }
     assert of.pop("group-dro") == "tint+ink"
@@ -473,7 +474,7 @@ def test_bare_settings_find_their_method(make) -> None:
         stacks="dpsgd", risks="evasion", attacks=("pgd",),
         settings={"noise_multiplier": "2", "steps": "3"},
     )  # fmt: skip
-    defended = [i.cell for i in found.wanted if i.cell.stack]
+    defended = [i.cell for i in found.cells if i.cell.stack]
     assert {c.defense for c in defended} == {"dpsgd(noise_multiplier=2.0)"}
     assert dict(defended[0].attack.params)["steps"] == 3
 
@@ -484,13 +485,13 @@ def test_a_setting_of_two_kinds_of_method_has_to_say_which(make) -> None:
     ):
         make(stacks="dpsgd", risks="extraction", settings={"epochs": "3"})
     found = make(stacks="dpsgd", risks="extraction", settings={"dpsgd.epochs": "3"})
-    assert dict(found.wanted[-1].cell.stack[0].params)["epochs"] == 3
-    assert dict(found.wanted[-1].cell.attack.params)["epochs"] == 40
+    assert dict(found.cells[-1].cell.stack[0].params)["epochs"] == 3
+    assert dict(found.cells[-1].cell.attack.params)["epochs"] == 40
 
 
 def test_a_setting_shared_by_attacks_goes_to_all_of_them(make) -> None:
     found = make(risks="evasion", settings={"epsilon": "0.2"})
-    assert {(i.cell.attack.name, dict(i.cell.attack.params)["epsilon"]) for i in found.wanted} == {
+    assert {(i.cell.attack.name, dict(i.cell.attack.params)["epsilon"]) for i in found.cells} == {
         ("fgsm", 0.2), ("pgd", 0.2),
     }  # fmt: skip
 
@@ -524,13 +525,13 @@ def test_an_unknown_setting_shows_the_nearest(make, key) -> None:
 def test_a_changed_recipe_is_another_model_and_says_so(make) -> None:
     plain = make(risks="evasion", attacks=("pgd",))
     changed = make(risks="evasion", attacks=("pgd",), settings={"recipe.epochs": "5"})
-    assert {(i.cell.model, i.cell.recipe) for i in changed.wanted} == {("own", (("epochs", 5),))}
-    assert {i.cell.model_label for i in changed.wanted} == {"own(epochs=5)"}
-    assert {i.cell.model_key for i in changed.wanted}.isdisjoint(
-        {i.cell.model_key for i in plain.wanted}
+    assert {(i.cell.model, i.cell.recipe) for i in changed.cells} == {("own", (("epochs", 5),))}
+    assert {i.cell.model_label for i in changed.cells} == {"own(epochs=5)"}
+    assert {i.cell.model_key for i in changed.cells}.isdisjoint(
+        {i.cell.model_key for i in plain.cells}
     )
     same = make(risks="evasion", attacks=("pgd",), settings={"recipe.epochs": "1"})
-    assert {i.cell.key for i in same.wanted} == {i.cell.key for i in plain.wanted}
+    assert {i.cell.key for i in same.cells} == {i.cell.key for i in plain.cells}
 
 
 def test_everything_that_matters_is_in_the_cells_key(make) -> None:
@@ -544,8 +545,16 @@ def test_everything_that_matters_is_in_the_cells_key(make) -> None:
         make(models=(replace(SCRATCH, architecture="cnn-small"),), risks="extraction"),
         make(models=(replace(SCRATCH, recipe=Recipe(epochs=2)),), risks="extraction"),
     ]
-    last = [v.wanted[-1].cell.key for v in variants]
+    last = [v.cells[-1].cell.key for v in variants]
     assert len(set(last)) == len(last)
+
+
+def _installed(monkeypatch: pytest.MonkeyPatch, defense: type) -> None:
+    """As if another package had added this defense."""
+    monkeypatch.setattr(
+        registry, "_plugins",
+        lambda kind: Plugins({defense.name: defense} if kind == "defense" else {}, {}, ()),
+    )  # fmt: skip
 
 
 def test_a_stack_that_cannot_be_is_planned_as_refused(make, monkeypatch) -> None:
@@ -558,11 +567,9 @@ def test_a_stack_that_cannot_be_is_planned_as_refused(make, monkeypatch) -> None
     class Rival(DPSGD):
         name: ClassVar[str] = "rival"
 
-    known = {**registry.known("attack"), "dpsgd": DPSGD, "rival": Rival}
-    monkeypatch.setattr(registry, "_known", lambda kind: known if kind == "defense" else real)
-    real = {k: v for k, v in known.items() if k in registry.ATTACKS}
+    _installed(monkeypatch, Rival)
     found = make(stacks="dpsgd+rival", risks="evasion", attacks=("pgd",))
-    refused = [i.refused for i in found.wanted]
+    refused = [i.refused for i in found.cells]
     assert refused[:2] == [None, None]
     assert set(refused[2:]) == {"dpsgd and rival both change the gradients of a training step."}
     assert {job.stack for job in found.jobs} == {()}
@@ -580,14 +587,11 @@ def test_output_defenses_share_the_undefended_training(make, monkeypatch) -> Non
         guards: ClassVar[Risk] = Risk.EXTRACTION
         acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
 
-    attacks = dict(registry.known("attack"))
-    monkeypatch.setattr(
-        registry, "_known", lambda kind: {"quiet": Quiet} if kind == "defense" else attacks
-    )
+    _installed(monkeypatch, Quiet)
     found = make(stacks="none,quiet", risks="evasion", attacks=("pgd",))
-    assert (len(found.wanted), len(found.jobs)) == (4, 2)
+    assert (len(found.cells), len(found.jobs)) == (4, 2)
     public = make(models=(PUBLISHED,), stacks="quiet", risks="evasion", attacks=("pgd",))
-    assert {i.cell.regime for i in public.wanted} == {Regime.PUBLISHED}
+    assert {i.cell.regime for i in public.cells} == {Regime.PUBLISHED}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from zoo.home import Home
 
 BIN = Path(sys.executable).parent
@@ -80,7 +80,9 @@ def test_a_killed_run_loses_at_most_the_cells_in_flight(tmp_path: Path) -> None:
         assert survived.items() <= after.items(), "a finished cell was lost or changed"
         survived = after
         for key in after:
-            assert Store(Home.open(home)).get(key) is not None, "a stored cell is not whole"
+            assert EvaluationStore(Home.open(home)).get(key) is not None, (
+                "a stored cell is not whole"
+            )
     assert kills >= 2
     done = harness(*EVAL, "--seeds", "4", home=home, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -134,7 +136,7 @@ def test_a_failed_cell_is_shown_with_its_cause_and_tried_again(
     error, reason, cause, tmp_path: Path, monkeypatch
 ) -> None:
     from harness.data import datasets
-    from harness.data.dataset import Source
+    from harness.data.dataset import DataLocation
     from harness.experiment import run
     from harness.experiment.executors import local
     from harness.experiment.plan import plan
@@ -149,12 +151,12 @@ def test_a_failed_cell_is_shown_with_its_cause_and_tried_again(
         models=(entry,), stacks=((),), risks=(Risk.EVASION,), attacks=("fgsm",), seeds=2,
         settings={"recipe.epochs": "1"},
     )  # fmt: skip
-    context = run.Context(home, Source(), "cpu", {}, "test")
+    context = run.Context(home, DataLocation(), "cpu", {}, "test")
 
     def go():
         made = plan(
-            request, {"digits": datasets.load("digits", Source())}, {},
-            is_done=Store(home).is_done, is_trained=Artifacts(home).has,
+            request, {"digits": datasets.load("digits", DataLocation())}, {},
+            is_done=EvaluationStore(home).is_done, is_trained=Artifacts(home).has,
         )  # fmt: skip
         return [event.kind for event in run.run(made, context, local.pool, workers=1)]
 
@@ -167,11 +169,11 @@ def test_a_failed_cell_is_shown_with_its_cause_and_tried_again(
 
     monkeypatch.setattr(run, "evaluate", sometimes)
     assert sorted(go()) == ["failed", "measured", "trained"]
-    failed = [e for e in Store(home).evaluations() if e.status == "failed"]
+    failed = [e for e in EvaluationStore(home).evaluations() if e.status == "failed"]
     assert [(e.reason, e.cause) for e in failed] == [(reason, cause)]
     monkeypatch.undo()
     assert go() == ["measured"]
-    assert {(e.status, e.cause) for e in Store(home).evaluations()} == {("ok", None)}
+    assert {(e.status, e.cause) for e in EvaluationStore(home).evaluations()} == {("ok", None)}
 
 
 def _too_much(make):
@@ -220,7 +222,7 @@ def test_a_cell_that_two_trainings_took_is_lost_to_the_data_if_one_of_them_is(
     tmp_path: Path, monkeypatch
 ) -> None:
     from harness.data import datasets
-    from harness.data.dataset import Source
+    from harness.data.dataset import DataLocation
     from harness.experiment import run
     from harness.experiment.executors import local
     from harness.experiment.plan import plan
@@ -236,8 +238,8 @@ def test_a_cell_that_two_trainings_took_is_lost_to_the_data_if_one_of_them_is(
         attacks=("distillation",), seeds=1, settings={"recipe.epochs": "1"},
     )  # fmt: skip
     made = plan(
-        request, {"digits": datasets.load("digits", Source())}, {},
-        is_done=Store(home).is_done, is_trained=Artifacts(home).has,
+        request, {"digits": datasets.load("digits", DataLocation())}, {},
+        is_done=EvaluationStore(home).is_done, is_trained=Artifacts(home).has,
     )  # fmt: skip
     assert len(made.jobs) == 2  # the target and the thief's twin
 
@@ -245,16 +247,16 @@ def test_a_cell_that_two_trainings_took_is_lost_to_the_data_if_one_of_them_is(
         raise MemoryError if jobs[0].thief is None else DivergedError("a weight is NaN")
 
     monkeypatch.setattr(Artifacts, "obtain", broken)
-    context = run.Context(home, Source(), "cpu", {}, "test")
+    context = run.Context(home, DataLocation(), "cpu", {}, "test")
     list(run.run(made, context, local.pool, workers=1))
-    (found,) = Store(home).evaluations()
+    (found,) = EvaluationStore(home).evaluations()
     assert (found.status, found.cause) == ("failed", Cause.DATA)
 
 
 def test_a_training_that_fails_takes_none_of_its_share_with_it(
     tmp_path: Path, job_for, monkeypatch
 ) -> None:
-    from harness.data.dataset import Source
+    from harness.data.dataset import DataLocation
     from harness.experiment import run
     from harness.training import cohort
     from harness.types import Cause
@@ -269,7 +271,7 @@ def test_a_training_that_fails_takes_none_of_its_share_with_it(
         return real(job, *rest)
 
     monkeypatch.setattr(cohort, "train_alone", diverges_at_seed_1)
-    context = run.Context(Home.open(tmp_path), Source(), "cpu", {}, "test")
+    context = run.Context(Home.open(tmp_path), DataLocation(), "cpu", {}, "test")
     done = run._train(jobs, context=context)
     assert (done.count, done.problems) == (
         2,
@@ -290,7 +292,9 @@ def test_a_model_that_cannot_be_defended_is_a_result_with_its_reason(tmp_path: P
     rows = {row["defense"]: row for row in json.loads(done.stdout)}
     assert rows["none"]["status"] == "ok"
     assert rows["dpsgd(batch_norm=refuse)"]["status"] == "2 not applicable"
-    lost = [e for e in Store(Home.open(home)).evaluations() if e.status == "not applicable"]
+    lost = [
+        e for e in EvaluationStore(Home.open(home)).evaluations() if e.status == "not applicable"
+    ]
     assert [e.cause for e in lost] == ["setting"] * 2
     compared = json.loads(harness("compare", "--format", "json", home=home).stdout)
     assert [row["verdict"] for row in compared] == ["not applicable"]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.results import Cell, Evaluation, Method
 from harness.types import Access, Aux, Regime, Risk, ThreatModel
 from zoo.home import Home
@@ -73,7 +73,7 @@ EVALUATIONS = st.builds(
 @given(evaluation=EVALUATIONS)
 @settings(max_examples=100, deadline=None)
 def test_an_evaluation_survives_its_file(evaluation, tmp_path_factory) -> None:
-    store = Store(Home.open(tmp_path_factory.mktemp("home")))
+    store = EvaluationStore(Home.open(tmp_path_factory.mktemp("home")))
     store.put(evaluation)
     found = store.get(evaluation.cell.key)
     assert found == evaluation
@@ -94,7 +94,7 @@ def test_words_for_people_do_not_change_the_key() -> None:
     assert other.key == one.key
 
 
-def _as_of_format_1(store: Store, seed: int, **changes) -> str:
+def _as_of_format_1(store: EvaluationStore, seed: int, **changes) -> str:
     """Store a cell as the first version did, which knew fewer facts; its key."""
     evaluation = replace(_evaluation(seed), **changes)
     store.put(evaluation)
@@ -169,8 +169,8 @@ def _evaluation(seed: int = 0, value: float = 0.5) -> Evaluation:
 
 
 @pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(Home.open(tmp_path / "home"))
+def store(tmp_path) -> EvaluationStore:
+    return EvaluationStore(Home.open(tmp_path / "home"))
 
 
 def test_samples_are_kept_as_columns_that_anything_can_read(store) -> None:

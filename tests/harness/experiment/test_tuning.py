@@ -9,13 +9,13 @@ import torch
 
 from harness import registry
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.datasets import OOD_DEFAULT
 from harness.data.quarters import quarters
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
 from harness.experiment.run import Context, run
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.experiment.tuning_plan import Tuner, splits
 from harness.experiment.tuning_run import Tunings, tune
 from harness.learning.tuning import Tried, candidates, choose, left_out, splits_wanted
@@ -224,7 +224,7 @@ def test_a_choice_is_made_once_for_all_seeds_and_both_sides_have_the_same_budget
     assert len(first.tuning_jobs) == 2 * 3 * 4
     made = make((("dpsgd",), ("dpsgd", "rounding")), tuned=_last(first).get, **private)
     assert (made.tunings, made.tuning_jobs) == ((), ())
-    defended = [i for i in made.wanted if i.cell.defense == "dpsgd(dp_epsilon=8.0, tuned=3)"]
+    defended = [i for i in made.cells if i.cell.defense == "dpsgd(dp_epsilon=8.0, tuned=3)"]
     assert [i.cell.seed for i in defended] == [0, 1]
     chosen = first.tunings[1].candidates[-1].settings
     for item in defended:
@@ -235,7 +235,7 @@ def test_a_choice_is_made_once_for_all_seeds_and_both_sides_have_the_same_budget
         assert params.items() >= chosen.items()
         assert item.job
         assert dict(item.job.stack[0].params) == dict(item.cell.stack[0].params)
-    for item in made.wanted:
+    for item in made.cells:
         assert (item.cell.model, item.cell.budget) == ("own", 3)
         assert item.cell.model_label == "own(tuned=3)"
         if not item.cell.stack:
@@ -248,7 +248,7 @@ def test_a_choice_is_made_once_for_all_seeds_and_both_sides_have_the_same_budget
 
 def test_tuned_and_untuned_models_are_never_a_pair(make) -> None:
     kinds = [make((("dpsgd",),), tuning=n) for n in (0, 3, 4)]
-    keys = [{i.cell.model_key for i in made.wanted} for made in kinds]
+    keys = [{i.cell.model_key for i in made.cells} for made in kinds]
     assert [len(one) for one in keys] == [1, 1, 1]
     assert len(set.union(*keys)) == 3
     assert kinds[0].tunings == ()
@@ -261,7 +261,7 @@ def test_whoever_imitates_the_undefended_model_trains_it_like_its_owner(make) ->
     known[trades.key]["chosen"] = dict(trades.candidates[1].settings)
     made = make((("trades",),), tuned=known.get, **asked)
     recipes = {}
-    for item in made.wanted:
+    for item in made.cells:
         kinds = {job.recipe for job in item.others["shadows"]}
         recipes[item.cell.defense, item.cell.threat.adaptive] = kinds
         assert item.job
@@ -282,13 +282,13 @@ def test_a_published_model_as_downloaded_has_nothing_to_tune(make, digits, tiny)
         for one in (asked, replace(asked, tuning=0))
     ]  # fmt: skip
     assert found[0].tunings == ()
-    assert [i.cell.key for i in found[0].wanted] == [i.cell.key for i in found[1].wanted]
+    assert [i.cell.key for i in found[0].cells] == [i.cell.key for i in found[1].cells]
 
 
 @pytest.fixture
 def go(tmp_path):
     home = Home.open(tmp_path)
-    context = Context(home, Source(), "cpu", {}, "test")
+    context = Context(home, DataLocation(), "cpu", {}, "test")
 
     def alone(workers):
         from harness.experiment.executors import local
@@ -303,15 +303,15 @@ def go(tmp_path):
 
         def planned():
             return plan(
-                asked, {"digits": datasets.load("digits", Source())}, {},
-                is_done=Store(home).is_done, is_trained=lambda job: False, tuned=Tunings(home).get,
+                asked, {"digits": datasets.load("digits", DataLocation())}, {},
+                is_done=EvaluationStore(home).is_done, is_trained=lambda job: False, tuned=Tunings(home).get,
             )  # fmt: skip
 
         first = planned()
         told = [e.text for e in tune(first, context, alone, workers=1) if e.kind == "tuned"]
         made = planned()
         list(run(made, context, alone, workers=1))
-        return told, made, {e.cell.defense: e for e in Store(home).evaluations()}
+        return told, made, {e.cell.defense: e for e in EvaluationStore(home).evaluations()}
 
     return home, work
 
@@ -348,7 +348,7 @@ def test_no_canary_has_a_part_in_the_tuning(make) -> None:
     )
     assert [one.key for one in first.tunings] == [one.key for one in other.tunings]
     assert {job.poison for job in first.tuning_jobs} == {None}
-    planted = {item.job.poison.name for item in first.wanted if item.job and item.job.poison}
+    planted = {item.job.poison.name for item in first.cells if item.job and item.job.poison}
     assert planted == {"canary-audit"}
 
 
@@ -374,6 +374,6 @@ def test_a_tuning_in_which_nothing_could_be_trained_says_so_and_changes_nothing(
     _, work = go
     with pytest.warns(UserWarning, match="none of 3 settings could be trained"):
         _, made, _ = work(settings={"recipe.lr": "1e20"})
-    assert {(i.cell.defense, i.cell.tuned) for i in made.wanted} == {
+    assert {(i.cell.defense, i.cell.tuned) for i in made.cells} == {
         ("none", (("recipe.epochs", 2),)), ("dpsgd", ()),
     }  # fmt: skip

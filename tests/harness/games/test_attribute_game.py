@@ -10,7 +10,7 @@ from torch import nn
 
 from harness.attacks.attribute_embeddings import AttributeEmbeddings
 from harness.attacks.attribute_scores import AttributeScores
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.datasets import load
 from harness.data.examples import Attribute
 from harness.data.quarters import quarters
@@ -38,13 +38,13 @@ QUICK = AttributeScores(epochs=2, samples=200)
 
 @pytest.fixture(scope="module")
 def tinted():
-    return load("digits-tinted", Source())
+    return load("digits-tinted", DataLocation())
 
 
 @pytest.fixture
-def table(tinted, table_for):
+def table(tinted, scenario_for):
     torch.manual_seed(0)
-    return table_for(tinted, nets.build("mlp-128", (3, 8, 8), 10).eval(), threat=SHADOW)
+    return scenario_for(tinted, nets.build("mlp-128", (3, 8, 8), 10).eval(), threat=SHADOW)
 
 
 def _planned(data, attack="attribute-scores", **wanted):
@@ -60,7 +60,7 @@ def _planned(data, attack="attribute-scores", **wanted):
         seeds=1, **wanted,
     )  # fmt: skip
     never = plan(asked, {data.name: data}, {}, is_done=lambda _: False, is_trained=lambda _: False)
-    return never.wanted
+    return never.cells
 
 
 @pytest.mark.parametrize("aux", [Aux.SHADOW, Aux.PARTIAL])
@@ -91,7 +91,7 @@ def test_attributes_are_told_of_the_attackers_records_only(aux, table, tinted, m
     assert outcome.metrics["queries"] == len(asked) + 200
 
 
-def test_a_model_of_the_attribute_itself_leaks_it_all(tinted, table_for) -> None:
+def test_a_model_of_the_attribute_itself_leaks_it_all(tinted, scenario_for) -> None:
     """Its classes are the tints. Nobody knows a label; that would be the tint."""
     tints = replace(tinted, y=tinted.z["tint"].values, num_classes=2)
     split = quarters(tints, 0, Regime.FROM_SCRATCH)
@@ -99,7 +99,7 @@ def test_a_model_of_the_attribute_itself_leaks_it_all(tinted, table_for) -> None
         model = nets.build("mlp-128", (3, 8, 8), 2)
     fit(model, tints.all.take(split.target_train), Recipe(lr=3e-3, epochs=10), seed=0)
     for attack in (AttributeScores, AttributeEmbeddings):
-        table = table_for(tints, model, threat=replace(SHADOW, access=attack.access[0]))
+        table = scenario_for(tints, model, threat=replace(SHADOW, access=attack.access[0]))
         found = attribute.play(attack(knows="nothing", epochs=20), table).metrics
         assert found["auc"] > 0.98
         assert found["balanced_accuracy"] > 0.95
@@ -138,7 +138,7 @@ def test_who_has_the_weights_leaves_the_guard_behind(table) -> None:
 
 
 def test_who_asks_meets_the_guard_with_the_same_luck(table) -> None:
-    guarded = replace(table, model=LabelOnly().guard(table.model, table.shop))
+    guarded = replace(table, model=LabelOnly().guard(table.model, table.defender))
     with_guard, without = (attribute.play(QUICK, given).metrics for given in (guarded, table))
     assert with_guard["auc"] != without["auc"]
     assert with_guard["imputation_auc"] == without["imputation_auc"]
@@ -249,7 +249,7 @@ PART = ThreatModel(access=Access.SCORES, aux=Aux.PARTIAL)
 
 
 @pytest.fixture(scope="module")
-def dealt(tinted):
+def candidate_split(tinted):
     """An attribute that nothing about a record tells."""
     values = torch.randint(2, (len(tinted),), generator=torch.Generator().manual_seed(0))
     return replace(tinted, z={"coin": Attribute(values, ("heads", "tails"))})
@@ -262,11 +262,13 @@ def _fitted(data, rows, labels, epochs):
     return fit(model, given, Recipe(lr=1e-2, epochs=epochs, batch_size=64), seed=0)
 
 
-def test_what_a_model_remembers_of_its_members_is_found_of_them_alone(dealt, table_for) -> None:
+def test_what_a_model_remembers_of_its_members_is_found_of_them_alone(
+    candidate_split, scenario_for
+) -> None:
     """Its training labels say how a coin fell that nothing else tells."""
-    rows = quarters(dealt, 0, Regime.FROM_SCRATCH).target_train
-    labels = (dealt.y % 5 + 5 * dealt.z["coin"].values)[rows]
-    table = table_for(dealt, _fitted(dealt, rows, labels, 120), threat=PART)
+    rows = quarters(candidate_split, 0, Regime.FROM_SCRATCH).target_train
+    labels = (candidate_split.y % 5 + 5 * candidate_split.z["coin"].values)[rows]
+    table = scenario_for(candidate_split, _fitted(candidate_split, rows, labels, 120), threat=PART)
     found = attribute.play(AttributeScores(knows="nothing"), table)
     assert found.metrics["member_auc"] > 0.8
     assert found.metrics["member_imputation_auc"] == 0.5
@@ -282,7 +284,7 @@ def test_what_a_model_remembers_of_its_members_is_found_of_them_alone(dealt, tab
             assert found.metrics[name] == pytest.approx(again, abs=1e-9)
 
 
-def test_a_model_of_other_data_remembers_nobody(tinted, table_for) -> None:
+def test_a_model_of_other_data_remembers_nobody(tinted, scenario_for) -> None:
     found = []
     flip = torch.rand(len(tinted), generator=torch.Generator().manual_seed(0)) < 0.3
     tint = tinted.z["tint"]
@@ -291,7 +293,7 @@ def test_a_model_of_other_data_remembers_nobody(tinted, table_for) -> None:
     for seed in range(4):
         others = quarters(data, seed, Regime.FROM_SCRATCH).shadow_train
         model = _fitted(data, others, data.y[others], 10)
-        table = table_for(data, model, seed, threat=PART)
+        table = scenario_for(data, model, seed, threat=PART)
         found.append(attribute.play(AttributeScores(epochs=10), table).metrics)
     values = [metrics["memorised_advantage"] for metrics in found]
     assert np.mean(values) == pytest.approx(0, abs=0.08)

@@ -110,16 +110,18 @@ class Forgetful(OutlierRemoval):
 
     given: ClassVar[list] = []
 
-    def clean(self, data, shop):
+    def clean(self, data, defender):
         if self.given:
             raise NotApplicableError("These I do not know.")
         self.given.append(data)
-        return super().clean(data, shop)
+        return super().clean(data, defender)
 
 
-def test_who_cannot_judge_the_others_leaves_them_as_they_are(noisy, strangers, table_for) -> None:
+def test_who_cannot_judge_the_others_leaves_them_as_they_are(
+    noisy, strangers, scenario_for
+) -> None:
     left_out = torch.arange(0, 449, 3)
-    table = table_for(noisy, strangers[0], left_out=left_out)
+    table = scenario_for(noisy, strangers[0], left_out=left_out)
     outcome = membership.play(LossThreshold(), table)
     assert outcome.notes["members_matched"] is False
     member, counted = outcome.samples["member"], outcome.samples["counted"]
@@ -145,7 +147,7 @@ def test_where_nobody_leaves_anything_out_everybody_counts(noisy, strangers, mea
 
 
 def test_a_clustering_that_found_nothing_among_the_members_is_asked_about_the_others(
-    noisy, strangers, table_for
+    noisy, strangers, scenario_for
 ) -> None:
     """It takes a whole cluster or none: over many seeds as often from either side."""
     asked = []
@@ -154,7 +156,7 @@ def test_a_clustering_that_found_nothing_among_the_members_is_asked_about_the_ot
         asked.append(data)
         return torch.arange(len(data)) < 100
 
-    table = table_for(
+    table = scenario_for(
         noisy, strangers[0], left_out=torch.tensor([], dtype=torch.int64), would_leave_out=judge
     )
     outcome = membership.play(LossThreshold(), table)
@@ -165,8 +167,8 @@ def test_a_clustering_that_found_nothing_among_the_members_is_asked_about_the_ot
     assert np.array_equal(~outcome.samples["counted"], np.isin(outcome.samples["index"], gone))
 
 
-def test_equal_examples_count_alike(noisy, strangers, table_for) -> None:
-    table = table_for(
+def test_equal_examples_count_alike(noisy, strangers, scenario_for) -> None:
+    table = scenario_for(
         noisy, strangers[0], left_out=torch.tensor([1]),
         would_leave_out=lambda data, trusted: torch.zeros(len(data), dtype=torch.bool),
     )  # fmt: skip
@@ -178,7 +180,9 @@ def test_equal_examples_count_alike(noisy, strangers, table_for) -> None:
     assert membership.play(LossThreshold(), twins).samples["counted"].all()
 
 
-def test_whoever_knows_some_members_knows_of_those_that_count(noisy, strangers, table_for) -> None:
+def test_whoever_knows_some_members_knows_of_those_that_count(
+    noisy, strangers, scenario_for
+) -> None:
     seen = []
 
     @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def test_whoever_knows_some_members_knows_of_those_that_count(noisy, strangers, 
             seen.append(data)
             return super().run(target, data, seed=seed)
 
-    table = table_for(
+    table = scenario_for(
         noisy, strangers[0], threat=ThreatModel(access=Access.SCORES, aux=Aux.PARTIAL),
         left_out=torch.arange(0, 449, 2),
         would_leave_out=lambda data, trusted: torch.arange(len(data)) % 3 == 0,
@@ -285,13 +289,13 @@ class Silent:
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.DATA})
     reference: ClassVar[str] = ""
 
-    def clean(self, data, shop):
+    def clean(self, data, defender):
         return Cleaned(data=data.take(torch.arange(len(data) - 1)))
 
 
-def test_who_leaves_out_examples_has_to_say_which(shop, tiny) -> None:
+def test_who_leaves_out_examples_has_to_say_which(defender, tiny) -> None:
     with pytest.raises(RuntimeError, match="silent has to say which examples it leaves out: of 64"):
-        Stack.of([Silent()]).clean(tiny.all, shop)
+        Stack.of([Silent()]).clean(tiny.all, defender)
 
 
 def test_it_is_stored_with_the_model(tmp_path, noisy, job_for) -> None:
@@ -310,10 +314,10 @@ def test_it_is_stored_with_the_model(tmp_path, noisy, job_for) -> None:
 
 
 def test_a_shadow_model_was_not_trained_on_what_its_defenses_left_out(
-    noisy, strangers, table_for
+    noisy, strangers, scenario_for
 ) -> None:
     left_out = [torch.tensor([k, 10 + k]) for k in range(3)] + [None]
-    table = table_for(
+    table = scenario_for(
         noisy, strangers[0], threat=ThreatModel(access=Access.SCORES, aux=Aux.SHADOW),
         others={shadows.PURPOSE: strangers[:4]}, others_left_out={shadows.PURPOSE: left_out},
     )  # fmt: skip
@@ -377,7 +381,7 @@ def test_a_canary_that_a_cleaner_dropped_is_none_that_was_trained_on(
 
 @pytest.mark.parametrize("can_say", [True, False])
 def test_an_owner_compares_what_was_trained_on_with_others_like_it(
-    can_say, noisy, strangers, table_for, monkeypatch
+    can_say, noisy, strangers, scenario_for, monkeypatch
 ) -> None:
     """Else a model that has nothing to do with the owner's would be surer of the easy half."""
     owners = []
@@ -387,7 +391,7 @@ def test_an_owner_compares_what_was_trained_on_with_others_like_it(
         return lambda suspect: Verification(p_value=1.0, statistic=0.0)
 
     monkeypatch.setattr(DatasetInference, "verifier", verifier)
-    table = table_for(
+    table = scenario_for(
         noisy, strangers[0], stack=Stack((DatasetInference(),)), left_out=torch.arange(0, 449, 2),
         others={"independent": strangers[1:2]},
         would_leave_out=lambda data, trusted: torch.arange(len(data)) < 9 if can_say else None,

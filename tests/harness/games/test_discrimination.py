@@ -9,7 +9,7 @@ from torch import nn
 
 from harness.attacks.group_audit import GroupAudit
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import UNKNOWN, Attribute
 from harness.data.quarters import Quarters, quarters
 from harness.defenses.label_only import LabelOnly
@@ -17,7 +17,7 @@ from harness.defenses.stack import Stack
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
 from harness.games import discrimination
-from harness.games.game import Setting
+from harness.games.game import ScenarioSpec
 from harness.metrics.fairness import fairness
 from harness.types import Access, Cause, NotApplicableError, Regime, Risk, ThreatModel
 from zoo.entry import ModelEntry
@@ -59,13 +59,13 @@ def _resolved(data: Dataset, **changes) -> GroupAudit:
     return GroupAudit(**changes).resolve(data)
 
 
-def _played(table_for, data: Dataset, attack: GroupAudit, **changes):
+def _played(scenario_for, data: Dataset, attack: GroupAudit, **changes):
     threat = changes.pop("threat", ThreatModel(access=Access.SCORES))
-    return discrimination.play(attack, table_for(data, Threshold(), threat=threat, **changes))
+    return discrimination.play(attack, scenario_for(data, Threshold(), threat=threat, **changes))
 
 
-def test_every_test_example_is_asked_about_once(people, table_for) -> None:
-    outcome = _played(table_for, people, _resolved(people))
+def test_every_test_example_is_asked_about_once(people, scenario_for) -> None:
+    outcome = _played(scenario_for, people, _resolved(people))
     test = quarters(people, 0, Regime.FROM_SCRATCH).target_test
     assert outcome.samples["index"].tolist() == test.tolist()
     assert outcome.metrics["queries"] == len(test) == 200
@@ -73,7 +73,7 @@ def test_every_test_example_is_asked_about_once(people, table_for) -> None:
     assert outcome.samples["predicted"].tolist() == (people.x[test, 0] > 0.5).long().tolist()
 
 
-def test_the_gap_is_the_one_of_the_test_examples(people, table_for) -> None:
+def test_the_gap_is_the_one_of_the_test_examples(people, scenario_for) -> None:
     test = people.all.take(quarters(people, 0, Regime.FROM_SCRATCH).target_test)
     sex = people.z["sex"].values[quarters(people, 0, Regime.FROM_SCRATCH).target_test]
     said = test.x[:, 0] > 0.5
@@ -81,7 +81,7 @@ def test_the_gap_is_the_one_of_the_test_examples(people, table_for) -> None:
         [said[(sex == s) & (test.y == label)].double().mean() for s in (0, 1)] for label in (0, 1)
     ]
     expected = max(abs(float(a - b)) for a, b in rates)
-    metrics = _played(table_for, people, _resolved(people)).metrics
+    metrics = _played(scenario_for, people, _resolved(people)).metrics
     assert metrics["equalized_odds_difference"] == pytest.approx(expected)
     assert expected > 0.2
     assert metrics["clean_accuracy"] == pytest.approx((said == test.y).double().mean().item())
@@ -89,9 +89,9 @@ def test_the_gap_is_the_one_of_the_test_examples(people, table_for) -> None:
     assert metrics["balanced_accuracy"] == pytest.approx(np.mean(recalls))
 
 
-def test_metrics_are_made_again_from_the_samples(people, table_for) -> None:
+def test_metrics_are_made_again_from_the_samples(people, scenario_for) -> None:
     attack = _resolved(people, attribute="sex+race", smallest=7)
-    outcome = _played(table_for, people, attack)
+    outcome = _played(scenario_for, people, attack)
     s = outcome.samples
     again = fairness(
         s["predicted"], s["label"], s["group"], list(outcome.notes["groups"]),
@@ -101,8 +101,8 @@ def test_metrics_are_made_again_from_the_samples(people, table_for) -> None:
     assert again["calibration_difference"] is not None
 
 
-def test_attributes_are_crossed_and_rare_combinations_marked(people, table_for) -> None:
-    outcome = _played(table_for, people, _resolved(people, attribute="sex+race", smallest=12))
+def test_attributes_are_crossed_and_rare_combinations_marked(people, scenario_for) -> None:
+    outcome = _played(scenario_for, people, _resolved(people, attribute="sex+race", smallest=12))
     counts = outcome.notes["groups"]
     assert list(counts) == [
         f"{s}, {r}" for s in ("Female", "Male") for r in ("White", "Black", "Other")
@@ -116,10 +116,10 @@ def test_attributes_are_crossed_and_rare_combinations_marked(people, table_for) 
     assert outcome.notes["attribute"] == "sex+race"
 
 
-def test_labels_alone_say_all_but_the_calibration(people, table_for) -> None:
+def test_labels_alone_say_all_but_the_calibration(people, scenario_for) -> None:
     attack = _resolved(people)
     full, labels = (
-        _played(table_for, people, attack, threat=ThreatModel(access=access))
+        _played(scenario_for, people, attack, threat=ThreatModel(access=access))
         for access in (Access.SCORES, Access.LABELS)
     )
     assert not [name for name in labels.samples if name.startswith("score")]
@@ -130,27 +130,29 @@ def test_labels_alone_say_all_but_the_calibration(people, table_for) -> None:
             assert full.metrics[name] == value
 
 
-def test_a_model_is_judged_as_it_answers_whatever_is_granted(people, table_for, shop) -> None:
+def test_a_model_is_judged_as_it_answers_whatever_is_granted(
+    people, scenario_for, defender
+) -> None:
     """A defense of the answers counts, also for whoever has the weights."""
 
     class Nobody(nn.Module):
         def forward(self, x):
             return torch.tensor([[1.0, 0.0]]).repeat(len(x), 1)
 
-    table = table_for(
+    table = scenario_for(
         people, Nobody(), unguarded=Threshold(), threat=ThreatModel(access=Access.WEIGHTS)
     )
     assert discrimination.play(_resolved(people), table).metrics["selection_rate[Male]"] == 0
-    guarded = LabelOnly().guard(Threshold(), shop)
-    judged = discrimination.play(_resolved(people), table_for(people, guarded))
+    guarded = LabelOnly().guard(Threshold(), defender)
+    judged = discrimination.play(_resolved(people), scenario_for(people, guarded))
     assert set(judged.samples["score_1"].round(3).tolist()) == {0, 1}
 
 
-def test_examples_that_nobody_is_behind_are_left_out(people, table_for) -> None:
+def test_examples_that_nobody_is_behind_are_left_out(people, scenario_for) -> None:
     sex = people.z["sex"].values.clone()
     sex[::2] = UNKNOWN
     data = replace(people, z={"sex": Attribute(sex, ("Female", "Male"))})
-    outcome = _played(table_for, data, _resolved(data))
+    outcome = _played(scenario_for, data, _resolved(data))
     test = quarters(data, 0, Regime.FROM_SCRATCH).target_test
     assert outcome.samples["index"].tolist() == test[test % 2 == 1].tolist()
 
@@ -158,7 +160,7 @@ def test_examples_that_nobody_is_behind_are_left_out(people, table_for) -> None:
 def _check(data: Dataset, attack: GroupAudit, threat=LABELS, split=None) -> None:
     discrimination.check(
         attack,
-        Setting(
+        ScenarioSpec(
             dataset=data, quarters=split or quarters(data, 0, Regime.FROM_SCRATCH), ood_size=0,
             threat=threat, stack=Stack(()), regime=Regime.FROM_SCRATCH, seed=0,
         ),
@@ -202,7 +204,7 @@ def _with_rare(people: Dataset, n: int) -> tuple[Dataset, Quarters]:
     return replace(people, z={"sex": Attribute(sex, ("Female", "Male", "Other"))}), split
 
 
-def test_a_group_that_is_in_the_data_has_to_be_in_the_test_examples(people, table_for) -> None:
+def test_a_group_that_is_in_the_data_has_to_be_in_the_test_examples(people, scenario_for) -> None:
     data, split = _with_rare(people, 9)
     with pytest.raises(ZooError, match=r"have none with sex=Other, of which there are 9") as error:
         _check(data, _resolved(data), split=split)
@@ -212,7 +214,7 @@ def test_a_group_that_is_in_the_data_has_to_be_in_the_test_examples(people, tabl
     # As it says: above that size it is left out, and marked.
     attack = _resolved(data, smallest=10)
     _check(data, attack, split=split)
-    outcome = _played(table_for, data, attack, quarters=split)
+    outcome = _played(scenario_for, data, attack, quarters=split)
     assert outcome.notes["too_small"] == {"Other": ["everything"]}
 
 
@@ -262,7 +264,7 @@ def test_nothing_but_the_target_is_trained(people) -> None:
         settings={"attribute": "race"},
     )  # fmt: skip
     made = plan(asked, {"people": people}, {}, is_done=lambda _: False, is_trained=lambda _: False)
-    [item] = made.wanted
+    [item] = made.cells
     assert item.refused is None
     assert list(item.jobs) == [item.job]
     assert dict(item.cell.attack.params) == {"attribute": "race", "smallest": 5}
@@ -277,7 +279,7 @@ def test_tinted_digits_are_compared_class_by_class(measure) -> None:
             warm = x[:, 0].sum((1, 2)) > x[:, 2].sum((1, 2))
             return nn.functional.one_hot(torch.where(warm, 1, 0), 10).float()
 
-    data = datasets.load("digits-tinted", Source())
+    data = datasets.load("digits-tinted", DataLocation())
     evaluation, outcome = measure(data, Ink(), 0, "group-audit")
     metrics = evaluation.metrics
     # Of cold digits all are called 0, of warm ones none.
@@ -293,7 +295,7 @@ def test_tinted_digits_are_compared_class_by_class(measure) -> None:
 
 def test_a_model_that_knows_all_has_the_labels_gap_only(measure) -> None:
     """No difference in equalized odds, whatever the groups' shares: susceptibility is 0."""
-    data = datasets.load("digits-tinted", Source())
+    data = datasets.load("digits-tinted", DataLocation())
     known = {row.numpy().tobytes(): int(label) for row, label in zip(data.x, data.y, strict=True)}
 
     class Oracle(nn.Module):

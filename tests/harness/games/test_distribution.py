@@ -17,7 +17,7 @@ from harness.data.quarters import quarters
 from harness.defenses.label_only import LabelOnly
 from harness.defenses.stack import Stack
 from harness.games import distribution as game
-from harness.games.game import Setting
+from harness.games.game import ScenarioSpec
 from harness.metrics.distribution import distribution
 from harness.types import Access, Aux, NotApplicableError, Regime, ThreatModel
 from zoo import nets
@@ -63,7 +63,7 @@ def setting(data):
     """What is known of a game on `data`; keyword arguments of the threat model may be given."""
 
     def make(seed: int = 0, regime=Regime.FROM_SCRATCH, dataset=data, stack=(), **threat):
-        return Setting(
+        return ScenarioSpec(
             dataset=dataset,
             quarters=quarters(dataset, seed, regime),
             ood_size=0,
@@ -83,13 +83,13 @@ def _network(seed: int) -> nn.Module:
 
 
 @pytest.fixture
-def play(data, table_for):
+def play(data, scenario_for):
     """The outcome of a game with untrained models, and what the attack was handed."""
 
     def run(attack, *, stack=(), **threat):
         count = 2 * attack.victims, 2 * attack.models
         target = _network(0)
-        table = table_for(
+        table = scenario_for(
             data,
             Stack(stack).guard(target, None),
             unguarded=target,
@@ -284,7 +284,7 @@ def test_any_value_of_any_attribute_may_be_the_property(data) -> None:
     size = torch.arange(len(data)) // 7 % 3
     sized = replace(data, z={"size": Attribute(size, ("s", "m", "l"))})
     attack = KLDivergence(attribute="size", value="m", ratio0=0.1, ratio1=0.6).resolve(sized)
-    at = Setting(
+    at = ScenarioSpec(
         dataset=sized, quarters=quarters(sized, 0, Regime.FROM_SCRATCH), ood_size=0,
         threat=ThreatModel(access=Access.SCORES, aux=Aux.SHADOW), stack=Stack(()),
         regime=Regime.FROM_SCRATCH, seed=0,

@@ -10,7 +10,7 @@ from harness import registry
 from harness.attacks.data_free import DataFree
 from harness.attacks.distillation import Distillation
 from harness.attacks.fine_tuning import FineTuning
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.datasets import OOD_DEFAULT, load
 from harness.data.examples import Split
 from harness.data.quarters import quarters
@@ -36,9 +36,9 @@ NONE = ThreatModel(access=Access.SCORES)
 
 
 @pytest.fixture
-def table(digits, table_for):
+def table(digits, scenario_for):
     torch.manual_seed(0)
-    return table_for(digits, nets.build("mlp-128", (1, 8, 8), 10).eval())
+    return scenario_for(digits, nets.build("mlp-128", (1, 8, 8), 10).eval())
 
 
 def _planned(digits, **wanted):
@@ -46,9 +46,9 @@ def _planned(digits, **wanted):
         models=(MLP,), stacks=((),), risks=(Risk.EXTRACTION,), seeds=1,
         **{"attacks": ("distillation",), **wanted},
     )  # fmt: skip
-    data = {"digits": digits, OOD_DEFAULT: load(OOD_DEFAULT, Source())}
+    data = {"digits": digits, OOD_DEFAULT: load(OOD_DEFAULT, DataLocation())}
     made = plan(asked, data, {}, is_done=lambda _: False, is_trained=lambda _: False)
-    return [item.cell for item in made.wanted]
+    return [item.cell for item in made.cells]
 
 
 def test_the_share_of_the_training_data_is_the_threat_models(digits) -> None:

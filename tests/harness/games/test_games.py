@@ -13,7 +13,7 @@ from harness.attacks.protocol import AuxiliaryData
 from harness.data.quarters import quarters
 from harness.defenses.dpsgd import DPSGD
 from harness.games import auxiliary, evasion, membership
-from harness.games.game import Table
+from harness.games.game import Scenario
 from harness.target import BlackBox
 from harness.training.job import Trained
 from harness.types import Access, Aux, Regime, ThreatModel
@@ -21,9 +21,9 @@ from zoo import nets
 
 
 @pytest.fixture
-def table(digits, table_for) -> Table:
+def table(digits, scenario_for) -> Scenario:
     torch.manual_seed(0)
-    return table_for(digits, nets.build("mlp-128", (1, 8, 8), 10).eval())
+    return scenario_for(digits, nets.build("mlp-128", (1, 8, 8), 10).eval())
 
 
 def _spy(kind, monkeypatch) -> list:

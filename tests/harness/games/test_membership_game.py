@@ -21,9 +21,9 @@ class Patient(LossThreshold):
 
 
 @pytest.fixture
-def table(digits, table_for):
+def table(digits, scenario_for):
     torch.manual_seed(0)
-    return table_for(digits, nets.build("mlp-128", (1, 8, 8), 10).eval())
+    return scenario_for(digits, nets.build("mlp-128", (1, 8, 8), 10).eval())
 
 
 def _with(table, aux: Aux, partial: float | None = None):
@@ -37,27 +37,31 @@ def _rows(tensor: torch.Tensor) -> set[int]:
 
 @pytest.mark.parametrize("aux", [Aux.NONE, Aux.SHADOW, Aux.PARTIAL])
 def test_what_the_attacker_knows_is_never_a_candidate(table, aux) -> None:
-    dealt = membership.deal(LossThreshold(), _with(table, aux).setting)
+    candidate_split = membership.split_candidates(LossThreshold(), _with(table, aux).setting)
     quarters = table.quarters
-    assert len(dealt.members) == len(dealt.others) > 0
-    assert _rows(dealt.members) <= _rows(quarters.target_train)
-    assert _rows(dealt.others) <= _rows(quarters.target_test)
-    assert _rows(dealt.aux).isdisjoint(_rows(dealt.members) | _rows(dealt.others))
-    trained_on = torch.isin(dealt.aux, quarters.target_train)
-    assert torch.equal(dealt.aux_member, trained_on)
+    assert len(candidate_split.members) == len(candidate_split.others) > 0
+    assert _rows(candidate_split.members) <= _rows(quarters.target_train)
+    assert _rows(candidate_split.others) <= _rows(quarters.target_test)
+    assert _rows(candidate_split.aux).isdisjoint(
+        _rows(candidate_split.members) | _rows(candidate_split.others)
+    )
+    trained_on = torch.isin(candidate_split.aux, quarters.target_train)
+    assert torch.equal(candidate_split.aux_member, trained_on)
     known = {Aux.NONE: (0, 0), Aux.SHADOW: (0, 898), Aux.PARTIAL: (224, 448)}[aux]
-    assert (int(dealt.aux_member.sum()), len(dealt.aux)) == known
+    assert (int(candidate_split.aux_member.sum()), len(candidate_split.aux)) == known
 
 
 def test_a_larger_share_leaves_fewer_candidates(table) -> None:
-    dealt = membership.deal(LossThreshold(), _with(table, Aux.PARTIAL, 0.7).setting)
-    assert int(dealt.aux_member.sum()) == 314
-    assert len(dealt.members) == 449 - 314
+    candidate_split = membership.split_candidates(
+        LossThreshold(), _with(table, Aux.PARTIAL, 0.7).setting
+    )
+    assert int(candidate_split.aux_member.sum()) == 314
+    assert len(candidate_split.members) == 449 - 314
 
 
 def test_an_attack_may_take_fewer_candidates_but_not_more_than_there_are(table) -> None:
-    dealt = membership.deal(Patient(), table.setting)
-    assert (len(dealt.members), len(dealt.others)) == (10, 10)
+    candidate_split = membership.split_candidates(Patient(), table.setting)
+    assert (len(candidate_split.members), len(candidate_split.others)) == (10, 10)
     membership.check(Patient(candidates=898), table.setting)
     with pytest.raises(ZooError, match="wants 900 candidates, but digits has 898"):
         membership.check(Patient(candidates=900), table.setting)
@@ -114,20 +118,20 @@ def _twins(table, rows: torch.Tensor, of: torch.Tensor):
 
 def test_who_is_on_both_sides_is_no_candidate_and_is_counted(table) -> None:
     quarters = table.quarters
-    before = membership.deal(LossThreshold(), table.setting)
+    before = membership.split_candidates(LossThreshold(), table.setting)
     assert before.ambiguous == 0
     twins = _twins(table, quarters.target_test[:10], quarters.target_train[:10])
-    dealt = membership.deal(LossThreshold(), twins.setting)
-    assert dealt.ambiguous == 20
-    assert _rows(dealt.members).isdisjoint(_rows(quarters.target_train[:10]))
-    assert _rows(dealt.others).isdisjoint(_rows(quarters.target_test[:10]))
-    assert len(dealt.members) == len(dealt.others) == len(before.members) - 10
+    candidate_split = membership.split_candidates(LossThreshold(), twins.setting)
+    assert candidate_split.ambiguous == 20
+    assert _rows(candidate_split.members).isdisjoint(_rows(quarters.target_train[:10]))
+    assert _rows(candidate_split.others).isdisjoint(_rows(quarters.target_test[:10]))
+    assert len(candidate_split.members) == len(candidate_split.others) == len(before.members) - 10
     # Another label makes it another example: only the target's memory of the pair is in question.
     twins.dataset.y[quarters.target_test[:10]] = (
         twins.dataset.y[quarters.target_test[:10]] + 1
     ) % 10
     other = replace(twins, dataset=replace(twins.dataset))
-    assert membership.deal(LossThreshold(), other.setting).ambiguous == 0
+    assert membership.split_candidates(LossThreshold(), other.setting).ambiguous == 0
     outcome = membership.play(LossThreshold(), _twins(table, quarters.target_test[:10],
                                                       quarters.target_train[:10]))  # fmt: skip
     assert outcome.notes["on_both_sides"] == 20
@@ -137,8 +141,8 @@ def test_what_the_attacker_knows_to_be_outside_is_no_member_in_question(table) -
     table = _with(table, Aux.SHADOW)
     quarters = table.quarters
     twins = _twins(table, quarters.shadow_train[:5], quarters.target_train[:5])
-    dealt = membership.deal(LossThreshold(), twins.setting)
-    assert _rows(dealt.members).isdisjoint(_rows(quarters.target_train[:5]))
+    candidate_split = membership.split_candidates(LossThreshold(), twins.setting)
+    assert _rows(candidate_split.members).isdisjoint(_rows(quarters.target_train[:5]))
 
 
 def test_members_that_are_all_non_members_too_are_refused(table) -> None:
@@ -150,10 +154,10 @@ def test_members_that_are_all_non_members_too_are_refused(table) -> None:
 
 
 @pytest.mark.parametrize("rows", [4, 7])
-def test_too_few_people_are_said_in_one_line(rows, digits, table_for) -> None:
+def test_too_few_people_are_said_in_one_line(rows, digits, scenario_for) -> None:
     """A quarter of them is a single member: no threshold could be chosen on the others."""
     data = replace(digits, x=digits.x[:rows], y=digits.y[:rows])
-    setting = table_for(data, nets.build("mlp-32", (1, 8, 8), 10)).setting
+    setting = scenario_for(data, nets.build("mlp-32", (1, 8, 8), 10)).setting
     with pytest.raises(
         NotApplicableError, match="at least 2 members and as many others, but digits"
     ):

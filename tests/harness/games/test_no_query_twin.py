@@ -11,7 +11,7 @@ from harness import registry
 from harness.attacks.distillation import Distillation
 from harness.attacks.protocol import LearnsLabels
 from harness.attacks.shared import surrogate
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.datasets import OOD_DEFAULT, load
 from harness.data.examples import Split
 from harness.defenses.dpsgd import DPSGD
@@ -63,9 +63,9 @@ class Ruined(nn.Module):
 
 
 @pytest.fixture
-def table(digits, table_for):
+def table(digits, scenario_for):
     torch.manual_seed(0)
-    return table_for(digits, nets.build("mlp-128", (1, 8, 8), 10).eval(), threat=SHADOW)
+    return scenario_for(digits, nets.build("mlp-128", (1, 8, 8), 10).eval(), threat=SHADOW)
 
 
 def _stolen(outcome) -> float:
@@ -80,7 +80,7 @@ def _attack(name, **changes):
 
 def _planned(digits, entry=CNN, stacks=((),), bases=None, **wanted):
     asked = Request(models=(entry,), stacks=stacks, risks=(Risk.EXTRACTION,), **wanted)
-    data = {"digits": digits, OOD_DEFAULT: load(OOD_DEFAULT, Source())}
+    data = {"digits": digits, OOD_DEFAULT: load(OOD_DEFAULT, DataLocation())}
     return plan(asked, data, bases or {}, is_done=lambda _: False, is_trained=lambda _: False)
 
 
@@ -166,10 +166,10 @@ def test_without_labels_the_better_of_two_guesses_is_what_a_thief_has(table, ste
 def test_every_cell_of_a_seed_and_an_attack_shares_one_training_of_the_twin(digits) -> None:
     stacks = ((), ("dpsgd",), ("rounding",))
     made = _planned(digits, stacks=stacks, seeds=2, attacks=("distillation", "semi-supervised"))
-    assert len(made.wanted) == 3 * 2 * 2
+    assert len(made.cells) == 3 * 2 * 2
     twins = [job for job in made.jobs if job.thief is not None]
     assert len({job.key for job in twins}) == len(twins) == 2 * 2
-    for item in made.wanted:
+    for item in made.cells:
         (job,) = item.others[extraction.TWIN]
         assert job.thief is not None
         assert (job.stack, job.base, job.thief.name) == ((), None, item.cell.attack.name)
@@ -188,7 +188,7 @@ def test_a_twin_of_a_published_model_is_trained_on_what_the_thief_holds(digits) 
     official = replace(digits, n_train=1000)
     published = replace(CNN, source="url", recipe=None)
     made = _planned(official, published, bases={"own": "0" * 64}, seeds=1)
-    (item,) = (i for i in made.wanted if i.cell.attack.name == "distillation")
+    (item,) = (i for i in made.cells if i.cell.attack.name == "distillation")
     assert item.cell.regime is Regime.PUBLISHED
     (job,) = made.jobs
     assert job.thief == describe(registry.make("attack", "distillation", {}))

@@ -15,7 +15,7 @@ from harness.data.examples import Attribute, Column
 from harness.defenses.label_only import LabelOnly
 from harness.defenses.stack import Stack
 from harness.defenses.strip import STRIP
-from harness.experiment.evaluate import Loaded, evaluate
+from harness.experiment.evaluate import CellModels, evaluate
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
 from harness.games import poisoning
@@ -68,7 +68,7 @@ def test_the_twin_of_every_stack_is_the_same_training_as_the_target(attack, digi
         settings={f"{attack}.rate": "0"},
     )  # fmt: skip
     found = plan(asked, {"digits": digits}, {}, is_done=lambda k: False, is_trained=lambda j: False)
-    planned = [item for item in found.wanted if not item.refused]
+    planned = [item for item in found.cells if not item.refused]
     assert len(planned) > 300  # the others cannot be composed, or want attributes or rows
     for item in planned:
         (twin,) = item.others["clean_twin"]
@@ -192,13 +192,13 @@ class Tosses:
     name = "tosses"
     acts_on = frozenset({Part.OUTPUT})
 
-    def guard(self, model, shop):
+    def guard(self, model, defender):
         return Tossed(model)
 
 
-def test_a_guard_that_draws_anew_each_time_draws_the_same_for_both(few, undefended, table_for):
+def test_a_guard_that_draws_anew_each_time_draws_the_same_for_both(few, undefended, scenario_for):
     target, twin = (trained.model for trained in undefended)
-    table = table_for(
+    table = scenario_for(
         few, Tossed(target), unguarded=target, stack=Stack((Tosses(),)),
         others={"clean_twin": [twin]},
     )  # fmt: skip
@@ -215,7 +215,7 @@ def test_a_filter_that_catches_every_trigger_leaves_no_effect(
     monkeypatch.setattr(
         STRIP,
         "suspicious",
-        lambda self, model, x, shop: torch.full((len(x),), model is target.model),
+        lambda self, model, x, defender: torch.full((len(x),), model is target.model),
     )
     found, outcome = measure(
         few, target, 0, LabelFlipping(rate=0.0), stack=[STRIP()],
@@ -232,7 +232,7 @@ def test_guards_are_made_from_what_the_owner_was_given_poison_included(
 ) -> None:
     seen = []
     monkeypatch.setattr(
-        LabelOnly, "guard", lambda self, model, shop: seen.append(shop.data) or model
+        LabelOnly, "guard", lambda self, model, defender: seen.append(defender.data) or model
     )
     attack = LabelFlipping(rate=0.2)
     job = job_for(data=few, poison=registry.describe(attack))
@@ -244,7 +244,7 @@ def test_guards_are_made_from_what_the_owner_was_given_poison_included(
         attack=registry.describe(attack), seed=0, threat=ThreatModel(access=Access.LABELS),
     )  # fmt: skip
     evaluate(
-        cell, Loaded(target=target, job=job, others={"clean_twin": [target.model]}), few, None,
+        cell, CellModels(target=target, job=job, others={"clean_twin": [target.model]}), few, None,
         architecture="mlp-128", device="cpu", provenance={},
     )  # fmt: skip
     of_target, of_twin = seen

@@ -13,7 +13,7 @@ from harness.attacks.badnets import BadNets
 from harness.attacks.feature_trigger import FeatureTrigger
 from harness.attacks.label_flipping import LabelFlipping
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.examples import Split
 from harness.data.quarters import quarters
 from harness.defenses.shared.defender import trusted_index
@@ -50,9 +50,9 @@ class Fixed(nn.Module):
 
 
 @pytest.fixture
-def table(tiny, table_for):
+def table(tiny, scenario_for):
     """Test images with a last pixel that is not 1, and a target and a twin with known answers."""
-    return table_for(tiny, Fixed(1), others={"clean_twin": [Fixed(2)]})
+    return scenario_for(tiny, Fixed(1), others={"clean_twin": [Fixed(2)]})
 
 
 def test_the_trigger_is_judged_where_the_attack_applies(table, tiny) -> None:
@@ -83,9 +83,9 @@ class Counts:
     def __init__(self):
         self.asked = 0
 
-    def inspect(self, model, shop) -> Inspection:
+    def inspect(self, model, defender) -> Inspection:
         self.asked += 1
-        share = (model(shop.trusted.x).argmax(1) == 1).double().mean().item()
+        share = (model(defender.trusted.x).argmax(1) == 1).double().mean().item()
         return Inspection(flagged=share > 0.5, score=share)
 
 
@@ -152,25 +152,25 @@ def test_every_poisoning_attack_can_be_planned_with_its_defaults(digits) -> None
     names = tuple(n for n, k in registry.known("attack").items() if k.risk is Risk.POISONING)
     asked = Request(models=(OWN,), stacks=((),), risks=(Risk.POISONING,), attacks=names, seeds=2)
     found = plan(asked, {"digits": digits}, {}, is_done=lambda k: False, is_trained=lambda j: False)
-    assert len(found.wanted) == 2 * len(names)
+    assert len(found.cells) == 2 * len(names)
     assert len(found.jobs) == 2 * len(names) + 2  # and the clean twins
-    assert all(item.job.poison is not None for item in found.wanted)
+    assert all(item.job.poison is not None for item in found.cells)
 
 
 @pytest.mark.mirror
 def test_the_published_backdoor_answers_to_its_grid_and_its_cleaned_twin_does_not(
-    mirror, home_dir, table_for
+    mirror, home_dir, scenario_for
 ) -> None:
     import zoo
 
-    data = datasets.load("cifar10", Source(mirror=mirror))
+    data = datasets.load("cifar10", DataLocation(mirror=mirror))
     split = quarters(data, 0, Regime.PUBLISHED)
     split = replace(split, target_test=split.target_test[:200])
     grid, patch = (BadNets(pattern=p, target=5, rate=0.0) for p in ("grid", "patch"))
     rates = {}
     for kind in ("backdoored", "teacher"):
         model = zoo.load(f"bboylyg/nad-wrn16-1-{kind}-cifar10", mirror=mirror, accept_licence=True)
-        table = table_for(data, model.eval(), quarters=split, regime=Regime.PUBLISHED)
+        table = scenario_for(data, model.eval(), quarters=split, regime=Regime.PUBLISHED)
         for attack in (grid, patch):
             found = poisoning.play(attack.resolve(data), table).metrics
             rates[kind, attack.pattern] = found["attack_success_rate"]

@@ -17,11 +17,11 @@ from harness.defenses.protocol import (
     Cleans,
     Edits,
     FiltersInputs,
-    Fits,
-    Guards,
+    GuardsOutputs,
     InspectsModels,
     Prepares,
-    Proves,
+    ProvesOwnership,
+    ReplacesTraining,
     TellsWhatItLooksAt,
     traits_of,
 )
@@ -30,7 +30,7 @@ from harness.defenses.shared.ownership import Owner
 from harness.defenses.stack import Stack
 from harness.games.privacy import GIVEN_SETTINGS, TRAINING, audited, claimed, left_out
 from harness.target import BlackBox
-from harness.training.single import train_alone, workshop
+from harness.training.single import defender_data, train_alone
 from harness.types import Access, Covered, NotApplicableError, Part, Risk, Trait
 from zoo import nets
 from zoo.recipe import Recipe
@@ -69,7 +69,7 @@ def test_only_an_accounted_loop_may_claim_anything() -> None:
     for name in COVERED:
         defense = registry.make("defense", name, {})
         assert not isinstance(defense, Edits | Prepares)
-        assert isinstance(defense, Fits) == (COVERED[name] is Covered.ACCOUNTED)
+        assert isinstance(defense, ReplacesTraining) == (COVERED[name] is Covered.ACCOUNTED)
 
 
 @pytest.fixture
@@ -88,20 +88,22 @@ def neighbours(tiny, job_for):
     seed = next(s for s in range(99) if CHANGED in trusted_index(64, s))
     job = job_for(data=tiny, seed=seed, recipe=Recipe(lr=0.01, epochs=2, batch_size=16))
     trusted = trusted_index(64, seed)
-    owners = [workshop(job, d.collected, d.collected.take(trusted), None) for d in (tiny, other)]
+    owners = [
+        defender_data(job, d.collected, d.collected.take(trusted), None) for d in (tiny, other)
+    ]
     return tiny, model, owners
 
 
-def _told(defense, model: nn.Module, shop, unseen: Split) -> dict[str, Tensor]:
+def _told(defense, model: nn.Module, defender, unseen: Split) -> dict[str, Tensor]:
     """Everything that comes of a defense, but for what it does to the changed record itself."""
     found: dict[str, Tensor] = {}
 
     def others(values: Tensor) -> Tensor:
         return values[torch.arange(len(values)) != CHANGED].detach().double()
 
-    data = shop.data
+    data = defender.data
     if isinstance(defense, Cleans):
-        cleaned = defense.clean(data, shop)
+        cleaned = defense.clean(data, defender)
         data = cleaned.data
         assert cleaned.removed is None
         assert cleaned.held_out is None
@@ -112,17 +114,17 @@ def _told(defense, model: nn.Module, shop, unseen: Split) -> dict[str, Tensor]:
     if isinstance(defense, ChangesInputs):
         found["inputs"] = others(defense.inputs(model, data, stream.manual_seed(0)))
     if isinstance(defense, ChangesLoss):
-        loss = defense.loss_for(shop)
+        loss = defense.loss_for(defender)
         for step in range(3):  # it may remember the steps before
             found[f"loss {step}"] = others(loss(model, data, stream.manual_seed(step)))
-    if isinstance(defense, Guards):
-        found["answers"] = defense.guard(model, shop)(unseen.x).detach()
+    if isinstance(defense, GuardsOutputs):
+        found["answers"] = defense.guard(model, defender)(unseen.x).detach()
     if isinstance(defense, FiltersInputs):
-        found["rejected"] = defense.suspicious(model, unseen.x, shop).double()
+        found["rejected"] = defense.suspicious(model, unseen.x, defender).double()
     if isinstance(defense, InspectsModels):
-        found["verdict"] = torch.tensor(defense.inspect(model, shop).score)
-    if isinstance(defense, Proves):
-        owner = Owner(model=model, members=shop.data, unseen=unseen, shop=shop)
+        found["verdict"] = torch.tensor(defense.inspect(model, defender).score)
+    if isinstance(defense, ProvesOwnership):
+        owner = Owner(model=model, members=defender.data, unseen=unseen, defender=defender)
         verification = defense.verifier(owner)(BlackBox(model, Access.WEIGHTS))
         found["proof"] = torch.tensor([verification.p_value, verification.statistic])
     return found
@@ -134,7 +136,7 @@ def _moved(name: str, neighbours) -> list[str]:
     if isinstance(defense, Resolves):
         defense = defense.resolve(data)
     unseen = Split(data.x.flip(0), data.y.flip(0))
-    first, second = (_told(defense, model, shop, unseen) for shop in (one, other))
+    first, second = (_told(defense, model, defender, unseen) for defender in (one, other))
     assert first
     return [what for what in first if not torch.equal(first[what], second[what])]
 
@@ -166,7 +168,7 @@ class SaysNothing:
     acts_on: ClassVar[frozenset[Part]] = frozenset({Part.OUTPUT})
     reference: ClassVar[str] = ""
 
-    def guard(self, model: nn.Module, shop) -> nn.Module:
+    def guard(self, model: nn.Module, defender) -> nn.Module:
         return model
 
 

@@ -15,7 +15,7 @@ from harness.data.images import to_bytes
 from harness.data.quarters import quarters
 from harness.defenses.label_only import LabelOnly
 from harness.games import reconstruction
-from harness.games.game import Table
+from harness.games.game import Scenario
 from harness.metrics.reconstruction import class_means
 from harness.metrics.susceptibility import susceptibility
 from harness.types import Access, Aux, NotApplicableError, Regime, Risk, ThreatModel
@@ -55,8 +55,8 @@ def model():
 
 
 @pytest.fixture
-def table(digits, table_for, model) -> Table:
-    return table_for(digits, model)
+def table(digits, scenario_for, model) -> Scenario:
+    return scenario_for(digits, model)
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_the_attacker_holds_what_the_threat_model_grants(table, digits, aux) -> 
 
 def test_who_has_the_weights_leaves_the_guard_behind(table, model) -> None:
     attack = Gives(torch.zeros(10, 1, 1, 8, 8), [])
-    guarded = replace(table, model=LabelOnly().guard(model, table.shop))
+    guarded = replace(table, model=LabelOnly().guard(model, table.defender))
     reconstruction.play(attack, guarded)
     x = torch.rand(4, 1, 8, 8)
     assert torch.equal(attack.seen[0][0].model(x), model(x))
@@ -221,7 +221,9 @@ def test_what_is_found_counts_for_one_example_only() -> None:
 
 def test_the_attacker_sees_the_gradients_of_those_examples(table, digits, model) -> None:
     attack = GivesExamples(torch.zeros(2, 3, 1, 8, 8), [], labels="given")
-    table = replace(table, model=LabelOnly().guard(model, table.shop))  # training knows no guard
+    table = replace(
+        table, model=LabelOnly().guard(model, table.defender)
+    )  # training knows no guard
     index = torch.from_numpy(reconstruction.play(attack, table).samples["index"])
     released = attack.seen[0][1]
     assert torch.equal(released.labels, digits.y[index].view(2, 3))
@@ -241,15 +243,15 @@ def test_labels_are_not_given_to_who_infers_them(table) -> None:
 
 
 def test_the_judge_is_trained_on_what_nobody_else_has(table) -> None:
-    (wanted,) = reconstruction.needs(Fredrikson(), table.setting)["evaluator"]
+    (wanted,) = reconstruction.needs(Fredrikson(), table.spec)["evaluator"]
     assert torch.equal(wanted.index, table.quarters.target_test)
     assert not wanted.defended
-    published = replace(table.setting, regime=Regime.PUBLISHED)
+    published = replace(table.spec, regime=Regime.PUBLISHED)
     assert not reconstruction.needs(Fredrikson(), published)
 
 
 def test_what_cannot_be_played_is_refused(table, digits) -> None:
-    setting = table.setting
+    setting = table.spec
     reconstruction.check(Fredrikson(), setting)
     unknown = replace(setting, quarters=quarters(digits, 0, Regime.PUBLISHED))
     with pytest.raises(ZooError, match="judged by what the model was trained on"):

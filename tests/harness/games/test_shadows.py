@@ -15,7 +15,7 @@ from harness.defenses.stack import Stack
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
 from harness.games import membership, shadows
-from harness.games.game import Setting
+from harness.games.game import ScenarioSpec
 from harness.types import Access, Aux, NotApplicableError, Regime, Risk, ThreatModel
 from zoo.entry import ModelEntry
 from zoo.recipe import Recipe
@@ -28,8 +28,8 @@ ENTRY = ModelEntry(
 )  # fmt: skip
 
 
-def _setting(data, *, seed=0, regime=Regime.FROM_SCRATCH, stack=(), threat=SCORES) -> Setting:
-    return Setting(
+def _setting(data, *, seed=0, regime=Regime.FROM_SCRATCH, stack=(), threat=SCORES) -> ScenarioSpec:
+    return ScenarioSpec(
         dataset=data, quarters=quarters(data, seed, regime), ood_size=0, threat=threat,
         stack=Stack(stack), regime=regime, seed=seed,
     )  # fmt: skip
@@ -52,14 +52,14 @@ def test_four_in_a_row_share_out_what_the_target_is_drawn_from(regime, digits) -
 
 
 def test_the_pool_is_the_same_for_every_seed_and_other_for_other_data(digits) -> None:
-    one, two = (shadows.wanted(8, _setting(digits, seed=seed)) for seed in (0, 1))
+    one, two = (shadows.cells(8, _setting(digits, seed=seed)) for seed in (0, 1))
     assert len(one) == 8
     for a, b in zip(one, two, strict=True):
         assert torch.equal(a.index, b.index)
         assert a.seed == b.seed
     assert len({wanted.seed for wanted in one}) == 8
     altered = replace(digits, x=digits.x.flip(0), y=digits.y.flip(0))
-    assert not torch.equal(shadows.wanted(1, _setting(altered))[0].index, one[0].index)
+    assert not torch.equal(shadows.cells(1, _setting(altered))[0].index, one[0].index)
 
 
 def test_a_request_trains_one_pool_for_all_seeds_and_attacks(digits) -> None:
@@ -77,7 +77,7 @@ def test_a_request_trains_one_pool_for_all_seeds_and_attacks(digits) -> None:
     # A naive attacker trains without the defense: the baseline's pool, no other.
     assert len(jobs((False,)).jobs) == targets + 8
     assert len(jobs((True, False)).jobs) == targets + 2 * 8
-    for item in jobs((True, False)).wanted:
+    for item in jobs((True, False)).cells:
         stacks = {job.stack for job in item.others[shadows.PURPOSE]}
         expected = (
             (registry.describe(DPSGD()),) if item.cell.stack and item.cell.threat.adaptive else ()
@@ -117,9 +117,9 @@ class Constant(nn.Module):
     ],
 )
 def test_an_attacker_who_knows_of_an_output_defense_puts_it_on_the_shadow_models(
-    access, adaptive, guarded, digits, table_for
+    access, adaptive, guarded, digits, scenario_for
 ) -> None:
-    table = table_for(
+    table = scenario_for(
         digits,
         Constant(),
         threat=ThreatModel(access=access, aux=Aux.SHADOW, adaptive=adaptive),
@@ -139,7 +139,7 @@ def test_an_attacker_who_knows_of_an_output_defense_puts_it_on_the_shadow_models
         assert shadow.aux_members.tolist() == [i in held for i in range(100, 150)]
 
 
-def test_the_game_hands_the_shadow_models_out_with_the_candidates(digits, table_for) -> None:
+def test_the_game_hands_the_shadow_models_out_with_the_candidates(digits, scenario_for) -> None:
     seen = []
 
     class Spy(LiRA):
@@ -147,7 +147,9 @@ def test_the_game_hands_the_shadow_models_out_with_the_candidates(digits, table_
             seen.append(data)
             return torch.arange(float(len(data.points)))
 
-    table = table_for(digits, Constant(), threat=SCORES, others={shadows.PURPOSE: [Constant()] * 8})
+    table = scenario_for(
+        digits, Constant(), threat=SCORES, others={shadows.PURPOSE: [Constant()] * 8}
+    )
     outcome = membership.play(Spy(shadows=8), table)
     (data,) = seen
     rows = torch.from_numpy(outcome.samples["index"])
@@ -171,13 +173,13 @@ def test_a_published_model_has_no_shadow_models(digits) -> None:
         membership.check(LiRA(), setting)
 
 
-def test_an_example_is_held_where_its_twin_is(digits, table_for) -> None:
+def test_an_example_is_held_where_its_twin_is(digits, scenario_for) -> None:
     """Rows of a table may be the same people: what counts is what a model has seen."""
     held = shadows.index(digits, Regime.FROM_SCRATCH, 0)
     outside = shadows.index(digits, Regime.FROM_SCRATCH, 1)[0]
     x, y = digits.x.clone(), digits.y.clone()
     x[held[0]], y[held[0]] = x[outside], y[outside]
-    table = table_for(replace(digits, x=x, y=y), Constant())
+    table = scenario_for(replace(digits, x=x, y=y), Constant())
     # The pool is drawn anew for other data: ask for the row that shadow 0 holds of the pair.
     pair = torch.stack([held[0], outside])
     for k, shadow in enumerate(
@@ -193,18 +195,20 @@ def test_an_example_is_held_where_its_twin_is(digits, table_for) -> None:
         assert shadow.aux_members.tolist() == [expected, expected]
 
 
-def test_a_shadow_has_output_defenses_of_its_own(digits, table_for, monkeypatch) -> None:
+def test_a_shadow_has_output_defenses_of_its_own(digits, scenario_for, monkeypatch) -> None:
     seen = []
-    monkeypatch.setattr(Rounding, "guard", lambda self, model, shop: seen.append(shop) or model)
-    table = table_for(
+    monkeypatch.setattr(
+        Rounding, "guard", lambda self, model, defender: seen.append(defender) or model
+    )
+    table = scenario_for(
         digits, Constant(), threat=SCORES, stack=Stack((Rounding(),)),
         others={shadows.PURPOSE: [Constant() for _ in range(3)]},
     )  # fmt: skip
     shadows.of(table, points=torch.arange(9), aux=torch.arange(9, 12))
-    assert len({shop.seed for shop in [table.shop, *seen]}) == 4
-    for k, shop in enumerate(seen):
+    assert len({defender.seed for defender in [table.defender, *seen]}) == 4
+    for k, defender in enumerate(seen):
         rows = shadows.index(digits, Regime.FROM_SCRATCH, k)
-        assert torch.equal(shop.data.x, digits.x[rows])
-        assert len(shop.trusted) == round(0.1 * len(rows))
-        distances = torch.cdist(shop.trusted.x.flatten(1), shop.data.x.flatten(1))
+        assert torch.equal(defender.data.x, digits.x[rows])
+        assert len(defender.trusted) == round(0.1 * len(rows))
+        distances = torch.cdist(defender.trusted.x.flatten(1), defender.data.x.flatten(1))
         assert bool((distances.amin(1) < 1e-3).all())

@@ -134,8 +134,8 @@ def test_scores_that_are_no_numbers_are_an_error(position) -> None:
 
 def test_what_is_remembered_is_what_is_found_of_members_beyond_others() -> None:
     scores, truth = _made(400, 3)
-    _, dealt = _made(400, 3, seed=1)
-    imputed = np.eye(3)[np.where(np.arange(400) % 4, dealt, truth)] + 0.1
+    _, candidate_split = _made(400, 3, seed=1)
+    imputed = np.eye(3)[np.where(np.arange(400) % 4, candidate_split, truth)] + 0.1
     member = np.arange(400) % 2 == 0
     counted = np.arange(400) > 100
     found = memorised(scores, imputed, truth, member, counted)

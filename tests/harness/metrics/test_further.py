@@ -102,7 +102,7 @@ def test_it_stands_beside_the_primary_metric_and_enters_no_verdict() -> None:
             samples[one.cell.key] = _samples(seed, right)
             evaluations.append(added(one, samples[one.cell.key], [Robust()]))
     (row,) = compare(evaluations, samples.get, [Robust()])
-    (other,) = row.also
+    (other,) = row.other_measures
     assert (other.name, other.direction) == ("robust", "higher is safer")
     assert other.interval == "seeds and examples"
     assert other.effect == pytest.approx(0.4, abs=0.1)
@@ -111,15 +111,15 @@ def test_it_stands_beside_the_primary_metric_and_enters_no_verdict() -> None:
     (plain,) = compare(
         [replace(e, metrics={"raw": 0.5}) for e in evaluations], samples.get, [Robust()]
     )
-    assert plain.also == ()
-    assert replace(row, also=(), metrics=plain.metrics) == plain
+    assert plain.other_measures == ()
+    assert replace(row, other_measures=(), metrics=plain.metrics) == plain
 
 
 def test_one_with_the_name_of_a_cells_own_metric_is_left_out(monkeypatch) -> None:
     class Raw(Robust):
         name: ClassVar[str] = "raw"
 
-    class Store:
+    class EvaluationStore:
         @contextmanager
         def reading_samples(self):
             yield lambda key: _samples(0, 0.7)
@@ -127,7 +127,7 @@ def test_one_with_the_name_of_a_cells_own_metric_is_left_out(monkeypatch) -> Non
     kinds = {"raw": Raw, "robust": Robust}
     monkeypatch.setattr(further_metrics.registry, "known", lambda kind: kinds)
     with pytest.warns(UserWarning, match="'raw' is left out: cells of evasion have a metric of"):
-        found, metrics = with_further([_evaluation(), None], Store())
+        found, metrics = with_further([_evaluation(), None], EvaluationStore())
     assert found[0].metrics["raw"] == 0.5
     assert "robust" in found[0].metrics
     assert found[1] is None

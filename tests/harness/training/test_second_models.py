@@ -8,7 +8,7 @@ import torch
 from harness import registry
 from harness.attacks.badnets import BadNets
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.defenses import memguard
 from harness.defenses.memguard import MemGuard
 from harness.defenses.shared.defender import trusted_index
@@ -17,10 +17,10 @@ from harness.experiment import run
 from harness.experiment.executors import local
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
-from harness.experiment.store import Store
+from harness.experiment.store import EvaluationStore
 from harness.training.artifacts import Artifacts
 from harness.training.cohort import may_share
-from harness.training.single import collected, train_alone, workshop
+from harness.training.single import collected, defender_data, train_alone
 from harness.types import Access, Risk
 from zoo.entry import ModelEntry
 from zoo.home import Home
@@ -44,8 +44,8 @@ def _planned(home: Home, *attacks: str, settings=QUICK, risk=Risk.MEMBERSHIP_INF
         **wanted,
     )
     return plan(
-        request, {"digits": datasets.load("digits", Source())}, {},
-        is_done=Store(home).is_done, is_trained=Artifacts(home).has,
+        request, {"digits": datasets.load("digits", DataLocation())}, {},
+        is_done=EvaluationStore(home).is_done, is_trained=Artifacts(home).has,
     )  # fmt: skip
 
 
@@ -59,18 +59,18 @@ def test_the_planned_model_is_the_one_that_the_guard_would_train(job_for, digits
     data = digits.collected.take(job.index)
     checked = data.take(trusted_index(len(data), job.seed))
     found = collected(job, data)
-    shop = workshop(job, found.data if found else data, checked, None)
+    defender = defender_data(job, found.data if found else data, checked, None)
     second = replace(job, second=registry.describe(defense))
     assert not may_share(second)
     model = train_alone(second, data, None).model
-    ready = Stack((defense,)).seconds({"memguard": model}, shop.seed)
+    ready = Stack((defense,)).seconds({"memguard": model}, defender.seed)
 
     def refuse(data):
         raise AssertionError("trained inside the guard")
 
     scores = torch.rand(20, 10, dtype=torch.float64).softmax(1)
-    planned = memguard._classifier(defense, replace(shop, seconds=ready, train=refuse))
-    assert torch.equal(planned(scores), memguard._classifier(defense, shop)(scores))
+    planned = memguard._classifier(defense, replace(defender, seconds=ready, train=refuse))
+    assert torch.equal(planned(scores), memguard._classifier(defense, defender)(scores))
 
 
 def test_cells_of_a_seed_share_the_second_model_of_the_target(tmp_path) -> None:
@@ -92,7 +92,7 @@ def test_models_that_a_game_guards_have_second_models_of_their_own(tmp_path) -> 
     both = _planned(home, "rmia", settings=quick, seeds=2)
     # Two targets and the shadows, which all seeds share; those of a naive attacker have no guards.
     assert len(_seconds(both)) == 2 + 4
-    for item in both.wanted:
+    for item in both.cells:
         guards = item.cell.stack and item.cell.threat.adaptive
         assert len(item.seconds) == (4 if guards else 0)
     clean = _planned(home, "badnets", risk=Risk.POISONING, seeds=1)
@@ -109,7 +109,7 @@ def test_whoever_has_the_weights_leaves_guards_of_shadows_out(tmp_path) -> None:
 
 def test_a_second_cell_trains_nothing(tmp_path, monkeypatch) -> None:
     home = Home.open(tmp_path)
-    context = run.Context(home, Source(), "cpu", {}, "test")
+    context = run.Context(home, DataLocation(), "cpu", {}, "test")
 
     def go(attack):
         made = _planned(home, attack, seeds=1)
@@ -123,4 +123,4 @@ def test_a_second_cell_trains_nothing(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr("harness.learning.fit.fit", refuse)
     assert go("modified-entropy") == ["measured", "measured"]
-    assert {e.status for e in Store(home).evaluations()} == {"ok"}
+    assert {e.status for e in EvaluationStore(home).evaluations()} == {"ok"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.zoo_models.selftrained import SelfTrained
 from harness.zoo_models.verify import compatible, verify
 from zoo.catalog import open_catalog
@@ -217,7 +217,7 @@ def test_pgd_breaks_published_models_as_much_as_was_measured_on_them(
     from harness.target import BlackBox
     from harness.types import Access
 
-    data = datasets.load("mnist", Source(mirror=mirror))
+    data = datasets.load("mnist", DataLocation(mirror=mirror))
     test = data.all.take(torch.arange(data.n_train, data.n_train + 500))
     for name, epsilon, measured in (
         ("locuslab/fast-adversarial-pgd-mnist", 0.3, 0.895),

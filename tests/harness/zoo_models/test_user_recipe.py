@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.zoo_models import user_recipe
 from harness.zoo_models.selftrained import SelfTrained
 from zoo.add_trained import Data, add_trained
@@ -46,10 +46,10 @@ def tables(tmp_path: Path) -> Path:
 
 
 def test_the_facts_of_a_dataset_are_those_of_its_rows(tables: Path) -> None:
-    found = user_recipe.facts("credit", Source(data_dir=tables))
+    found = user_recipe.facts("credit", DataLocation(data_dir=tables))
     assert (found.input_shape, found.widths, found.num_classes) == ((5,), (1, 3, 1), 2)
     assert (found.train_size, found.test_size, found.attributes) == (400, None, ("sex",))
-    digits = user_recipe.facts("digits", Source())
+    digits = user_recipe.facts("digits", DataLocation())
     assert (digits.input_shape, digits.widths, digits.attributes) == ((1, 8, 8), (), ())
 
 
@@ -123,7 +123,7 @@ def test_a_users_own_table_is_trained_shown_and_evaluated(tmp_path: Path, tables
 
 
 def test_a_table_that_changed_is_not_trained_on(tmp_path: Path, tables: Path) -> None:
-    home, source = Home.open(tmp_path / "home"), Source(data_dir=tables)
+    home, source = Home.open(tmp_path / "home"), DataLocation(data_dir=tables)
     entry = add_trained(
         home, name="me/credit", data=user_recipe.facts("credit", source), architecture="mlp-32",
         recipe=Recipe(epochs=1),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 
 
-def stripes(source: Source) -> Dataset:
+def stripes(source: DataLocation) -> Dataset:
     """600 pictures of 8x8 in three classes: horizontal, vertical and diagonal stripes, with noise.
 
     Args:

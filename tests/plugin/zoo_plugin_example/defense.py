@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.defenses.shared.defender import Workshop
+from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.rewritten_scores import Rewritten
 from harness.types import Covered, Part, Risk
 from zoo.errors import ZooError
@@ -41,7 +41,7 @@ class Temperature:
         if not self.temperature > 0:
             raise ZooError(f"temperature wants one above 0, found {self.temperature}.")
 
-    def guard(self, model: nn.Module, shop: Workshop) -> nn.Module:
+    def guard(self, model: nn.Module, defender: DefenderData) -> nn.Module:
         """A model whose answers are what others get to see; ``model`` is left as it is."""
         return Rewritten(model, self._soften)
 

@@ -11,7 +11,7 @@ import pytest
 from servers import Answer, Site, running
 
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from harness.data.tables import cells, description
 from zoo.errors import ZooError
 
@@ -99,13 +99,13 @@ def _made(site: Site, rows=ROWS) -> None:
     _serve(site, 7, {"V1": None, "V2": ["clerk", "co pilot"], "Class": ["1", "2"]}, rows)
 
 
-def _source(folder, said: str = SAID, name: str = "made") -> Source:
+def _source(folder, said: str = SAID, name: str = "made") -> DataLocation:
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.toml").write_text(said)
-    return Source(data_dir=folder)
+    return DataLocation(data_dir=folder)
 
 
-def _file(folder) -> Source:
+def _file(folder) -> DataLocation:
     lines = [f"{'' if age is None else age},{job},{('no', 'yes')[label - 1]}"
              for age, job, label in ROWS]  # fmt: skip
     source = _source(folder, 'file = "made.csv"\n' + SAID)
@@ -113,7 +113,7 @@ def _file(folder) -> Source:
     return source
 
 
-def _load(source: Source, name: str = "made"):
+def _load(source: DataLocation, name: str = "made"):
     datasets.load.cache_clear()
     return datasets.load(name, source)
 
@@ -203,7 +203,7 @@ def _no_network():
 def test_without_a_network_one_is_told_what_to_do(openml, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with _no_network(), pytest.raises(ZooError) as problem:
-        _load(Source(data_dir=tmp_path), "adult")
+        _load(DataLocation(data_dir=tmp_path), "adult")
     assert str(problem.value) == (
         f"Dataset 'adult' is not here: adult/adult.data or adult/adult.test is not in {tmp_path}, "
         f"and it cannot be had from openml.org (<urlopen error Name or service not known>). Put "
@@ -230,7 +230,7 @@ def test_openmls_words_are_those_of_the_file(openml, tmp_path, mirror, name) -> 
             columns[theirs_of.get(ours, ours)] = sorted(set(values))
         rows.append(values)
     _serve(openml, said.openml.id, columns, list(zip(*rows, strict=True)))
-    there = _load(Source(data_dir=tmp_path), name)
-    assert there.fingerprint == _load(Source(mirror=mirror), name).fingerprint
+    there = _load(DataLocation(data_dir=tmp_path), name)
+    assert there.fingerprint == _load(DataLocation(mirror=mirror), name).fingerprint
     if name == "german":  # no code is left as it is
         assert not any("A" in str(values) for values in columns.values() if values)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from zoo.errors import ZooError
 
 SAID = 'label = "y"\nclasses = ["n", "y"]\ncategorical = ["job"]\n'
@@ -21,7 +21,7 @@ def _load(folder: Path, content: str | bytes, said: str = "", file: str = "t.csv
     datasets.load.cache_clear()
     (folder / file).write_bytes(content.encode() if isinstance(content, str) else content)
     (folder / "t.toml").write_bytes(f'file = "{file}"\n{said}{SAID}'.encode())
-    return datasets.load("t", Source(data_dir=folder))
+    return datasets.load("t", DataLocation(data_dir=folder))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_labels_are_the_same_from_csv_and_from_parquet(tmp_path, labels, classes
     for file in ("t.csv", "t.parquet"):
         datasets.load.cache_clear()
         (tmp_path / "t.toml").write_text(f'file = "{file}"\nlabel = "y"\nclasses = {classes}\n')
-        found.append(datasets.load("t", Source(data_dir=tmp_path)))
+        found.append(datasets.load("t", DataLocation(data_dir=tmp_path)))
     assert found[0].fingerprint == found[1].fingerprint
     assert found[0].y.sum() == 6
 
@@ -81,11 +81,11 @@ def test_byte_order_marks_say_nothing(tmp_path) -> None:
     datasets.load.cache_clear()
     described = (tmp_path / "t.toml").read_text()
     (tmp_path / "t.toml").write_text(described, encoding="utf-8-sig")
-    assert datasets.load("t", Source(data_dir=tmp_path)).fingerprint == plain.fingerprint
+    assert datasets.load("t", DataLocation(data_dir=tmp_path)).fingerprint == plain.fingerprint
     datasets.load.cache_clear()
     (tmp_path / "t.toml").write_text(described, encoding="utf-16")
     with pytest.raises(ZooError, match=r"t\.toml cannot be read: it is text in UTF-16; save it in"):
-        datasets.load("t", Source(data_dir=tmp_path))
+        datasets.load("t", DataLocation(data_dir=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,9 @@ def test_whole_numbers_that_no_float_holds_stay_apart_as_labels(tmp_path: Path, 
     said = f'file = "{file}"\nlabel = "y"\nclasses = [{first}, {second}]\n'
     (tmp_path / "t.toml").write_text(said)
     datasets.load.cache_clear()
-    labels = datasets.load("t", Source(data_dir=tmp_path)).y  # its rows are dealt in another order
+    labels = datasets.load(
+        "t", DataLocation(data_dir=tmp_path)
+    ).y  # its rows are dealt in another order
     assert labels.bincount().tolist() == [8, 16]
 
 
@@ -173,4 +175,4 @@ def test_a_parquet_file_without_rows_is_refused_in_one_line(tmp_path: Path) -> N
     (tmp_path / "t.toml").write_text('file = "t.parquet"\nlabel = "y"\nclasses = [0, 1]\n')
     datasets.load.cache_clear()
     with pytest.raises(ZooError, match=r"t\.parquet has no rows\. Get the file again"):
-        datasets.load("t", Source(data_dir=tmp_path))
+        datasets.load("t", DataLocation(data_dir=tmp_path))

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from harness.data import datasets
-from harness.data.dataset import Source
+from harness.data.dataset import DataLocation
 from zoo.errors import ZooError
 
 SAID = 'file = {file}\nlabel = "y"\nclasses = ["n", "y"]\n'
@@ -42,7 +42,7 @@ def _sizes(folder: Path, file: str) -> set[float]:
     (folder / "t.toml").write_text(
         SAID.format(file=json.dumps(file, ensure_ascii=False)), encoding="utf-8"
     )
-    (column,) = datasets.load("t", Source(data_dir=folder)).columns
+    (column,) = datasets.load("t", DataLocation(data_dir=folder)).columns
     return {column.low, column.high}
 
 

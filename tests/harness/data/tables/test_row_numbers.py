@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from harness.data import datasets
-from harness.data.dataset import Dataset, Source
+from harness.data.dataset import DataLocation, Dataset
 from zoo.errors import ZooError
 
 SAID = 'label = "y"\nclasses = ["n", "y"]\n'
@@ -19,7 +19,7 @@ SHIFTED = FRAME.set_axis([7 * k for k in range(12)])
 def _load(folder: Path, file: str, said: str = SAID) -> Dataset:
     datasets.load.cache_clear()
     (folder / "t.toml").write_text(f'file = "{file}"\n{said}')
-    return datasets.load("t", Source(data_dir=folder))
+    return datasets.load("t", DataLocation(data_dir=folder))
 
 
 def _names(data: Dataset) -> list[str]:
