@@ -47,6 +47,7 @@ OTHERWISE: dict[str, tuple[str | None, str]] = {
     "zoo annotate snapshot timm torchvision --check": _PACKAGES,
     "zoo annotate pin": _NETWORK,
     "harness compare": (None, "shows evaluations that are only planned here"),
+    "harness doctor": ("harness doctor fgsm", "tries everything, which takes a minute"),
     "harness detections": (None, "shows evaluations that are only planned here"),
     "harness compare --risk evasion --format json": (
         "harness compare --risk extraction --format json",
