@@ -108,7 +108,7 @@ def method_entry(kind: Kind, name: str, method: type[Any]) -> Entry:
     settings = tuple(
         Option(
             field.name,
-            str(field.type).replace("None", "none"),
+            re.sub(r"\b\w+\.(?=\w)", "", str(field.type)).replace("None", "none"),
             str(registry.default(kind, name, field.name)),
             of_fields.get(field.name, ""),
         )

@@ -68,6 +68,7 @@ def _environment() -> Environment:
         "percent": words.percent,
         "probability": words.probability,
         "plain": words.plain,
+        "with_code": words.with_code,
     }
     environment.tests["records"] = _is_records
     environment.globals |= {

@@ -89,3 +89,8 @@ def plain(value: object) -> str:
         case _:
             text = str(value)
             return text[:12] if re.fullmatch(r"[0-9a-f]{40,}", text) else text
+
+
+def with_code(text: str) -> Markup:
+    """A docstring's words as HTML: what stands in backquotes is code."""
+    return Markup(re.sub(r"(`{1,2})([^`]+)\1", r"<code>\2</code>", str(escape(text))))

@@ -33,7 +33,9 @@ def test_the_readme_shows_commands() -> None:
 
 @pytest.mark.parametrize(("program", "command", "options"), _commands())
 def test_a_command_of_the_readme_exists_with_its_options(program, command, options) -> None:
-    done = subprocess.run([BIN / program, *command.split(), "--help"], capture_output=True, text=True)
+    done = subprocess.run(
+        [BIN / program, *command.split(), "--help"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     for option in options:
         assert option in done.stdout

@@ -79,3 +79,9 @@ def test_one_is_singular():
 def test_every_verdict_has_a_symbol_of_its_own_and_every_regime_has_words():
     assert len(set(words.SYMBOLS.values())) == len(words.SYMBOLS) == 7
     assert set(words.REGIME_WORDS) == set(Regime)
+
+
+def test_what_stands_in_backquotes_is_code_and_nothing_else_is_html() -> None:
+    assert words.with_code("``linf`` or `l2` < <b>") == (
+        "<code>linf</code> or <code>l2</code> &lt; &lt;b&gt;"
+    )
