@@ -31,9 +31,10 @@ def build(
     """
     from cli.command_reference import commands
     from leaderboard.build import build as build_site
+    from leaderboard.reference import reference
     from zoo.home import Home
 
-    files = build_site(Home.open(), out, commands())
+    files = build_site(Home.open(), out, reference(commands()))
     print(f"{len(files)} files")
     print(out / "index.html")
 

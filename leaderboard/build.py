@@ -1,12 +1,12 @@
 """Write the site to a folder that a browser opens from disk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.experiment.interactions import load
 from harness.experiment.store import EvaluationStore
 from leaderboard.publish import publish
-from leaderboard.reference import Entry, reference
+from leaderboard.reference import Reference
 from leaderboard.render import render
 from leaderboard.tables import tables
 from zoo.catalog import open_catalog
@@ -15,13 +15,13 @@ from zoo.files import digest
 from zoo.home import Home
 
 
-def build(home: Home, out: Path, commands: Sequence[Entry] = ()) -> list[Path]:
+def build(home: Home, out: Path, reference: Reference = Reference()) -> list[Path]:
     """Build the site of everything measured in ``home`` and put it at ``out``.
 
     Args:
         home: The store.
         out: Folder of the site.
-        commands: What the reference says of every command.
+        reference: Of commands and methods; none if not given.
 
     Returns:
         The files written, sorted.
@@ -40,7 +40,7 @@ def build(home: Home, out: Path, commands: Sequence[Entry] = ()) -> list[Path]:
     site = tables(interactions, evaluations, _facts(home, models), pictures, outdated)
     out = out.expanduser().resolve()
     with home.lock(f"site-{digest(str(out))[:16]}"):
-        return publish(render(site, reference(commands)), out)
+        return publish(render(site, reference), out)
 
 
 def _facts(home: Home, models: Mapping[str, str]) -> dict[str, Mapping[str, object]]:

@@ -18,6 +18,7 @@ import pytest
 
 from harness import registry
 from harness.data import datasets
+from harness.data.dataset import DataLocation
 from zoo import nets, plugins
 from zoo.errors import UnknownNameError, ZooError
 
@@ -124,7 +125,7 @@ def test_a_metric_stands_beside_the_primary_one_with_an_interval_of_its_own(
     machine: Machine,
 ) -> None:
     evasion, membership = sorted(_rows(machine), key=lambda row: row["risk"])
-    (other,) = evasion["also"]
+    (other,) = evasion["other_measures"]
     assert other["name"] == "worst_class_robust_accuracy"
     assert other["direction"] == "higher is safer"
     assert other["interval"] == "seeds and examples"
@@ -198,10 +199,10 @@ def test_without_the_package_its_cells_are_shown_and_nothing_else_changes(
 ) -> None:
     def numbers(row: dict) -> dict:
         own = {"worst_class_robust_accuracy"}
-        also = [one for one in row["also"] if one["name"] not in own]
+        also = [one for one in row["other_measures"] if one["name"] not in own]
         return row | {
             "metrics": {k: v for k, v in row["metrics"].items() if k not in own},
-            "also": also,
+            "other_measures": also,
         }
 
     assert list(map(numbers, _rows(machine))) == _rows(machine, installed=False)
@@ -267,7 +268,7 @@ def test_of_two_plugins_of_one_name_the_first_is_used(monkeypatch: pytest.Monkey
         assert "one" in nets.names()
 
 
-def _wrong_name(source: datasets.Source) -> datasets.Dataset:
+def _wrong_name(source: DataLocation) -> datasets.Dataset:
     return datasets.load("digits", source)
 
 
@@ -287,7 +288,7 @@ def test_a_dataset_that_is_none_says_whose_it_is(
     made = {"_wrong_name": _wrong_name, "_fails": _fails, "print": print}[value]
     monkeypatch.setattr(EntryPoint, "load", lambda point: made)
     with pytest.raises(ZooError, match=f"The dataset 'ours' of somewhere:ours .*{reason}"):
-        datasets.load.__wrapped__("ours", datasets.Source())
+        datasets.load.__wrapped__("ours", DataLocation())
 
 
 def test_a_network_of_a_librarys_name_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

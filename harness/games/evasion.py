@@ -138,8 +138,9 @@ def _attacked(scenario: Scenario) -> tuple[Tensor, int]:
 
 def _redrawn(scenario: Scenario, perturbed: Tensor, y: Tensor, clean: Tensor) -> float:
     """Robust accuracy in other draws of the guards, which the attack did not know."""
-    judge, right = BlackBox(scenario.model, Access.LABELS), 0
+    right = 0
     for draw in range(REDRAWS):
         with seeded("answers", scenario.seed), drawn_again(scenario.model, f"judge {draw}"):
-            right += int(((judge.labels(perturbed) == y) & (clean == y)).sum())
+            answers = BlackBox(scenario.model, Access.LABELS).labels(perturbed)  # of this draw
+            right += int(((answers == y) & (clean == y)).sum())
     return right / (REDRAWS * len(y))

@@ -162,7 +162,7 @@ def check(attack: InfersMembership | PlantsCanaries, spec: ScenarioSpec) -> None
 
 def needs(attack: Attack, spec: ScenarioSpec) -> Mapping[str, tuple[ModelRequest, ...]]:
     """The shadow models, if the attack has any."""
-    return {shadows.PURPOSE: shadows.request(_shadows(attack, spec), spec)}
+    return {shadows.PURPOSE: shadows.model_requests(_shadows(attack, spec), spec)}
 
 
 def _shadows(attack: Attack, spec: ScenarioSpec) -> int:

@@ -61,7 +61,7 @@ def index(dataset: Dataset, regime: Regime, k: int) -> Tensor:
     return torch.from_numpy(order[part * size : (part + 1) * size])
 
 
-def request(count: int, spec: ScenarioSpec) -> tuple[ModelRequest, ...]:
+def model_requests(count: int, spec: ScenarioSpec) -> tuple[ModelRequest, ...]:
     """The trainings of the first ``count`` shadows, as the attacker's knowledge allows."""
     return tuple(
         ModelRequest(
@@ -91,7 +91,7 @@ def of(scenario: Scenario, *, points: Tensor, aux: Tensor) -> tuple[Shadow, ...]
     content = scenario.dataset.content
     found = []
     decided = scenario.others_left_out.get(PURPOSE, [None] * len(models))
-    made_as = request(len(models), scenario.spec)
+    made_as = model_requests(len(models), scenario.spec)
     for model, made, left_out in zip(models, made_as, decided, strict=True):
         if made.guarded:
             model = scenario.guarded(model, made)

@@ -195,7 +195,7 @@ def test_other_measures_of_a_risk_have_a_line_under_its_row(tmp_path) -> None:
         for stack in ((), (Method("dpsgd", (), "dpsgd", Risk.MEMBERSHIP_INFERENCE),)):
             store.put(_audited(stack, seed, 0.5 + 0.25 * len(stack) + seed / 4 * len(stack)))
     (row,) = json.loads(call("compare", "--format", "json", home=tmp_path / "home").stdout)
-    (one,) = row["also"]
+    (one,) = row["other_measures"]
     assert (one["name"], one["effect"], one["p"]) == (
         "demographic_parity_difference",
         0.375,

@@ -104,7 +104,7 @@ def test_another_measure_is_exported_field_by_field(interaction):
         ci_low=None, ci_high=None, p=None,
     )  # fmt: skip
 
-    (record,) = export(interaction(other_measures=(one,)))["also"]
+    (record,) = export(interaction(other_measures=(one,)))["other_measures"]
 
     assert record == {
         "name": "worst_group_accuracy", "n_seeds": 1, "baseline": 0.5, "defended": 0.6,

@@ -228,7 +228,7 @@ def test_shadow_models_are_trained_only_where_no_member_is_known(
     model = nets.build("mlp-32", (1, 8, 8), 10)
     for aux, wanted in ((Aux.SHADOW, 3), (Aux.PARTIAL, 0)):
         threat = ThreatModel(access=attack.access[0], aux=aux)
-        setting = scenario_for(digits, model, threat=threat).setting
+        setting = scenario_for(digits, model, threat=threat).spec
         membership.check(attack, setting)
         assert len(membership.needs(attack, setting)["shadows"]) == wanted
 

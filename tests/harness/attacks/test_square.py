@@ -109,7 +109,7 @@ def test_needs_scores_and_two_queries_about_each_example(
         Square(p_init=2)
     with pytest.raises(ZooError, match=r"pixel range \[0, 1\], found 8"):
         Square(epsilon=8).resolve(tiny)
-    setting = scenario_for(digits, trained).setting
+    setting = scenario_for(digits, trained).spec
     few, enough = (
         replace(setting, threat=ThreatModel(access=Access.SCORES, queries=n)) for n in (800, 898)
     )

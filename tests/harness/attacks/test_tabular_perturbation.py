@@ -185,6 +185,9 @@ class Asked(nn.Module):
         self.rows += len(x)
         return self.model(x)
 
+    def __deepcopy__(self, memo):
+        return self  # all copies count together
+
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("name", QUICK)

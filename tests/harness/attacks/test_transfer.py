@@ -120,5 +120,5 @@ def test_an_attacker_without_data_is_told_what_to_do(trained, data, digits, scen
     threat = ThreatModel(access=Access.LABELS, aux=Aux.PARTIAL)
     with pytest.raises(ZooError, match="partial data holds no examples"):
         evasion.check(
-            QUICK, replace(scenario_for(digits, trained).setting, quarters=split, threat=threat)
+            QUICK, replace(scenario_for(digits, trained).spec, quarters=split, threat=threat)
         )

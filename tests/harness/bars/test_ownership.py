@@ -51,7 +51,7 @@ class World:
             stack=tuple(map(registry.describe, stack)), seed=self.seed if seed is None else seed,
         )  # fmt: skip
 
-    def hold(self, index):
+    def examples_at(self, index):
         return self.digits.all.take(index)
 
     def owner(self, *stack) -> Owner:

@@ -72,7 +72,7 @@ def play(noisy, targets, shadow, scenario_for):
             noisy, targets[seed], seed, quarters=split,
             threat=ThreatModel(access=attack.access[0], aux=aux),
         )  # fmt: skip
-        wanted = membership.needs(attack, table.setting)
+        wanted = membership.needs(attack, table.spec)
         others = {purpose: [shadow] * len(models) for purpose, models in wanted.items()}
         return membership.play(attack, replace(table, others=others)).metrics["auc"]
 

@@ -683,7 +683,7 @@ def test_a_result_says_whether_the_model_is_told_the_attributes(measure, told) -
 def test_the_long_list_says_who_is_told_what(tmp_path) -> None:
     source = _own(tmp_path)
     (tmp_path / "broken.toml").write_text("lable = 3")
-    header, rows = listing.described_datasets(source)
+    header, rows = listing.long_rows("datasets", source)
     found = {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
     assert sorted(found) == datasets.names(source)
     told = {name: row["among the features"] for name, row in found.items()}
@@ -699,7 +699,7 @@ def test_the_long_list_says_who_is_told_what(tmp_path) -> None:
 
 
 def test_only_descriptions_are_listed_and_none_in_place_of_a_builtin(tmp_path) -> None:
-    before = listing.described_datasets(DataLocation())
+    before = listing.long_rows("datasets", DataLocation())
     source = DataLocation(data_dir=tmp_path)
     (tmp_path / "pyproject.toml").write_text(
         '[build-system]\nrequires = ["x"]\n[project]\nname = "x"\n[tool.x]\nlabel = "y"\n'
@@ -707,13 +707,13 @@ def test_only_descriptions_are_listed_and_none_in_place_of_a_builtin(tmp_path) -
     (tmp_path / "ruff.toml").write_text("line-length = 100\n[lint]\nselect = ['E']\n")
     for name in ("digits", "german"):
         (tmp_path / f"{name}.toml").write_text(TOYS)
-    assert listing.described_datasets(source) == before
+    assert listing.long_rows("datasets", source) == before
     for name, text in (("open", "label = [\n"), ("short", "like = 'adult'\n"), ("bytes", None)):
         if text is None:
             (tmp_path / f"{name}.toml").write_bytes(b"\xff\xfe")
         else:
             (tmp_path / f"{name}.toml").write_text(text)
-    rows = {row[0]: row for row in listing.described_datasets(source)[1]}
+    rows = {row[0]: row for row in listing.long_rows("datasets", source)[1]}
     assert rows.keys() == {row[0] for row in before[1]} | {"open", "short", "bytes"}
     assert "open.toml cannot be read" in rows["open"][-1]
     assert "bytes.toml cannot be read" in rows["bytes"][-1]

@@ -230,7 +230,7 @@ def test_the_smallest_budgets_that_reach_are_not_refused(tinted) -> None:
 
 def test_an_attacker_without_records_is_refused(table) -> None:
     nobody = replace(table.quarters, target_train=table.quarters.target_train[:0])
-    setting = replace(table, quarters=nobody, threat=replace(SHADOW, aux=Aux.PARTIAL)).setting
+    setting = replace(table, quarters=nobody, threat=replace(SHADOW, aux=Aux.PARTIAL)).spec
     with pytest.raises(ZooError, match="wants some records .* partial data holds 0"):
         attribute.check(AttributeScores(), setting)
 

@@ -75,10 +75,10 @@ def test_an_attacker_who_holds_nothing_is_refused(digits, table) -> None:
     split = quarters(digits, 0, Regime.PUBLISHED)  # no official split: nobody knows the members
     with pytest.raises(ZooError, match="partial data holds no inputs: nobody knows"):
         extraction.check(
-            Distillation(), replace(table.setting, quarters=split, threat=PARTIAL, ood_size=0)
+            Distillation(), replace(table.spec, quarters=split, threat=PARTIAL, ood_size=0)
         )
     free = replace(NONE, queries=10**6)
-    extraction.check(DataFree(), replace(table.setting, quarters=split, threat=free, ood_size=0))
+    extraction.check(DataFree(), replace(table.spec, quarters=split, threat=free, ood_size=0))
 
 
 def test_an_attack_that_needs_no_data_is_handed_none(steal, table) -> None:

@@ -37,7 +37,7 @@ def _rows(tensor: torch.Tensor) -> set[int]:
 
 @pytest.mark.parametrize("aux", [Aux.NONE, Aux.SHADOW, Aux.PARTIAL])
 def test_what_the_attacker_knows_is_never_a_candidate(table, aux) -> None:
-    candidate_split = membership.split_candidates(LossThreshold(), _with(table, aux).setting)
+    candidate_split = membership.split_candidates(LossThreshold(), _with(table, aux).spec)
     quarters = table.quarters
     assert len(candidate_split.members) == len(candidate_split.others) > 0
     assert _rows(candidate_split.members) <= _rows(quarters.target_train)
@@ -53,18 +53,18 @@ def test_what_the_attacker_knows_is_never_a_candidate(table, aux) -> None:
 
 def test_a_larger_share_leaves_fewer_candidates(table) -> None:
     candidate_split = membership.split_candidates(
-        LossThreshold(), _with(table, Aux.PARTIAL, 0.7).setting
+        LossThreshold(), _with(table, Aux.PARTIAL, 0.7).spec
     )
     assert int(candidate_split.aux_member.sum()) == 314
     assert len(candidate_split.members) == 449 - 314
 
 
 def test_an_attack_may_take_fewer_candidates_but_not_more_than_there_are(table) -> None:
-    candidate_split = membership.split_candidates(Patient(), table.setting)
+    candidate_split = membership.split_candidates(Patient(), table.spec)
     assert (len(candidate_split.members), len(candidate_split.others)) == (10, 10)
-    membership.check(Patient(candidates=898), table.setting)
+    membership.check(Patient(candidates=898), table.spec)
     with pytest.raises(ZooError, match="wants 900 candidates, but digits has 898"):
-        membership.check(Patient(candidates=900), table.setting)
+        membership.check(Patient(candidates=900), table.spec)
 
 
 def test_members_that_nobody_knows_are_refused(table, digits) -> None:
@@ -72,7 +72,7 @@ def test_members_that_nobody_knows_are_refused(table, digits) -> None:
 
     split = quarters(replace(digits, n_train=0), 0, Regime.PUBLISHED)
     with pytest.raises(ZooError, match="needs to know what the model was trained on"):
-        membership.check(LossThreshold(), replace(table.setting, quarters=split))
+        membership.check(LossThreshold(), replace(table.spec, quarters=split))
 
 
 def test_an_attacker_with_the_weights_leaves_the_guard_behind(table, monkeypatch) -> None:
@@ -118,10 +118,10 @@ def _twins(table, rows: torch.Tensor, of: torch.Tensor):
 
 def test_who_is_on_both_sides_is_no_candidate_and_is_counted(table) -> None:
     quarters = table.quarters
-    before = membership.split_candidates(LossThreshold(), table.setting)
+    before = membership.split_candidates(LossThreshold(), table.spec)
     assert before.ambiguous == 0
     twins = _twins(table, quarters.target_test[:10], quarters.target_train[:10])
-    candidate_split = membership.split_candidates(LossThreshold(), twins.setting)
+    candidate_split = membership.split_candidates(LossThreshold(), twins.spec)
     assert candidate_split.ambiguous == 20
     assert _rows(candidate_split.members).isdisjoint(_rows(quarters.target_train[:10]))
     assert _rows(candidate_split.others).isdisjoint(_rows(quarters.target_test[:10]))
@@ -131,7 +131,7 @@ def test_who_is_on_both_sides_is_no_candidate_and_is_counted(table) -> None:
         twins.dataset.y[quarters.target_test[:10]] + 1
     ) % 10
     other = replace(twins, dataset=replace(twins.dataset))
-    assert membership.split_candidates(LossThreshold(), other.setting).ambiguous == 0
+    assert membership.split_candidates(LossThreshold(), other.spec).ambiguous == 0
     outcome = membership.play(LossThreshold(), _twins(table, quarters.target_test[:10],
                                                       quarters.target_train[:10]))  # fmt: skip
     assert outcome.notes["on_both_sides"] == 20
@@ -141,7 +141,7 @@ def test_what_the_attacker_knows_to_be_outside_is_no_member_in_question(table) -
     table = _with(table, Aux.SHADOW)
     quarters = table.quarters
     twins = _twins(table, quarters.shadow_train[:5], quarters.target_train[:5])
-    candidate_split = membership.split_candidates(LossThreshold(), twins.setting)
+    candidate_split = membership.split_candidates(LossThreshold(), twins.spec)
     assert _rows(candidate_split.members).isdisjoint(_rows(quarters.target_train[:5]))
 
 
@@ -150,14 +150,14 @@ def test_members_that_are_all_non_members_too_are_refused(table) -> None:
     size = min(len(quarters.target_train), len(quarters.target_test))
     same = _twins(table, quarters.target_test[:size], quarters.target_train[:size])
     with pytest.raises(ZooError, match=r"are the same examples \(\d+ are on both sides\)"):
-        membership.check(LossThreshold(), same.setting)
+        membership.check(LossThreshold(), same.spec)
 
 
 @pytest.mark.parametrize("rows", [4, 7])
 def test_too_few_people_are_said_in_one_line(rows, digits, scenario_for) -> None:
     """A quarter of them is a single member: no threshold could be chosen on the others."""
     data = replace(digits, x=digits.x[:rows], y=digits.y[:rows])
-    setting = scenario_for(data, nets.build("mlp-32", (1, 8, 8), 10)).setting
+    setting = scenario_for(data, nets.build("mlp-32", (1, 8, 8), 10)).spec
     with pytest.raises(
         NotApplicableError, match="at least 2 members and as many others, but digits"
     ):

@@ -17,8 +17,8 @@ def _played(name: str, place: str, game: str) -> str:
     word = name.replace("-", "_")
     return (
         f"from {module} import {attack}\n"
-        f"def play_{word}(attack: {attack}, table: Table) -> None:\n"
-        f"    {game}.play(attack, table)\n"
+        f"def play_{word}(attack: {attack}, scenario: Scenario) -> None:\n"
+        f"    {game}.play(attack, scenario)\n"
     )
 
 
@@ -37,7 +37,7 @@ def _wrong(code: list[str], folder: Path) -> list[str]:
 def test_every_attack_fits_its_game(tmp_path) -> None:
     games = {risk: game.__name__ for risk, game in by_risk.GAMES.items()}
     code = [
-        "from harness.games.game import Table",
+        "from harness.games.game import Scenario",
         *(f"import {game}" for game in games.values()),
         *(
             _played(name, place, games[registry.get("attack", name).risk])

@@ -52,14 +52,14 @@ def test_four_in_a_row_share_out_what_the_target_is_drawn_from(regime, digits) -
 
 
 def test_the_pool_is_the_same_for_every_seed_and_other_for_other_data(digits) -> None:
-    one, two = (shadows.cells(8, _setting(digits, seed=seed)) for seed in (0, 1))
+    one, two = (shadows.model_requests(8, _setting(digits, seed=seed)) for seed in (0, 1))
     assert len(one) == 8
     for a, b in zip(one, two, strict=True):
         assert torch.equal(a.index, b.index)
         assert a.seed == b.seed
     assert len({wanted.seed for wanted in one}) == 8
     altered = replace(digits, x=digits.x.flip(0), y=digits.y.flip(0))
-    assert not torch.equal(shadows.cells(1, _setting(altered))[0].index, one[0].index)
+    assert not torch.equal(shadows.model_requests(1, _setting(altered))[0].index, one[0].index)
 
 
 def test_a_request_trains_one_pool_for_all_seeds_and_attacks(digits) -> None:
