@@ -109,4 +109,5 @@ def test_another_measure_is_exported_field_by_field(interaction):
     assert record == {
         "name": "worst_group_accuracy", "n_seeds": 1, "baseline": 0.5, "defended": 0.6,
         "effect": 0.1, "ci_low": None, "ci_high": None, "p": None, "interval": "seeds",
+        "direction": None,
     }  # fmt: skip
