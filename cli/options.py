@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,24 +70,13 @@ def takes_request(command: Callable[..., None]) -> Callable[..., None]:
     save = Annotated[
         Path | None, typer.Option("--save", help="Write the request to this file, too.")
     ]
-    parameters = [
-        inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=file)
-    ]
+    parameters = [_parameter("request", file)]
     for name, text in helps().items():
         several = name in LISTS or name == "set"
         kind, limits = KINDS.get(name, (list[str] | None if several else str | None, {}))
         option = typer.Option(f"--{name.replace('_', '-')}", help=text, **limits)
-        parameters.append(
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=Annotated[kind, option],
-            )
-        )
-    parameters.append(
-        inspect.Parameter("save", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=save)
-    )
+        parameters.append(_parameter(name, Annotated[kind, option]))
+    parameters.append(_parameter("save", save))
     parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
 
     @functools.wraps(command)
@@ -119,18 +109,21 @@ def asked(file: Path | None, given: dict[str, Any]) -> Options:
     Raises:
         ZooError: The file is no request, or an option is unknown or wrong.
     """
-    from harness.experiment.options import Options, read_request, swept
+    from harness.experiment.options import Options, swept
 
-    stated = read_request(file) if file is not None else {}
     line = {name: value for name, value in given.items() if value not in (None, (), [])}
     if "set" in line:
         line["set"] = swept(line["set"])
-    of_file = Options.of(stated, str(file)) if file is not None else None
-    if of_file is not None and "set" in line:
-        line["set"] = {**of_file.set, **line["set"]}
-    if "where" in line or "model" in line:
-        stated = {k: v for k, v in stated.items() if k not in ("where", "model")}
-    return Options.of({**stated, **line}, str(file) if file is not None else "the command line")
+    of_line = Options.of(line, "the command line")
+    if file is None:
+        return of_line
+    of_file = Options.read(file)
+    changes = {name: getattr(of_line, name) for name in line}
+    if "model" in line or "where" in line:  # either of them says which models
+        changes = {"model": (), "where": None, **changes}
+    if "set" in line:
+        changes["set"] = {**of_file.set, **of_line.set}
+    return replace(of_file, **changes)
 
 
 def open_home() -> Home:

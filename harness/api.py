@@ -6,8 +6,8 @@ For example:
     >>> found = harness.measure(
     ...     "digits-mlp", risks="evasion", attacks="fgsm", seeds=2, tuning="none"
     ... )
-    >>> found[["model", "attack", "seed", "status"]].to_dict("list")["attack"]
-    ['fgsm', 'fgsm']
+    >>> list(found.status)
+    ['ok', 'ok']
 """
 
 from __future__ import annotations
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 Names = str | Sequence[str]
 """One name, several in a list, or several with commas between."""
+
+_SINGULAR = {
+    "defenses": "defense", "risks": "risk", "attacks": "attack", "adversaries": "adversary",
+    "settings": "set", "data": "data_dir",
+}  # fmt: skip
+"""Options of the command line by what Python calls them, where that is otherwise."""
 
 
 def measure(
@@ -100,8 +106,10 @@ def measure(
         ZooError: A name or a value is wrong; nothing was started.
     """
     options = _options(
-        model, where, defenses, regime, risks, attacks, access, aux, queries, adversaries, preset,
-        seeds, settings, tuning, data, mirror, device, workers, executor,
+        model=model, where=where, defenses=defenses, regime=regime, risks=risks, attacks=attacks,
+        access=access, aux=aux, queries=queries, adversaries=adversaries, preset=preset,
+        seeds=seeds, settings=settings, tuning=tuning, data=data, mirror=mirror, device=device,
+        workers=workers, executor=executor,
     )  # fmt: skip
     made = Experiment.open(options, _home(home), fetching=True)
     return evaluations_frame(made.run(progress).evaluations)
@@ -140,8 +148,9 @@ def plan(
     import pandas as pd
 
     options = _options(
-        model, where, defenses, regime, risks, attacks, access, aux, queries, adversaries, preset,
-        seeds, settings, tuning, data, mirror, "cpu", None, "local",
+        model=model, where=where, defenses=defenses, regime=regime, risks=risks, attacks=attacks,
+        access=access, aux=aux, queries=queries, adversaries=adversaries, preset=preset,
+        seeds=seeds, settings=settings, tuning=tuning, data=data, mirror=mirror,
     )  # fmt: skip
     experiment = Experiment.open(options, _home(home), fetching=False)
     made = experiment.plan()
@@ -258,50 +267,11 @@ def _home(home: Home | Path | None) -> Home:
     return home if isinstance(home, Home) else Home.open(home)
 
 
-def _options(
-    model: Names,
-    where: str | None,
-    defenses: Names,
-    regime: str | None,
-    risks: Names,
-    attacks: Names,
-    access: str | None,
-    aux: str | None,
-    queries: int | Sequence[int],
-    adversaries: Names,
-    preset: str | None,
-    seeds: int | None,
-    settings: Mapping[str, Any] | None,
-    tuning: str | int,
-    data: str | Path | None,
-    mirror: str | Path | None,
-    device: str,
-    workers: int | None,
-    executor: str,
-) -> Options:
-    if not risks:
-        raise ZooError("risks wants the name of a risk, several in a list, or 'all'.")
-    return Options.of(
-        {
-            "model": model,
-            "where": where,
-            "defense": defenses,
-            "regime": regime,
-            "risk": risks,
-            "attack": attacks,
-            "access": access,
-            "aux": aux,
-            "queries": queries,
-            "adversary": adversaries,
-            "preset": preset,
-            "seeds": seeds,
-            "set": settings or {},
-            "tuning": tuning,
-            "mirror": mirror,
-            "data_dir": data,
-            "device": device,
-            "workers": workers,
-            "executor": executor,
-        },
-        "the call",
+def _options(**given: Any) -> Options:
+    """Options from arguments of `measure`, of which some have the names of several things."""
+    options = Options.of(
+        {_SINGULAR.get(name, name): one for name, one in given.items()}, "the call"
     )
+    if not options.risk:
+        raise ZooError("risks wants the name of a risk, several in a list, or 'all'.")
+    return options

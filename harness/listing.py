@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from harness.data.tables import description as table_description
 from harness.metrics.susceptibility import DIRECTIONS, FORMULAS, PRIMARY
 from harness.registry import AttackOrDefense, Kind
 from harness.types import Risk
-from zoo.errors import ZooError
+from zoo.errors import ZooError, unknown
 
 Rows = tuple[list[str], list[tuple[Any, ...]]]
 
@@ -26,12 +27,20 @@ def rows(kind: str, source: DataLocation = DataLocation()) -> Rows:
     Args:
         kind: Of these.
         source: Where the user's own datasets are.
+
+    Raises:
+        UnknownNameError: There is no such kind.
     """
-    if kind == "datasets":
-        return ["dataset"], [(name,) for name in datasets.names(source)]
-    return {"risks": _risks, "attacks": _attacks, "defenses": _defenses, "metrics": _metrics}[
-        kind
-    ]()
+    listed: dict[str, Callable[[], Rows]] = {
+        "risks": _risks,
+        "attacks": _attacks,
+        "defenses": _defenses,
+        "metrics": _metrics,
+        "datasets": lambda: (["dataset"], [(name,) for name in datasets.names(source)]),
+    }
+    if kind not in listed:
+        raise unknown("kind to list", kind, listed)
+    return listed[kind]()
 
 
 def long_rows(kind: str, source: DataLocation = DataLocation()) -> Rows:

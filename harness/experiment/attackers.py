@@ -191,12 +191,13 @@ def _attackers(
     attacks: Mapping[str, type[Attack]],
     settings: Mapping[str, Mapping[str, str]],
 ) -> list[Attacker]:
-    asked = [name for name in request.attacks if name != ALL]
+    # Beside all others, a name adds nothing.
+    asked = () if ALL in request.attacks else request.attacks
     found: list[Attacker] = []
     refused: dict[Risk, ZooError] = {}
     for name, kind in attacks.items():
         for row in preset.rows(name):
-            if name not in asked and row.id not in asked and ALL not in asked and asked:
+            if asked and name not in asked and row.id not in asked:
                 continue
             own = settings.get(name, {})
             attack = registry.make("attack", name, {**row.settings, **own})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from harness.data.dataset import DataLocation
@@ -65,7 +65,7 @@ class Experiment:
     loaded: PlanInputs
     context: Context
     workers: int
-    executor: str = field(default="local")
+    executor: str
 
     @classmethod
     def open(cls, options: Options, home: Home, *, fetching: bool) -> Experiment:

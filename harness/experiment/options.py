@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -118,7 +119,13 @@ class Options:
         Raises:
             ZooError: There is no such file, or it is no request.
         """
-        return cls.of(read_request(path), str(path))
+        try:
+            stated = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        except FileNotFoundError as error:
+            raise ZooError(f"There is no request file {path}.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ZooError(f"{path} is no TOML: {error}. Correct the file.") from error
+        return cls.of(stated, str(path))
 
     def given(self) -> dict[str, Any]:
         """The options that are not at their defaults, as values of TOML."""
@@ -131,8 +138,10 @@ class Options:
                 found[name] = str(value)
             elif isinstance(value, Mapping):
                 found[name] = {k: v[0] if len(v) == 1 else list(v) for k, v in value.items()}
+            elif isinstance(value, tuple):
+                found[name] = [_plain(name, one) for one in value]
             else:
-                found[name] = list(value) if isinstance(value, tuple) else value
+                found[name] = _plain(name, value)
         return found
 
     def write(self, path: Path) -> None:
@@ -143,24 +152,20 @@ class Options:
         path.write_text(tomlkit.dumps(self.given()), encoding="utf-8")
 
 
+def _plain(name: str, value: Any) -> Any:
+    """A number where a text says one, as somebody would write it."""
+    return int(value) if name in ("queries", "tuning") and str(value).isdigit() else value
+
+
+def words(texts: Sequence[str]) -> list[str]:
+    """``["a,b", "c"]`` as ``["a", "b", "c"]``, without repetitions."""
+    return list(dict.fromkeys(w.strip() for text in texts for w in text.split(",") if w.strip()))
+
+
 def helps() -> dict[str, str]:
     """What each option means, by name."""
     hints = get_type_hints(Options, include_extras=True)
     return {option.name: hints[option.name].__metadata__[0] for option in fields(Options)}
-
-
-def read_request(path: Path) -> dict[str, Any]:
-    """The options that a TOML file states.
-
-    Raises:
-        ZooError: There is no such file, or it is no TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise ZooError(f"There is no request file {path}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ZooError(f"{path} is no TOML: {error}. Correct the file.") from error
 
 
 def swept(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -232,14 +237,13 @@ def _value(name: str, value: Any, where: str) -> Any:
     if name == "set":
         return _settings(value, where)
     if name in LISTS:
-        parts = [value] if not isinstance(value, list | tuple) else value
-        return tuple(_text(part, name, where) for part in parts)
+        return tuple(words([_text(part, name, where) for part in _several(value)]))
     if name in NUMBERS:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
             raise ZooError(
                 f"{name} of {where} wants a whole number of at least 1, found {value!r}."
             )
-        return value
+        return int(value)
     if name in PATHS:
         return Path(value).expanduser()
     return _text(value, name, where)
@@ -256,7 +260,7 @@ def _settings(value: Any, where: str) -> dict[str, tuple[str, ...]]:
             for name, inner in one.items():
                 add(f"{key}.{name}", inner)
             return
-        values = list(one) if isinstance(one, list | tuple) else [one]
+        values = _several(one)
         if not values:
             raise ZooError(f"{key} of {where} has no value. Write one, or several in a list.")
         if key in found:
@@ -268,11 +272,16 @@ def _settings(value: Any, where: str) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def _several(value: Any) -> list[Any]:
+    """One value, or those of a collection."""
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+
+
 def _text(value: Any, name: str, where: str) -> str:
     if value is None:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, str | int | float):
+    if isinstance(value, str | Real):  # of numpy, too
         return str(value)
     raise ZooError(f"{name} of {where} wants a text or a number, found {value!r}.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness import registry
 from harness.data import datasets
 from harness.data.dataset import DataLocation, Dataset
-from harness.experiment.options import Options
+from harness.experiment.options import Options, words
 from harness.results import STANDARD_BUDGET
 from harness.types import Access, Aux, Regime, Risk
 from zoo.catalog import open_catalog
@@ -78,11 +78,6 @@ class Request:
             yield dict(zip(self.settings, values, strict=True))
 
 
-def words(texts: Sequence[str]) -> list[str]:
-    """``["a,b", "c"]`` as ``["a", "b", "c"]``, without repetitions."""
-    return list(dict.fromkeys(w.strip() for text in texts for w in text.split(",") if w.strip()))
-
-
 def stacks(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """``["none,dpsgd+watermark"]`` as ``((), ("dpsgd", "watermark"))``.
 
@@ -107,11 +102,12 @@ def risks(texts: Sequence[str]) -> tuple[Risk, ...]:
         UnknownNameError: A risk is unknown.
     """
     names = words(texts)
-    available = {kind.risk for kind in registry.known("attack").values()}
+    attacked = {kind.risk for kind in registry.known("attack").values()}
+    available = [risk for risk in Risk if risk in attacked]
     if not names:
         raise ZooError(f"--risk names no risk. Known: {', '.join(available)}, or {ALL}.")
     if ALL in names:
-        return tuple(risk for risk in Risk if risk in available)
+        return tuple(available)
     for name in names:
         if name not in set(Risk):
             raise unknown("risk", name, [*Risk, ALL])
@@ -138,7 +134,7 @@ def of(options: Options, home: Home, source: DataLocation) -> Request:
         models=models(options.model, options.where, home, source),
         stacks=stacks(options.defense),
         risks=risks(options.risk),
-        attacks=tuple(words(options.attack)),
+        attacks=options.attack,
         access=Access(options.access) if options.access else None,
         aux=kind,
         ood=other,

@@ -91,6 +91,8 @@ def test_an_empty_store_says_what_to_run(tmp_path) -> None:
 def test_methods_are_listed() -> None:
     assert "pgd" in set(harness.list_methods("attacks").attack)
     assert "digits" in set(harness.list_methods("datasets").dataset)
+    with pytest.raises(ZooError, match="No kind to list 'atacks'. Nearest: attacks"):
+        harness.list_methods("atacks")
     with pytest.raises(ZooError, match="risks wants the name of a risk"):
         harness.measure("digits-mlp")
 

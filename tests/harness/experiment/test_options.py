@@ -6,6 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import jsonschema
+import numpy as np
+import pandas as pd
 import pytest
 
 import harness
@@ -47,12 +49,36 @@ def test_a_written_request_fits_the_schema_and_a_wrong_one_does_not(tmp_path) ->
     rules = json.loads(json.dumps(schema()))
     check = jsonschema.Draft202012Validator(rules)
     check.check_schema(rules)
-    given = {**EVERYTHING.given(), "tuning": 5, "queries": [100, 500]}
+    assert list(check.iter_errors(EVERYTHING.given())) == []
+    given = asked(None, {"queries": ["100,500"], "tuning": "7", "risk": ["all"]}).given()
+    assert given == {"queries": [100, 500], "tuning": 7, "risk": ["all"]}
     assert list(check.iter_errors(given)) == []
     assert list(check.iter_errors({"risk": "all", "set": {"dpsgd": {"lr": [0.1, 0.2]}}})) == []
     for wrong in ({"riks": "all"}, {"seeds": 0}, {"executor": "cloud"}, {"set": {"lr": []}}):
         assert list(check.iter_errors(wrong)), wrong
     assert set(rules["properties"]) == {option.name for option in fields(Options)} == set(helps())
+
+
+def test_values_are_read_as_python_has_them() -> None:
+    found = Options.of(
+        {
+            "model": pd.Series(["a", "b,c", "a"]), "risk": {"evasion"}, "queries": np.array([5, 7]),
+            "seeds": np.int64(3), "set": {"lr": np.linspace(0.5, 1, 2), "flag": True, "off": None},
+        }
+    )  # fmt: skip
+    assert (found.model, found.risk, found.queries) == (("a", "b", "c"), ("evasion",), ("5", "7"))
+    assert (found.seeds, type(found.seeds)) == (3, int)
+    assert found.set == {"lr": ("0.5", "1.0"), "flag": ("true",), "off": ("none",)}
+
+
+def test_what_is_wrong_is_said_of_the_place_where_it_stands(tmp_path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("risk = 'all'\nseeds = 2\n")
+    with pytest.raises(ZooError, match="workers of the command line wants"):
+        asked(path, {"workers": 0})
+    path.write_text("risk = 'all'\nseeds = 0\n")
+    with pytest.raises(ZooError, match=r"seeds of .*r.toml wants"):
+        asked(path, {"workers": 1})
 
 
 def test_tables_in_a_file_are_settings_of_a_method(tmp_path) -> None:

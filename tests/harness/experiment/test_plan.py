@@ -141,6 +141,16 @@ def test_all_is_every_attack_on_the_risk(make) -> None:
     }
 
 
+def test_a_name_beside_all_takes_nothing_away(make) -> None:
+    every = {"risks": "extraction", "seeds": 1}
+    alone, beside = (
+        {(i.cell.attack.name, i.cell.attack.params) for i in make(attacks=names, **every).cells}
+        for names in (("all",), ("all", "distillation"))
+    )
+    assert alone == beside
+    assert len(alone) > 1
+
+
 def test_every_standard_attack_is_known_and_on_its_risk() -> None:
     for risk, names in registry.STANDARD.items():
         for name in names:
