@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cli.footnotes import say_budgets, say_outdated
 from cli.options import FormatOption, takes_request
 from cli.printing import Format, progress, show
-from cli.spent import say_budgets, say_outdated
 from harness.experiment.options import Options
 
 if TYPE_CHECKING:
@@ -85,9 +85,8 @@ def plan(options: Options, format: FormatOption = Format.TABLE) -> None:
     Example:
       harness plan --model digits-cnn --defense dpsgd --risk all
     """
-    from harness.api import plan_rows
     from harness.experiment.estimate import estimate
-    from harness.experiment.experiment import Experiment, summary_of
+    from harness.experiment.experiment import Experiment, plan_rows, summary_of
     from zoo.home import Home
 
     home = Home.open()
@@ -96,7 +95,7 @@ def plan(options: Options, format: FormatOption = Format.TABLE) -> None:
     guess = estimate(made, home, workers=experiment.workers)
     header, rows = plan_rows(made)
     summary = {
-        **summary_of(made, experiment.context),
+        **summary_of(made, experiment.loaded),
         "workers": experiment.workers,
         "estimated_seconds": guess.seconds,
         "without_estimate": guess.unknown,

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from cli.footnotes import say_budgets, say_outdated
 from cli.options import FormatOption
 from cli.printing import Format, show
-from cli.spent import say_budgets, say_outdated
 
 app = typer.Typer()
 

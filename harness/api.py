@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.experiment.experiment import Experiment, Progress, summary_of
+from harness.experiment.experiment import Experiment, Progress, plan_rows, summary_of
 from harness.experiment.interactions import load, matching
 from harness.experiment.options import Options
 from zoo.errors import ZooError
@@ -26,7 +26,6 @@ from zoo.home import Home
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.experiment.plan import Plan
     from harness.results import Evaluation
 
 Names = str | Sequence[str]
@@ -156,7 +155,7 @@ def plan(
     made = experiment.plan()
     header, rows = plan_rows(made)
     frame = pd.DataFrame(rows, columns=header)
-    frame.attrs.update(summary_of(made, experiment.context))
+    frame.attrs.update(summary_of(made, experiment.loaded))
     return frame
 
 
@@ -247,20 +246,6 @@ def evaluations_frame(evaluations: Sequence[Evaluation | None]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def plan_rows(made: Plan) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names, and a row for each group of cells that differ in their seeds only."""
-    missing = {item.cell.key for item in made.missing}
-    groups: dict[tuple[str | None, ...], list[bool]] = {}
-    for item in made.cells:
-        cell = item.cell
-        key = (cell.model_label, str(cell.regime), cell.defense, str(cell.risk), str(cell.attack),
-               str(cell.threat), item.refused)  # fmt: skip
-        groups.setdefault(key, []).append(cell.key in missing)
-    header = ["model", "regime", "defense", "risk", "attack", "threat_model", "refused", "cells",
-              "missing"]  # fmt: skip
-    return header, [(*key, len(flags), sum(flags)) for key, flags in groups.items()]
 
 
 def _home(home: Home | Path | None) -> Home:

@@ -5,8 +5,6 @@ packages add theirs with the entry point groups ``harness.attacks``, ``harness.d
 ``harness.metrics``.
 """
 
-# pyright: strict
-
 from __future__ import annotations
 
 import math

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from harness import registry
+from harness.docstrings import split_docstring
 from harness.registry import Kind
 from harness.types import Risk
 
@@ -124,25 +125,6 @@ def method_entry(kind: Kind, name: str, method: type[Any]) -> Entry:
         options=settings,
         examples=(f"harness eval {given} --risk {risk}",),
     )
-
-
-def split_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """The text of a docstring in Google's style, and what it says of each attribute or argument."""
-    described: dict[str, str] = {}
-    about: list[str] = []
-    section, name = "", ""
-    for line in text.splitlines():
-        if re.fullmatch(r"[A-Z][a-z]+:", line):
-            section, name = line[:-1], ""
-        elif section in ("Attributes", "Args") and line.strip():
-            if found := re.match(r" {4}(\w+): (.*)", line):
-                name = found[1]
-                described[name] = found[2]
-            elif name:
-                described[name] += f" {line.strip()}"
-        elif section == "References" or not section:
-            about.append(line.strip() if section else line)
-    return "\n".join(about).strip(), described
 
 
 def paragraphs(text: str) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from harness.attacks.protocol import PoisonsData
 from harness.data import datasets
 from harness.data.dataset import DataLocation, Dataset
 from harness.defenses.shared.defender import trusted_index
-from harness.doctor.patient import SHORTEST, Patient, patients
 from harness.doctor.static import check_class
+from harness.doctor.tiny_models import SHORTEST, TinyModel, tiny_models
 from harness.doctor.watching import DefectError, watched, watching
 from harness.experiment.plan import Planned
 from harness.finite import NotFiniteError, check_result
@@ -70,7 +70,7 @@ class Doctor:
     def __init__(self, source: DataLocation = DataLocation()) -> None:
         """Take datasets from ``source``."""
         self.source = source
-        self.patients: Sequence[Patient] = patients()
+        self.tiny_models: Sequence[TinyModel] = tiny_models()
         self._outcomes: dict[Risk, Outcome] = {}
 
     def examine(
@@ -126,11 +126,11 @@ class Doctor:
         """
         check_class("attack", name)
         reasons = []
-        for patient in self.patients:
+        for tiny in self.tiny_models:
             try:
-                item = patient.planned(name)
-                _check_poison(registry.attack(item.cell.attack), patient.dataset)
-                _played(patient, item, watch=True)
+                item = tiny.planned(name)
+                _check_poison(registry.attack(item.cell.attack), tiny.dataset)
+                _played(tiny, item, watch=True)
                 return None
             except AccessDeniedError as error:
                 raise DefectError(f"its class grants it less: {error}") from error
@@ -146,29 +146,29 @@ class Doctor:
         """
         check_class("defense", name)
         attack, reasons = SHORTEST[registry.get("defense", name).guards], []
-        for patient in self.patients:
+        for tiny in self.tiny_models:
             try:
-                item = patient.planned(attack, name)
-                self._defend(patient, item)
+                item = tiny.planned(attack, name)
+                self._defend(tiny, item)
                 return None
             except ZooError as error:
                 reasons.append(str(error))
         return f"not applicable here: {reasons[0]}"
 
-    def _defend(self, patient: Patient, item: Planned) -> None:
+    def _defend(self, tiny: TinyModel, item: Planned) -> None:
         job = item.job
         assert job is not None
-        held = patient.examples(job)
+        held = tiny.examples(job)
         made = watched(
             lambda: train_alone(job, held, None),
             given=held,
             what="the model that it makes",
             untouched="the training data",
         )
-        patient.models[job.key] = made
+        tiny.models[job.key] = made
         watched(
-            lambda: _played(patient, item, watch=False),
-            given=(made.model, patient.dataset),
+            lambda: _played(tiny, item, watch=False),
+            given=(made.model, tiny.dataset),
             what="what is measured behind it",
             untouched="the trained model or the data",
         )
@@ -201,9 +201,9 @@ class Doctor:
     def _outcome(self, risk: Risk) -> Outcome:
         """What the quickest attack of a risk came to."""
         if risk not in self._outcomes:
-            patient = self.patients[0]
-            item = patient.planned(SHORTEST[risk])
-            self._outcomes[risk] = _played(patient, item, watch=False)
+            tiny = self.tiny_models[0]
+            item = tiny.planned(SHORTEST[risk])
+            self._outcomes[risk] = _played(tiny, item, watch=False)
         return self._outcomes[risk]
 
     def dataset(self, name: str) -> str | None:
@@ -292,18 +292,18 @@ def _stream() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _played(patient: Patient, item: Planned, *, watch: bool) -> Outcome:
+def _played(tiny: TinyModel, item: Planned, *, watch: bool) -> Outcome:
     """The outcome of a planned cell, which is finite.
 
     Args:
-        patient: Whose.
+        tiny: Whose.
         item: The cell.
         watch: Whether the attack's ``run`` is watched, where it has one.
     """
     attack: Any = registry.attack(item.cell.attack)
     if watch and hasattr(attack, "run"):
         attack = watching(attack)
-    outcome = GAMES[item.cell.risk].play(attack, patient.table(item))
+    outcome = GAMES[item.cell.risk].play(attack, tiny.scenario(item))
     check_result(outcome.metrics, {}, outcome.samples)
     level = susceptibility(item.cell.risk, outcome.metrics)
     if level is not None and not math.isfinite(level):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import fields
 from typing import Any
 
@@ -18,6 +19,7 @@ from harness.defenses.protocol import (
     ProvesOwnership,
     ReplacesTraining,
 )
+from harness.docstrings import split_docstring
 from harness.doctor.watching import DefectError
 from harness.types import Part
 from zoo.errors import ZooError
@@ -50,6 +52,7 @@ def check_class(kind: registry.Kind, name: str) -> None:
     if missing := registry.what_is_missing(kind, name, found):
         raise DefectError(missing)
     made = found()
+    _, described = split_docstring(inspect.getdoc(found) or "")
     for field in fields(made):
         value = getattr(made, field.name)
         if not isinstance(value, PLAIN):
@@ -59,8 +62,10 @@ def check_class(kind: registry.Kind, name: str) -> None:
             )
         if not field.kw_only:
             raise DefectError(f"the setting {field.name} is not keyword-only.")
-        if field.name not in (found.__doc__ or ""):
-            raise DefectError(f"the setting {field.name} is not in the docstring of its class.")
+        if field.name not in described:
+            raise DefectError(
+                f"the setting {field.name} is not in the docstring of its class, under Attributes."
+            )
     again = registry.make(kind, name, dict(registry.describe(made).params))
     if again != made or hash(again) != hash(made):
         raise DefectError("made again from its own settings, it is not the same.")

@@ -115,7 +115,7 @@ def _attacks(request: Request, preset: Preset) -> dict[str, type[Attack]]:
             name for risk in request.risks for name, kind in known.items()
             if kind.risk is risk and preset.rows(name) and name not in names
         ]  # fmt: skip
-    attacks = {}
+    attacks: dict[str, type[Attack]] = {}
     for name in names:
         attacks[name] = registry.get("attack", name)
         if not preset.rows(name):

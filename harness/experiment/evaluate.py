@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -21,6 +21,7 @@ from harness.data.examples import Split
 from harness.data.quarters import Quarters, quarters
 from harness.defenses.shared.defender import trusted_index
 from harness.defenses.stack import Stack
+from harness.experiment.plan import Planned
 from harness.finite import check_model, check_result
 from harness.games.by_risk import GAMES
 from harness.games.game import Outcome, Scenario, attack_seed
@@ -59,13 +60,61 @@ class CellModels:
     base: dict[str, Tensor] | None = None
     source: nn.Module | None = None
     source_rows: Tensor | None = None
-    others: Mapping[str, Sequence[nn.Module]] = field(default_factory=dict)
-    others_left_out: Mapping[str, Sequence[Tensor | None]] = field(default_factory=dict)
-    seconds: Mapping[str, Mapping[str, nn.Module]] = field(default_factory=dict)
-    target_seconds: Mapping[str, nn.Module] = field(default_factory=dict)
+    others: Mapping[str, Sequence[nn.Module]] = field(
+        default_factory=dict[str, Sequence[nn.Module]]
+    )
+    others_left_out: Mapping[str, Sequence[Tensor | None]] = field(
+        default_factory=dict[str, Sequence[Tensor | None]]
+    )
+    seconds: Mapping[str, Mapping[str, nn.Module]] = field(
+        default_factory=dict[str, Mapping[str, nn.Module]]
+    )
+    target_seconds: Mapping[str, nn.Module] = field(default_factory=dict[str, nn.Module])
+
+    @classmethod
+    def of(
+        cls,
+        item: Planned,
+        target: Trained,
+        job: Job,
+        trained: Callable[[Job], Trained],
+        *,
+        base: dict[str, Tensor] | None = None,
+        source: nn.Module | None = None,
+        source_rows: Tensor | None = None,
+    ) -> CellModels:
+        """The models of a planned cell.
+
+        Args:
+            item: The cell.
+            target: See the class, like the others that are not named here.
+            job: Likewise.
+            trained: From a training to its model.
+            base: Likewise.
+            source: Likewise.
+            source_rows: Likewise.
+        """
+
+        def seconds(jobs: Mapping[str, Job]) -> dict[str, nn.Module]:
+            return {name: trained(one).model for name, one in jobs.items()}
+
+        others = {purpose: [trained(one) for one in jobs] for purpose, jobs in item.others.items()}
+        return cls(
+            target=target,
+            job=job,
+            base=base,
+            source=source,
+            source_rows=source_rows,
+            others={name: [made.model for made in models] for name, models in others.items()},
+            others_left_out={
+                name: [made.left_out for made in models] for name, models in others.items()
+            },
+            seconds={key: seconds(jobs) for key, jobs in item.seconds.items()},
+            target_seconds=seconds(item.target_seconds),
+        )
 
 
-def table_of(
+def scenario_of(
     cell: Cell,
     loaded: CellModels,
     dataset: Dataset,
@@ -74,7 +123,7 @@ def table_of(
     architecture: str,
     device: str,
 ) -> Scenario:
-    """The table at which a cell's game is played; the arguments are those of `evaluate`.
+    """What a cell's game is played on; the arguments are those of `evaluate`.
 
     Raises:
         NotFiniteError: A weight or an answer is NaN or infinite.
@@ -156,23 +205,23 @@ def evaluate(
         NotFiniteError: A weight, an answer or anything that was measured is NaN or infinite.
     """
     begin = time.perf_counter()
-    table = table_of(cell, loaded, dataset, ood, architecture=architecture, device=device)
-    trained, evidence = loaded.target, table.evidence
-    outcome = GAMES[cell.risk].play(registry.attack(cell.attack), table)
+    scenario = scenario_of(cell, loaded, dataset, ood, architecture=architecture, device=device)
+    trained, evidence = loaded.target, scenario.evidence
+    outcome = GAMES[cell.risk].play(registry.attack(cell.attack), scenario)
     utility, truth = outcome.metrics.get("clean_accuracy"), outcome.samples.get("label")
-    test = dataset.all.take(table.quarters.target_test)
+    test = dataset.all.take(scenario.quarters.target_test)
     if utility is None or truth is None:
-        utility = accuracy(BlackBox(table.model, Access.LABELS).labels(test.x), test.y)
+        utility = accuracy(BlackBox(scenario.model, Access.LABELS).labels(test.x), test.y)
         truth = test.y.numpy()
     lost = _at_chance(utility, truth)
     if lost:
-        answers = BlackBox(table.model, Access.LABELS).labels(test.x)
+        answers = BlackBox(scenario.model, Access.LABELS).labels(test.x)
         order = doubt(answers.cpu().numpy(), test.y.cpu().numpy(), dataset.num_classes)
         lost += [order] if order else []
     flags = [
         *trained.evidence.get("flags", ()),
         *outcome.notes.get("flags", ()),
-        *dict.fromkeys(table.doubts),
+        *dict.fromkeys(scenario.doubts),
         *lost,
     ]
     evidence = {**evidence, **outcome.notes, **({"flags": flags} if flags else {})}
@@ -190,7 +239,7 @@ def evaluate(
         evidence=evidence,
         provenance={
             **environment(device),
-            "split": _split(table.quarters),
+            "split": _split(scenario.quarters),
             "attributes_in_features": list(dataset.stated),
             "samples": len(next(iter(outcome.samples.values()), ())),
             **provenance,

@@ -153,20 +153,27 @@ def default_workers(device: str) -> int:
     return os.cpu_count() or 1
 
 
-def summary_of(made: Plan, context: Context) -> dict[str, Any]:
+def summary_of(made: Plan, loaded: PlanInputs) -> dict[str, Any]:
     """The totals of a plan, as JSON values."""
-    unfetched = sorted(
-        {
-            item.entry.name
-            for item in made.cells
-            if context.weights.get(item.entry.name, "").startswith("to ")
-        }
-    )
     return {
         "cells": len(made.cells),
         "cells_missing": len(made.missing),
         "trainings_missing": len(made.jobs),
         "tunings_missing": [tuning.subject for tuning in made.tunings],
         "tuning_trainings_missing": len(made.tuning_jobs),
-        "models_to_fetch": unfetched,
+        "models_to_fetch": sorted(loaded.unfetched),
     }
+
+
+def plan_rows(made: Plan) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names, and a row for each group of cells that differ in their seeds only."""
+    missing = {item.cell.key for item in made.missing}
+    groups: dict[tuple[str | None, ...], list[bool]] = {}
+    for item in made.cells:
+        cell = item.cell
+        key = (cell.model_label, str(cell.regime), cell.defense, str(cell.risk), str(cell.attack),
+               str(cell.threat), item.refused)  # fmt: skip
+        groups.setdefault(key, []).append(cell.key in missing)
+    header = ["model", "regime", "defense", "risk", "attack", "threat_model", "refused", "cells",
+              "missing"]  # fmt: skip
+    return header, [(*key, len(flags), sum(flags)) for key, flags in groups.items()]

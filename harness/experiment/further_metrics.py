@@ -36,7 +36,7 @@ def with_further(
 
 def _usable(evaluations: Sequence[Evaluation]) -> list[Metric]:
     """The metrics of installed packages that have anything to measure, sorted by name."""
-    found = []
+    found: list[Metric] = []
     for kind in registry.known("metric").values():
         of_risk = [one for one in evaluations if one.cell.risk is kind.risk]
         if any(kind.name in one.metrics for one in of_risk):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, cast, get_type_hints
 
 from harness import registry
 from harness.types import Access, Aux, Regime, Risk
@@ -73,7 +73,7 @@ class Options:
         Mapping[str, tuple[str, ...]],
         "field=value of a method, or method.field=value; recipe.epochs=5. Several values with "
         "commas between are measured one by one.",
-    ] = field(default_factory=dict)
+    ] = field(default_factory=dict[str, tuple[str, ...]])
     tuning: Annotated[
         str,
         "Settings tried for every training, with a defense and without, on data that the owner "
@@ -136,9 +136,9 @@ class Options:
                 continue
             if isinstance(value, Path):
                 found[name] = str(value)
-            elif isinstance(value, Mapping):
-                found[name] = {k: v[0] if len(v) == 1 else list(v) for k, v in value.items()}
-            elif isinstance(value, tuple):
+            elif name == "set":
+                found[name] = {k: v[0] if len(v) == 1 else list(v) for k, v in self.set.items()}
+            elif name in LISTS:
                 found[name] = [_plain(name, one) for one in value]
             else:
                 found[name] = _plain(name, value)
@@ -257,7 +257,7 @@ def _settings(value: Any, where: str) -> dict[str, tuple[str, ...]]:
 
     def add(key: str, one: Any) -> None:
         if isinstance(one, Mapping):
-            for name, inner in one.items():
+            for name, inner in cast("Mapping[str, Any]", one).items():
                 add(f"{key}.{name}", inner)
             return
         values = _several(one)
@@ -267,14 +267,16 @@ def _settings(value: Any, where: str) -> dict[str, tuple[str, ...]]:
             raise ZooError(f"{where} gives {key} twice. Write its values in one list.")
         found[key] = tuple(_text(v, key, where) for v in values)
 
-    for key, one in value.items():
+    for key, one in cast("Mapping[str, Any]", value).items():
         add(key, one)
     return found
 
 
 def _several(value: Any) -> list[Any]:
     """One value, or those of a collection."""
-    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return [value]
+    return list(cast("Iterable[Any]", value))
 
 
 def _text(value: Any, name: str, where: str) -> str:

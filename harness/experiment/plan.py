@@ -20,7 +20,7 @@ from harness.experiment.targets import NOBODY, Target, targets
 from harness.experiment.tuning_plan import Settled, Tuning
 from harness.games.auxiliary import num_auxiliary
 from harness.games.by_risk import GAMES
-from harness.games.game import ScenarioSpec
+from harness.games.game import ModelRequest, ScenarioSpec
 from harness.results import Cell, Value
 from harness.seeds import derive
 from harness.training.job import Job, check_data
@@ -52,10 +52,10 @@ class Planned:
     entry: ModelEntry
     job: Job | None
     refusal: NotApplicableError | None = None
-    others: Mapping[str, tuple[Job, ...]] = field(default_factory=dict)
+    others: Mapping[str, tuple[Job, ...]] = field(default_factory=dict[str, tuple[Job, ...]])
     settled: Settled | None = None
-    target_seconds: Mapping[str, Job] = field(default_factory=dict)
-    seconds: Mapping[str, Mapping[str, Job]] = field(default_factory=dict)
+    target_seconds: Mapping[str, Job] = field(default_factory=dict[str, Job])
+    seconds: Mapping[str, Mapping[str, Job]] = field(default_factory=dict[str, Mapping[str, Job]])
 
     @property
     def refused(self) -> str | None:
@@ -100,7 +100,7 @@ def plan(
     *,
     is_done: Callable[[str], bool],
     is_trained: Callable[[Job], bool],
-    tuned: Callable[[str], Mapping[str, Any] | None] = {}.get,
+    tuned: Callable[[str], Mapping[str, Any] | None] = lambda key: None,
 ) -> Plan:
     """All cells of a request, baselines included, and what is still to do.
 
@@ -304,7 +304,7 @@ def _planned(
     ood_size = len(fitted.other) if fitted.other is not None else 0
     threat = _threat(fitted.attacker, target, split, ood_size)
     game = GAMES[attack.risk]
-    setting = ScenarioSpec(
+    scenario = ScenarioSpec(
         dataset=target.dataset,
         quarters=split,
         ood_size=ood_size,
@@ -316,7 +316,7 @@ def _planned(
     poison = None
     try:
         if not refusal:
-            game.check(attack, setting)
+            game.check(attack, scenario)
             if isinstance(attack, PoisonsData) and attack.rate:
                 poison = registry.describe(attack)
                 _try_poison(attack, target, split, seed)
@@ -325,7 +325,7 @@ def _planned(
     except ZooError as error:
         refusal, misfit = UnfitError(str(error)), error
     job = target.own_job(split.target_train, seed=seed, poison=None if refusal else poison)
-    needed = {} if refusal else game.needs(attack, setting)
+    needed = game.needs(attack, scenario) if not refusal else dict[str, list[ModelRequest]]()
     return Planned(
         cell=Cell(
             model=target.entry.name,

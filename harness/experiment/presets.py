@@ -34,7 +34,7 @@ class Row:
     """
 
     id: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     access: Access | None = None
     aux: Aux | None = None
     share: float | None = None
@@ -51,7 +51,7 @@ class Preset:
     """
 
     attacks: Mapping[str, tuple[Row, ...]] | None = None
-    defenses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    defenses: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
     def rows(self, attack: str) -> tuple[Row, ...]:
         """The experiments with this attack; none if the paper does not use it."""

@@ -17,6 +17,7 @@ from harness.types import Access, Aux, Regime, Risk
 from zoo.catalog import open_catalog
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError, unknown
+from zoo.files import digest
 from zoo.home import Home
 
 EMBEDDED = "digits-cnn"
@@ -63,7 +64,9 @@ class Request:
     adversaries: tuple[bool, ...] = (True, False)
     preset: str | None = None
     seeds: int | None = None
-    settings: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    settings: Mapping[str, str | tuple[str, ...]] = field(
+        default_factory=dict[str, str | tuple[str, ...]]
+    )
     tuning: int = 0
 
     @property
@@ -84,7 +87,7 @@ def stacks(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     Raises:
         UnknownNameError: A defense is unknown.
     """
-    found = []
+    found: list[tuple[str, ...]] = []
     if not words(texts):
         raise ZooError(f"--defense names no stack. Write {registry.NONE} for the undefended model.")
     for word in words(texts):
@@ -193,7 +196,8 @@ def _fetched(
     """Those whose weights are in the store and that can be attacked with the data at hand."""
     from zoo.sources.blobs import recorded
 
-    usable, left_out = [], {}
+    usable: list[ModelEntry] = []
+    left_out: dict[str, str] = {}
     for entry in entries:
         if recorded(home, entry.name) is None:
             continue
@@ -293,10 +297,13 @@ class PlanInputs:
         datasets: By name.
         bases: sha256 of the weights of every published model, by model name; also of those that an
             attack starts from.
+        unfetched: The models whose weights are not here. In ``bases`` something else stands for
+            their hash, with which one can plan and not measure.
     """
 
     datasets: dict[str, Dataset]
     bases: dict[str, str]
+    unfetched: frozenset[str]
 
 
 def load(
@@ -309,17 +316,10 @@ def load(
         home: The store.
         source: Where dataset files are.
         mirror: Where published weights may be.
-        fetching: Whether to fetch and check the weights; if not, weights that are not here stand
-            in the plan as such.
+        fetching: Whether to fetch and check the weights.
     """
     from zoo.fetch import fetch
     from zoo.sources.blobs import recorded
-
-    def weights(entry: ModelEntry) -> str:
-        if fetching:
-            return fetch(entry, home, mirror=mirror, data_dir=source.data_dir).sha256
-        made = recorded(home, entry.name)
-        return made["sha256"] if made else f"to be fetched: {entry.name}"
 
     names = {entry.dataset for entry in request.models}
     if request.ood or Risk.EXTRACTION in request.risks:  # some thieves ask foreign inputs
@@ -327,5 +327,15 @@ def load(
     found = {name: datasets.load(name, source) for name in sorted(names)}
     models = [entry for entry in request.models if entry.recipe is None]
     models += [open_catalog(home).entry(name) for name in sources(request)]
-    bases = {entry.name: weights(entry) for entry in models}
-    return PlanInputs(found, bases)
+    bases: dict[str, str] = {}
+    unfetched: set[str] = set()
+    for entry in models:
+        if fetching:
+            weights = fetch(entry, home, mirror=mirror, data_dir=source.data_dir)
+            bases[entry.name] = weights.sha256
+        elif record := recorded(home, entry.name):
+            bases[entry.name] = record["sha256"]
+        else:
+            bases[entry.name] = digest({"unfetched": entry.name})
+            unfetched.add(entry.name)
+    return PlanInputs(found, bases, frozenset(unfetched))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from filelock import Timeout
 from torch import nn
@@ -133,7 +132,7 @@ def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[E
         for done in map_unordered(train, _chunks(plan.jobs, workers)):
             problems |= done.problems
             yield Event("trained", done.count)
-        cells = []
+        cells: list[Planned] = []
         for item in plan.missing:
             broken = [problems[job.key] for job in item.jobs if job.key in problems]
             if broken and not item.refused:
@@ -145,7 +144,7 @@ def run(plan: Plan, context: Context, pool: Pool, *, workers: int) -> Iterator[E
             elif not item.refused:
                 cells.append(item)
         while cells:
-            busy = []
+            busy: list[Planned] = []
             for item, event in map_unordered(partial(_measure, context=context), cells):
                 if event.kind == "busy":
                     busy.append(item)
@@ -185,13 +184,13 @@ class _TrainedChunk:
 def _chunks(jobs: Iterable[Job], workers: int) -> list[list[Job]]:
     """One share per worker of jobs that may form a cohort; the others one by one."""
     shares: dict[tuple[Any, ...], list[Job]] = {}
-    single = []
+    single: list[list[Job]] = []
     for job in jobs:
         if may_share(job):
             shares.setdefault((job.dataset, job.architecture, len(job.index)), []).append(job)
         else:
             single.append([job])
-    found = []
+    found: list[list[Job]] = []
     for share in shares.values():
         size = min(LARGEST_COHORT, -(-len(share) // max(1, workers)))
         found += [share[i : i + size] for i in range(0, len(share), size)]
@@ -282,7 +281,7 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         tried = {"tuning": dict(item.settled.record)}
         target = replace(target, evidence={**target.evidence, **tried})
     if job.base is not None:
-        base = safetensors.torch.load_file(context.home.blobs / job.base)
+        base = Artifacts(context.home).base(job.base)
     source, source_rows = None, None
     if name := dict(cell.attack.params).get("source"):
         other = open_catalog(context.home).entry(str(name))
@@ -292,26 +291,14 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         attacker_models.check_other(other, dataset, sha256=sha256, target=target_sha256, job=job)
         source, source_rows = _published(other, context), attacker_models.trained_on(other, dataset)
         origin["source"] = sha256
-    others = {
-        purpose: [trained(other, dataset, context) for other in jobs]
-        for purpose, jobs in item.others.items()
-    }
-
-    def seconds(jobs: Mapping[str, Job]) -> dict[str, nn.Module]:
-        return {name: trained(one, dataset, context).model for name, one in jobs.items()}
-
-    loaded = CellModels(
-        target=target,
-        job=job,
+    loaded = CellModels.of(
+        item,
+        target,
+        job,
+        partial(trained, dataset=dataset, context=context),
         base=base,
         source=source,
         source_rows=source_rows,
-        others={name: [made.model for made in models] for name, models in others.items()},
-        others_left_out={
-            name: [made.left_out for made in models] for name, models in others.items()
-        },
-        seconds={key: seconds(jobs) for key, jobs in item.seconds.items()},
-        target_seconds=seconds(item.target_seconds),
     )
     ood = None
     if cell.threat.ood:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -94,7 +94,7 @@ class EvaluationStore:
             return None
 
     @contextmanager
-    def reading_samples(self) -> Iterator[Callable[[str], dict[str, np.ndarray] | None]]:
+    def reading_samples(self) -> Generator[Callable[[str], dict[str, np.ndarray] | None]]:
         """A function from a cell's key to its per-example columns; None if it has none."""
         import duckdb
         import numpy as np
@@ -154,7 +154,7 @@ class EvaluationStore:
             database.execute(
                 "DELETE FROM evaluations WHERE list_contains(?, key)", [changed + gone]
             )
-            rows = []
+            rows: list[dict[str, Any]] = []
             for key in changed:
                 found = self._read(key)
                 if found is not None:
@@ -169,7 +169,7 @@ class EvaluationStore:
 
     def _present(self) -> dict[str, int]:
         """When each stored cell's result was written, in nanoseconds, by key."""
-        found = {}
+        found: dict[str, int] = {}
         if self.home.cells.exists():
             for folder in self.home.cells.iterdir():
                 with suppress(FileNotFoundError):
@@ -218,11 +218,11 @@ def _check(evaluation: Evaluation) -> None:
     Raises:
         TypeError: There are some.
     """
-    numbers = [evaluation.susceptibility, evaluation.utility, *evaluation.metrics.values()]
-    if not all(number is None or isinstance(number, int | float) for number in numbers):
+    # They come from a file, which may say anything.
+    optional: list[object] = [evaluation.susceptibility, evaluation.utility]
+    numbers: list[object] = [n for n in (*optional, *evaluation.metrics.values()) if n is not None]
+    if not all(isinstance(number, int | float) for number in (evaluation.seconds, *numbers)):
         raise TypeError("a number is none")
-    if not isinstance(evaluation.seconds, int | float):
-        raise TypeError("seconds are none")
 
 
 def _request(cell: Cell) -> tuple[Any, ...]:
@@ -289,8 +289,8 @@ def _write_parquet(path: Any, columns: Mapping[str, np.ndarray]) -> None:
     import duckdb
     import pandas as pd
 
-    frame = pd.DataFrame(dict(columns))  # noqa: F841 - DuckDB reads it by its name
     with duckdb.connect() as database:
+        database.register("frame", pd.DataFrame(dict(columns)))
         database.execute(
             "COPY (SELECT * FROM frame) TO ? (FORMAT parquet, COMPRESSION zstd)", [str(path)]
         )

@@ -112,7 +112,7 @@ class Tuning:
                 "candidates": [
                     [dict(one.settings), [job.key for job in one.jobs]] for one in self.candidates
                 ],
-                "judged": [split.judged.tolist() for split in self.splits],
+                "judged": [split.judged.numpy().tolist() for split in self.splits],
             }
         )
 
@@ -160,7 +160,7 @@ class Tuner:
     fixed: Mapping[str, frozenset[str]]
     known: Callable[[str], Mapping[str, Any] | None]
     _made: dict[tuple[Regime, tuple[Method, ...]], Tuning] = field(
-        default_factory=dict, init=False, repr=False
+        default_factory=dict[tuple[Regime, tuple[Method, ...]], Tuning], init=False, repr=False
     )
 
     def settle(self, regime: Regime, defenses: Sequence[Defense]) -> Settled:
@@ -197,7 +197,7 @@ class Tuner:
 
     def _make(self, regime: Regime, steps: tuple[Defense, ...]) -> Tuning:
         where = splits(self.dataset, regime)
-        tried = []
+        tried: list[Candidate] = []
         for settings in tuning.candidates(self._values(steps), self.budget):
             try:
                 recipe, defenses = _apply(settings, self.recipe, steps)

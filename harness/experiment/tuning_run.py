@@ -123,7 +123,7 @@ def _answers(
     if candidate.refused or broken:
         return Tried(settings=settings, failed=candidate.refused or broken[0])
     dataset = datasets.load(tuning.dataset, context.source)
-    correct = []
+    correct: list[np.ndarray] = []
     for job, split in zip(candidate.jobs, tuning.splits, strict=True):
         model = trained(job, dataset, context).model
         judged = dataset.all.take(split.judged).to(context.device)

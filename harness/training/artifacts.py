@@ -87,7 +87,7 @@ class Artifacts:
                 f"The trained weights {folder / WEIGHTS} were altered (sha256 {found[:12]}, "
                 f"recorded {spec['sha256'][:12]})."
             )
-        model, _ = network(job, self._bases([job])[job.base] if job.base else None)
+        model, _ = network(job, self.base(job.base) if job.base else None)
         model.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS))
         left_out = spec["left_out"]
         return Trained(
@@ -159,16 +159,21 @@ class Artifacts:
             waiting -= 1
             self.save(job, trained, seconds=seconds, together=together)
 
+    def base(self, sha256: str) -> dict[str, Tensor]:
+        """Published weights that a training starts from.
+
+        Raises:
+            MachineError: They were altered.
+        """
+        path = self.home.blobs / sha256
+        if sha256_file(path) != sha256:
+            raise MachineError(
+                f"The weights {path} were altered; run `zoo fetch` for their model again."
+            )
+        return safetensors.torch.load_file(path)
+
     def _bases(self, jobs: list[Job]) -> dict[str, dict[str, Tensor]]:
-        found: dict[str, dict[str, Tensor]] = {}
-        for sha in {job.base for job in jobs if job.base}:
-            path = self.home.blobs / sha
-            if sha256_file(path) != sha:
-                raise MachineError(
-                    f"The weights {path} were altered; run `zoo fetch` for their model again."
-                )
-            found[sha] = safetensors.torch.load_file(path)
-        return found
+        return {sha256: self.base(sha256) for sha256 in {job.base for job in jobs if job.base}}
 
     def _lock(self, job: Job) -> FileLock:
         return self.home.lock(f"artifact-{job.key}")

@@ -15,7 +15,7 @@ from harness import registry
 from harness.data import datasets
 from harness.data.dataset import DataLocation, Dataset
 from harness.doctor.examine import KINDS, Doctor, check_dataset
-from harness.doctor.patient import SHORTEST, SMALL, rows
+from harness.doctor.tiny_models import SHORTEST, SMALL, rows
 from harness.doctor.watching import DefectError
 from harness.types import Access, Aux, Covered, NotApplicableError, Part, Risk
 from zoo import nets, plugins
@@ -431,7 +431,7 @@ DEFECTS = [
     ("attack", NotFinite, "its result is not finite: "),
     ("attack", Raises, "KeyError: 'points'"),
     ("attack", AsksMore, "its class grants it less: The attack wants scores, but the target gives labels only."),
-    ("attack", Undocumented, "the setting scale is not in the docstring of its class."),
+    ("attack", Undocumented, "the setting scale is not in the docstring of its class, under Attributes."),
     ("attack", Mutable, "the setting parts has to be a text, a number, a bool or None, found list"),
     ("attack", Positional, "the setting speed is not keyword-only."),
     ("attack", NoReference, "somewhere:mine: NoReference.reference wants a text, found ''."),

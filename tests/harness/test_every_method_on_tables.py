@@ -18,7 +18,7 @@ from harness import registry
 from harness.data import datasets
 from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Attribute, Column
-from harness.doctor.patient import small
+from harness.doctor.tiny_models import small
 from harness.experiment import run
 from harness.experiment.attackers import resolve
 from harness.experiment.executors import local

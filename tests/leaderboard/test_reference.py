@@ -8,8 +8,9 @@ import pytest
 
 from cli.command_reference import PROGRAMS, commands, split_help, walk
 from harness import registry
+from harness.docstrings import split_docstring
 from harness.types import Access, Aux, Risk
-from leaderboard.reference import method_entry, paragraphs, reference, split_docstring
+from leaderboard.reference import method_entry, paragraphs, reference
 from leaderboard.render import render
 from leaderboard.tables import tables
 

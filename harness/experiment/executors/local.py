@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from zoo.errors import ZooError
 
 
 @contextmanager
-def pool(workers: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
+def pool(workers: int) -> Generator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
     """A function ``map(work, tasks)`` that gives results as they become ready, in any order.
 
     ``work`` is a function of a module, and the tasks are picklable. When the block is left by an

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +12,7 @@ from zoo.errors import ZooError
 
 
 @contextmanager
-def pool(workers: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
+def pool(workers: int) -> Generator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
     """A function ``map(work, tasks)`` that gives results as they become ready, in any order.
 
     Every node has to see the same home folder, mirror and data.
@@ -23,7 +24,7 @@ def pool(workers: int) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]
         ZooError: Ray is not installed.
     """
     try:
-        import ray
+        ray: Any = importlib.import_module("ray")  # which has no types
     except ImportError:
         raise ZooError(
             "Executor 'ray' wants the package ray: pip install 'zoo-harness[ray]'."

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
-from torch import nn
 
 from harness import registry
 from harness.data import datasets
 from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Attribute, Column, Split
 from harness.data.ood import adapt
-from harness.experiment.evaluate import CellModels, table_of
+from harness.experiment.evaluate import CellModels, scenario_of
 from harness.experiment.plan import Planned, plan
 from harness.experiment.request import Request
 from harness.games.game import Scenario
@@ -127,7 +126,7 @@ def rows() -> Dataset:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Patient:
+class TinyModel:
     """A tiny dataset and a model of it; what was trained is kept.
 
     Attributes:
@@ -188,35 +187,21 @@ class Patient:
             self.models[job.key] = train_alone(job, self.examples(job), None)
         return self.models[job.key]
 
-    def table(self, item: Planned) -> Scenario:
-        """The table at which the game of a planned cell is played."""
+    def scenario(self, item: Planned) -> Scenario:
+        """What the game of a planned cell is played on."""
         assert item.job is not None
-
-        def seconds(jobs: Mapping[str, Job]) -> dict[str, nn.Module]:
-            return {name: self.trained(job).model for name, job in jobs.items()}
-
-        others = {name: list(map(self.trained, jobs)) for name, jobs in item.others.items()}
-        loaded = CellModels(
-            target=self.trained(item.job),
-            job=item.job,
-            others={name: [made.model for made in models] for name, models in others.items()},
-            others_left_out={
-                name: [made.left_out for made in models] for name, models in others.items()
-            },
-            seconds={key: seconds(jobs) for key, jobs in item.seconds.items()},
-            target_seconds=seconds(item.target_seconds),
-        )
+        loaded = CellModels.of(item, self.trained(item.job), item.job, self.trained)
         ood = None
         if item.cell.threat.ood:
             ood = adapt(datasets.load(item.cell.threat.ood, DataLocation()), self.dataset)
-        return table_of(
+        return scenario_of(
             item.cell, loaded, self.dataset, ood, architecture=self.architecture, device="cpu"
         )
 
 
-def patients() -> Sequence[Patient]:
+def tiny_models() -> Sequence[TinyModel]:
     """The pictures, and the rows for what pictures are nothing for."""
     return (
-        Patient(dataset=pictures(), architecture="cnn-small"),
-        Patient(dataset=rows(), architecture="mlp-32"),
+        TinyModel(dataset=pictures(), architecture="cnn-small"),
+        TinyModel(dataset=rows(), architecture="mlp-32"),
     )
