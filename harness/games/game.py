@@ -86,7 +86,7 @@ def attack_seed(attack: str, replicate: int) -> int:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scenario:
-    """The table a game is played at.
+    """What a game is played on: the target, the data, and what everybody knows and may do.
 
     Attributes:
         model: The target as it answers, in eval mode, on ``device``.
@@ -104,10 +104,11 @@ class Scenario:
         poison_seed: What the attacker poisoned the training data with, if anybody did.
         regime: How the target came to its weights.
         evidence: What the defenses said when the target was made, as `harness.games.privacy`
-        allows. source: The attacker's other model of the catalog; None if there is none.
-        source_rows: (n,) int64, rows of the dataset that it was trained on. others: Models that the
-        game asked for with ``needs``, by purpose; see `Game.needs`. left_out: (k,) int64, which of
-        the target's training data it was not fitted to; None if no
+            allows.
+        source: The attacker's other model of the catalog; None if there is none.
+        source_rows: (n,) int64, rows of the dataset that it was trained on.
+        others: Models that the game asked for with ``needs``, by purpose; see `Game.needs`.
+        left_out: (k,) int64, which of the target's training data it was not fitted to; None if no
             defense decides about that.
         others_left_out: The same of each of ``others``; missing where no defense decides.
         would_leave_out: See `harness.training.single.would_leave_out`: from examples, as the owner
