@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from harness.types import Access, Aux, Cause, Regime, Risk, ThreatModel
 from zoo.files import digest
@@ -148,22 +148,20 @@ class Cell:
             params = tuple(sorted(spec["params"].items()))
             return Method(spec["name"], params, spec["label"], guards)
 
-        record = _with_fields(record)
-        threat = record["threat"]
+        rest = _with_fields(record)
+        threat = dict(rest.pop("threat"))
         return cls(
-            **{
-                **record,
-                "regime": Regime(record["regime"]),
-                "stack": tuple(method(spec) for spec in record["stack"]),
-                "risk": Risk(record["risk"]),
-                "attack": method(record["attack"]),
-                "tuned": tuple(sorted(record.get("tuned", {}).items())),
-                "constants": tuple(sorted(record.get("constants", {}).items())),
-                "recipe": tuple((name, value) for name, value in record["recipe"]),
-                "threat": ThreatModel(
-                    **{**threat, "access": Access(threat["access"]), "aux": Aux(threat["aux"])}
-                ),
-            }
+            regime=Regime(rest.pop("regime")),
+            stack=tuple(method(spec) for spec in rest.pop("stack")),
+            risk=Risk(rest.pop("risk")),
+            attack=method(rest.pop("attack")),
+            tuned=tuple(sorted(rest.pop("tuned", {}).items())),
+            constants=tuple(sorted(rest.pop("constants", {}).items())),
+            recipe=tuple((name, value) for name, value in rest.pop("recipe")),
+            threat=ThreatModel(
+                access=Access(threat.pop("access")), aux=Aux(threat.pop("aux")), **threat
+            ),
+            **rest,
         )
 
 
@@ -196,6 +194,91 @@ def _recipe_value(name: str, text: str) -> Value:
 Status = Literal["ok", "failed", "not applicable"]
 
 
+class Provenance(TypedDict, total=False):
+    """What a number may depend on besides what its cell says.
+
+    Attributes:
+        packages: Versions, by name.
+        python: Its version.
+        device: Name of the accelerator, or ``cpu``.
+        threads: Of torch.
+        dtype: Of the computation.
+        split: Digest of who holds which examples.
+        attributes_in_features: Sensitive attributes that the inputs state.
+        samples: Rows of the per-example columns.
+        weights: sha256 of the target's.
+        artifact: Key of the training that made it; absent of a published model as downloaded.
+        trained_together: How many models were trained in one call with it.
+        training_seconds: Of its training, or of its share.
+        backdoored: Whether the catalog lists a published model as backdoored.
+        source: sha256 of the attacker's other model.
+        code: Version of this program.
+    """
+
+    packages: dict[str, str]
+    python: str
+    device: str
+    threads: int
+    dtype: str
+    split: str
+    attributes_in_features: list[str]
+    samples: int
+    weights: str
+    artifact: str
+    trained_together: int
+    training_seconds: float
+    backdoored: bool
+    source: str
+    code: str
+
+
+class Budget(TypedDict, total=False):
+    """What a differentially private training spent.
+
+    Attributes:
+        dp_epsilon: The smallest bound there is.
+        dp_epsilon_rdp: By Renyi divergences.
+        dp_epsilon_prv: By privacy loss random variables.
+        dp_delta: What they hold for.
+        noise_multiplier: Standard deviation of the noise over the clipping norm.
+    """
+
+    dp_epsilon: float | None
+    dp_epsilon_rdp: float
+    dp_epsilon_prv: float
+    dp_delta: float
+    noise_multiplier: float
+
+
+class PartialBudget(Budget, total=False):
+    """A budget that holds for part of what touched the private examples.
+
+    Attributes:
+        leaves_out: What it is without, in words.
+        given_settings: Whether that is the choice of settings alone.
+    """
+
+    leaves_out: list[str]
+    given_settings: bool
+
+
+class Evidence(Budget, total=False):
+    """What defenses and games say for themselves. Methods add facts of their own.
+
+    Attributes:
+        dp_epsilon_without: In place of a budget that does not hold for the whole model; see
+            `harness.games.privacy.claimed`.
+        flags: Reasons to doubt what was measured.
+        members_matched: Whether members and non-members were equally many of each class.
+        tuning: What was tried and chosen; see `harness.experiment.tuning_run.Tunings.get`.
+    """
+
+    dp_epsilon_without: PartialBudget
+    flags: list[str]
+    members_matched: bool
+    tuning: dict[str, Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """One measured cell, with everything needed to measure it again.
@@ -223,12 +306,12 @@ class Evaluation:
     status: Status
     reason: str | None = None
     cause: Cause | None = None
-    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
     primary: str | None = None
     susceptibility: float | None = None
     utility: float | None = None
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=Evidence)
+    provenance: Provenance = field(default_factory=Provenance)
     seconds: float = 0.0
     peak_memory_mb: float | None = None
 
@@ -240,13 +323,14 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, without the cell, which is stored beside it."""
         record = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "cell"}
-        return {k: dict(v) if isinstance(v, Mapping) else v for k, v in record.items()}
+        return record | {"metrics": dict(self.metrics)}
 
     @classmethod
     def from_dict(cls, cell: Cell, record: Mapping[str, Any]) -> Evaluation:
         """The evaluation that `to_dict` wrote, now or before a field was added."""
-        cause = record.get("cause")
-        return cls(cell=cell, **{**record, "cause": None if cause is None else Cause(cause)})
+        values = dict(record)
+        cause = values.pop("cause", None)
+        return cls(cell=cell, cause=None if cause is None else Cause(cause), **values)
 
 
 Verdict = Literal[
@@ -392,7 +476,7 @@ class Interaction:
     utility_delta: float | None
     metrics: Mapping[str, tuple[float | None, float | None]]
     seeds: tuple[int, ...]
-    evidence: Mapping[str, Any]
+    evidence: Evidence
     model_key: str = ""
     fingerprint: str = ""
     n_failed: int = 0

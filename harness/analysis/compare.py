@@ -93,7 +93,7 @@ def _values(
     pair: Pair, levels: tuple[float, float], measure: Measure, samples: SamplesOf
 ) -> Values | None:
     """Per-example differences of a pair; None where a side has no per-example values."""
-    sides = []
+    sides: list[Values] = []
     for evaluation, level in zip(pair, levels, strict=True):
         columns = samples(evaluation.cell.key)
         if not columns:
@@ -294,7 +294,7 @@ def _other_measures(
     risk: Risk, pairs: Sequence[Pair], samples: SamplesOf, further: Mapping[str, Metric]
 ) -> tuple[OtherMeasure, ...]:
     """The effects on the other measures of a risk that were measured."""
-    found = []
+    found: list[OtherMeasure] = []
     ours = contributions.OTHERS.get(risk, {})
     further = {name: metric for name, metric in further.items() if name not in ours}
     for name in (*ours, *further):
@@ -342,8 +342,11 @@ def _with_q(rows: list[Interaction]) -> list[Interaction]:
         if row.p is not None:
             families[*verdicts.model_of(row), row.intended].append(position)
     for members in families.values():
-        q = stats.false_discovery_control([rows[i].p for i in members], method="bh")
-        same = stats.false_discovery_control([rows[i].p_equivalence for i in members], method="bh")
+        # Whoever has the one has the other.
+        p = [(row.p, row.p_equivalence) for row in map(rows.__getitem__, members)]
+        different, equivalent = np.array(p, float).T
+        q = stats.false_discovery_control(different, method="bh")
+        same = stats.false_discovery_control(equivalent, method="bh")
         for i, one, other in zip(members, q, same, strict=True):
             rows[i] = replace(rows[i], q=float(one), q_equivalence=float(other))
     return rows

@@ -211,7 +211,7 @@ def of_blocks(metric: Metric) -> Measure:
         if found is None or "index" not in samples:
             return None
         block = samples["index"] % BLOCKS
-        left = []
+        left: list[float] = []
         for b in range(BLOCKS):
             try:
                 part = {name: column[block != b] for name, column in samples.items()}

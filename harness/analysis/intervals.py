@@ -103,6 +103,28 @@ class Spread:
         """Covariance of two seeds, by the examples that they share: more seeds do not lower it."""
         return self.example * self.shared / self.per_seed**2
 
+    @property
+    def countable(self) -> int:
+        """How many examples speak for those that were not seen; 0 if none do."""
+        return self.examples if self.unseen else 0
+
+    def unlike_zero(self, effect: float) -> float:
+        """The p-value below which so few examples cannot tell ``effect`` from none.
+
+        None of them may be of the kind that moves: this is the chance to see none of a share of
+        ``abs(effect)``.
+        """
+        return (1 - abs(effect)) ** self.countable if self.countable else 0.0
+
+    def unlike_margin(self, effect: float, margin: float) -> float | None:
+        """The same of an effect within ``margin``: the chance to miss what lacks to it.
+
+        None where nothing is known of examples.
+        """
+        if not self.countable:
+            return None
+        return (1 - max(0.0, margin - abs(effect))) ** self.countable
+
     def freedom(self, seeds: int) -> float:
         """Degrees of freedom of the variance with ``seeds`` seeds, after Satterthwaite."""
         common = self._common * (1 - 1 / seeds)
@@ -215,23 +237,22 @@ def components(values: Sequence[Values]) -> Spread:
 def _estimate(effect: float, spread: Spread, alpha: float, margin: float, basis: Basis) -> Estimate:
     seeds = spread.seeds
     effect = 0.0 if abs(effect) < ROUNDING else effect
-    error = spread.variance(seeds) ** 0.5
-    # Of few examples none may be of the kind that moves: an exact bound for what was never seen.
-    few = spread.examples if spread.unseen else 0
+    error: float = spread.variance(seeds) ** 0.5
+    few = spread.countable
     floor = 1 - alpha ** (1 / few) if few else 0.0
-    unseen = (1 - abs(effect)) ** few if few else 0.0
-    missed = (1 - max(0.0, margin - abs(effect))) ** few if few else 2.0 ** (1 - seeds)
+    unseen, missed = spread.unlike_zero(effect), spread.unlike_margin(effect, margin)
     if error < ROUNDING:
         # Nothing varies: the effect is as sure as signs of so many seeds, or so many examples, are.
         by_signs = 1 + math.ceil(-math.log2(alpha))
         can_be_told = effect != 0 and unseen < alpha
-        can_be_within = abs(effect) < margin and (not few or missed < alpha)
+        can_be_within = abs(effect) < margin and (missed is None or missed < alpha)
+        within = 2.0 ** (1 - seeds) if missed is None else missed
         return Estimate(
             effect=effect,
             low=effect - floor,
             high=effect + floor,
             p=1.0 if effect == 0 else max(2.0 ** (1 - seeds), unseen),
-            p_equivalence=missed if abs(effect) < margin else 1.0,
+            p_equivalence=within if abs(effect) < margin else 1.0,
             basis=basis,
             seeds_needed=by_signs if can_be_told or can_be_within else None,
         )
@@ -243,7 +264,7 @@ def _estimate(effect: float, spread: Spread, alpha: float, margin: float, basis:
         low=effect - reach,
         high=effect + reach,
         p=max(float(2 * law.sf(abs(effect) / error)), unseen),
-        p_equivalence=max(within, missed) if few else within,
+        p_equivalence=within if missed is None else max(within, missed),
         basis=basis,
         seeds_needed=_seeds_needed(effect, spread, alpha, margin),
     )
@@ -257,8 +278,8 @@ def _seeds_needed(effect: float, spread: Spread, alpha: float, margin: float) ->
     told = np.abs(effect) > stats.t.ppf(1 - alpha / 2, freedom) * error
     within = margin - np.abs(effect) > stats.t.ppf(1 - alpha, freedom) * error
     # What was never seen among so few examples, more seeds on the same ones do not show.
-    few = spread.examples if spread.unseen else 0
-    told &= not few or (1 - abs(effect)) ** few < alpha
-    within &= not few or (1 - max(0.0, margin - abs(effect))) ** few < alpha
+    missed = spread.unlike_margin(effect, margin)
+    told &= spread.unlike_zero(effect) < alpha
+    within &= missed is None or missed < alpha
     enough = seeds[told | within]
     return int(enough[0]) if len(enough) else None

@@ -53,7 +53,7 @@ def aims_met(risk: Risk, other_measures: Sequence[OtherMeasure]) -> tuple[str, .
     effective.
     """
     aims = AIMS.get(risk, {})
-    met = []
+    met: list[str] = []
     for one in other_measures:
         sign, words = aims.get(one.name, (0, ""))
         if one.p is not None and sign * one.effect > 0 and one.p * (len(aims) + 1) <= ALPHA:
@@ -74,7 +74,7 @@ def proofs(defended: Sequence[Evaluation]) -> tuple[str, ...]:
     Args:
         defended: Measured, one for each seed.
     """
-    found = []
+    found: list[str] = []
     for name, false, words, others in FOUND:
         pairs = _pairs(defended, name, false)
         more = sum(hit > alarm for hit, alarm in pairs)
@@ -115,7 +115,7 @@ def nothing_planted(evaluation: Evaluation) -> bool:
 
 def false_alarms(defended: Sequence[Evaluation]) -> str:
     """How often detectors were wrong on models that nobody poisoned, in words; empty if unknown."""
-    words = []
+    words: list[str] = []
     flags = [e.metrics["flagged"] for e in defended if e.metrics.get("flagged") is not None]
     if flags:
         words.append(f"the model was flagged in {sum(map(bool, flags))} of {len(flags)} seeds")
@@ -132,7 +132,7 @@ def flags(sides: Sequence[Sequence[Evaluation]]) -> tuple[str, ...]:
     Args:
         sides: The measured evaluations of the baseline, and of the defended side.
     """
-    found = []
+    found: list[str] = []
     for name, side in zip(("baseline", "defended"), sides, strict=True):
         found += [f"{name}: {text}" for text in doubts(side)]
     return tuple(found)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from harness.learning import tuning
 from harness.metrics.classification import accuracy
 from harness.metrics.label_order import CHANCE_LEVEL, doubt, p_majority
 from harness.metrics.susceptibility import PRIMARY, susceptibility, undefined
-from harness.results import Cell, Evaluation
+from harness.results import Cell, Evaluation, Evidence, Provenance
 from harness.seeds import derive
 from harness.target import BlackBox
 from harness.training.job import Job, Trained
@@ -184,7 +184,7 @@ def evaluate(
     *,
     architecture: str,
     device: str,
-    provenance: Mapping[str, Any],
+    provenance: Provenance,
 ) -> tuple[Evaluation, Outcome]:
     """Measure one cell.
 
@@ -224,9 +224,9 @@ def evaluate(
         *dict.fromkeys(scenario.doubts),
         *lost,
     ]
-    evidence = {**evidence, **outcome.notes, **({"flags": flags} if flags else {})}
+    said = {**evidence, **outcome.notes, **({"flags": flags} if flags else {})}
     metrics, primary = outcome.metrics, PRIMARY[cell.risk]
-    check_result(metrics, evidence, outcome.samples)
+    check_result(metrics, said, outcome.samples)
     level = susceptibility(cell.risk, metrics)
     evaluation = Evaluation(
         cell=cell,
@@ -236,7 +236,7 @@ def evaluate(
         primary=primary,
         susceptibility=level,
         utility=utility,
-        evidence=evidence,
+        evidence=cast("Evidence", said),
         provenance={
             **environment(device),
             "split": _split(scenario.quarters),
@@ -285,7 +285,7 @@ def _split(quarters: Quarters) -> str:
     return digest({name: index.tolist() for name, index in vars(quarters).items()})
 
 
-def environment(device: str) -> dict[str, Any]:
+def environment(device: str) -> Provenance:
     """Versions and hardware that a number may depend on."""
     packages = (
         "zoo-harness", "torch", "opacus", "numpy", "scipy", "scikit-learn", "torchmetrics",

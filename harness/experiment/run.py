@@ -25,7 +25,7 @@ from harness.experiment.plan import Plan, Planned
 from harness.experiment.store import EvaluationStore
 from harness.finite import NotFiniteError
 from harness.games.game import Outcome
-from harness.results import Cell, Evaluation, Status
+from harness.results import Cell, Evaluation, Provenance, Status
 from harness.training.artifacts import AlteredError, Artifacts
 from harness.training.cohort import may_share
 from harness.training.job import Job, Trained
@@ -261,7 +261,7 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
     cell, entry = item.cell, item.entry
     dataset = datasets.load(cell.dataset, context.source)
     job, base = item.job, None
-    origin: dict[str, Any] = {}
+    origin: Provenance = {}
     if job is not None:
         target = trained(job, dataset, context)
         spec = Artifacts(context.home).spec(job)
@@ -300,6 +300,7 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         source=source,
         source_rows=source_rows,
     )
+    origin["code"] = context.code
     ood = None
     if cell.threat.ood:
         ood = adapt(datasets.load(cell.threat.ood, context.source), dataset)
@@ -310,7 +311,7 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         ood,
         architecture=entry.architecture,
         device=context.device,
-        provenance={**origin, "code": context.code},
+        provenance=origin,
     )
 
 

@@ -8,13 +8,14 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.data.dataset import Dataset
     from harness.defenses.stack import Stack
+    from harness.results import Evidence
 
 BUDGETS = ("dp_epsilon", "dp_epsilon_rdp", "dp_epsilon_prv")
 """What a private training reports to have spent, by name."""
@@ -44,7 +45,7 @@ def left_out(stack: Stack, dataset: Dataset, members: Tensor) -> tuple[str, ...]
 
 def claimed(
     evidence: Mapping[str, Any], leaves_out: tuple[str, ...], settings: tuple[str, ...] = ()
-) -> dict[str, Any]:
+) -> Evidence:
     """The evidence of a training with no more claimed than what holds for the whole model.
 
     Args:
@@ -58,10 +59,10 @@ def claimed(
     """
     spent = {name: evidence[name] for name in BUDGETS if name in evidence}
     if not spent or not (leaves_out or settings):
-        return dict(evidence)
+        return cast("Evidence", dict(evidence))
     rest = {name: value for name, value in evidence.items() if name not in spent}
     without = {**spent, "leaves_out": [*leaves_out, *settings], "given_settings": not leaves_out}
-    return {**rest, "dp_epsilon_without": without}
+    return cast("Evidence", {**rest, "dp_epsilon_without": without})
 
 
 def audited(evidence: Mapping[str, Any]) -> tuple[float | None, str | None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
@@ -78,9 +79,8 @@ def compatible(right: int, n: int, annotated: float, annotated_n: int | None) ->
         low, high = interval(right, n)
         return low <= annotated <= high
     theirs = round(annotated * annotated_n)
-    table = [[right, n - right], [theirs, annotated_n - theirs]]
-    _, p = stats.fisher_exact(table)
-    return float(p) >= 1 - CONFIDENCE  # type: ignore[arg-type]
+    table = np.array([[right, n - right], [theirs, annotated_n - theirs]])
+    return float(stats.fisher_exact(table).pvalue) >= 1 - CONFIDENCE
 
 
 def verify(
