@@ -20,6 +20,8 @@ import safetensors.torch
 
 from zoo.nets import build
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
     "README.md", "docs/risks.md", "docs/data.md", "docs/methods.md", "zoo/README.md",

@@ -22,6 +22,8 @@ from harness.data.dataset import DataLocation
 from zoo import nets, plugins
 from zoo.errors import UnknownNameError, ZooError
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).resolve().parents[1]
 ADDED = {
     "attacks": "top-score",

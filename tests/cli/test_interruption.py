@@ -13,6 +13,8 @@ import pytest
 
 from zoo.home import Home
 
+pytestmark = pytest.mark.whole
+
 BIN = Path(sys.executable).parent
 
 

@@ -24,10 +24,13 @@ FEW = [
     "none", "--set", "recipe.epochs=1", "--workers", "1",
 ]  # fmt: skip
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0,
-    reason="only root on Linux can leave files to another user and be kept from writing them",
-)
+pytestmark = [
+    pytest.mark.whole,
+    pytest.mark.skipif(
+        sys.platform != "linux" or os.geteuid() != 0,
+        reason="only root on Linux can leave files to another user and be kept from writing them",
+    ),
+]
 
 
 def _like_any_user() -> None:

@@ -36,6 +36,8 @@ from zoo.files import sha256_file
 from zoo.home import Home
 from zoo.recipe import Recipe
 
+pytestmark = pytest.mark.whole
+
 N = 600
 RECIPE = Recipe(epochs=8, lr=1e-2, batch_size=32)
 

@@ -17,6 +17,8 @@ from leaderboard.command import command
 from zoo.catalog import open_catalog
 from zoo.home import Home
 
+pytestmark = pytest.mark.whole
+
 PUBLISHED = "verified-intelligence/marabou-small-cifar10"
 
 REQUESTS = [

@@ -17,6 +17,8 @@ import zoo as public
 from zoo.home import Home
 from zoo.nets import build
 
+pytestmark = pytest.mark.whole
+
 COMMIT = "a" * 40
 NAMES = [f"timm/test_{kind}.r160_in1k" for kind in ("resnet", "vit", "vit2", "byobnet")]
 GUARDED = "timm/convnextv2_atto.fcmae_ft_in1k"  # CC-BY-NC

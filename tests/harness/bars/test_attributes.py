@@ -21,7 +21,7 @@ from harness.training.single import train_alone
 from harness.types import Access, Aux, Regime, ThreatModel
 from zoo.recipe import Recipe
 
-pytestmark = pytest.mark.mirror
+pytestmark = [pytest.mark.mirror, pytest.mark.whole]
 
 SEEDS = range(5)
 ROWS = 4000

@@ -22,6 +22,8 @@ from harness.training.single import train_alone
 from harness.types import Access, Aux, Regime, ThreatModel
 from zoo.recipe import Recipe
 
+pytestmark = pytest.mark.whole
+
 SEEDS = range(8)
 RECIPE = Recipe(lr=3e-3, epochs=60, batch_size=64)
 

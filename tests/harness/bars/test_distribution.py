@@ -25,7 +25,7 @@ from harness.training.job import Job, Trained
 from harness.types import Access, Aux, Regime, ThreatModel
 from zoo.recipe import Recipe
 
-pytestmark = pytest.mark.mirror
+pytestmark = [pytest.mark.mirror, pytest.mark.whole]
 
 SEEDS = range(5)
 RECIPE = Recipe(optimizer="adam", lr=2e-3, epochs=12, batch_size=100)

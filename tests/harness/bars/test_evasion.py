@@ -8,6 +8,8 @@ from harness.defenses.adversarial_training import AdversarialTraining
 from harness.training.single import train_alone
 from zoo.recipe import Recipe
 
+pytestmark = pytest.mark.whole
+
 SEEDS = range(8)
 RECIPE = Recipe(lr=3e-3, epochs=60, batch_size=64)
 

@@ -25,6 +25,8 @@ from harness.training.single import train_alone
 from harness.types import Access, Regime, Risk, ThreatModel
 from zoo.recipe import Recipe
 
+pytestmark = pytest.mark.whole
+
 SEEDS = range(5)
 ROWS = 4000
 LABELS = ThreatModel(access=Access.LABELS)

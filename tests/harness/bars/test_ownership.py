@@ -27,6 +27,8 @@ from harness.training.single import defender_data, train_alone
 from harness.types import Access, Regime
 from zoo.recipe import Recipe
 
+pytestmark = pytest.mark.whole
+
 RECIPE = Recipe(lr=3e-3, epochs=60, batch_size=32)
 INDEPENDENT = 20
 PROOFS = ["dataset-inference", "cosine-watermark", "radioactive-data", "watermark"]

@@ -16,6 +16,8 @@ from zoo.fetch import fetch
 from zoo.home import Home
 from zoo.loading import load_model
 
+pytestmark = pytest.mark.whole
+
 BIN = Path(sys.executable).parent
 
 

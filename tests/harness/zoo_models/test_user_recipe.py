@@ -20,6 +20,8 @@ from zoo.errors import ZooError
 from zoo.home import Home
 from zoo.recipe import Recipe
 
+pytestmark = pytest.mark.whole
+
 IMAGES = Data(
     name="images", input_shape=(1, 8, 8), num_classes=2, train_size=40, test_size=None,
     attributes=(), widths=(),
