@@ -36,12 +36,14 @@ class Method:
         params: Every field of the method, sorted by name, defaults included.
         label: For people: the name, and the settings that are not defaults.
         guards: The risk that a defense is meant for; None for an attack.
+        row: Id of the row of a preset that an attack is; empty if it is none.
     """
 
     name: str
     params: tuple[tuple[str, Value], ...] = ()
     label: str = field(default="", compare=False)
     guards: Risk | None = field(default=None, compare=False)
+    row: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return self.label or self.name
@@ -120,6 +122,7 @@ class Cell:
             params["source"] = f"{params['source']}@{weights}"
         for method in (spec["attack"], *spec["stack"]):
             del method["label"], method["guards"]
+            method.pop("row", None)
         return digest({"format": RESULT_FORMAT, **spec})
 
     def to_dict(self) -> dict[str, Any]:
@@ -132,6 +135,8 @@ class Cell:
             del record["tuned"]
         for method in (record["attack"], *record["stack"]):
             method["params"] = dict(method["params"])
+            if not method["row"]:  # likewise
+                del method["row"]
         record["stack"] = list(record["stack"])
         record["constants"] = dict(record["constants"])
         record["recipe"] = [list(setting) for setting in record["recipe"]]  # JSON keeps its order
@@ -146,7 +151,7 @@ class Cell:
         def method(spec: Mapping[str, Any]) -> Method:
             guards = Risk(spec["guards"]) if spec["guards"] else None
             params = tuple(sorted(spec["params"].items()))
-            return Method(spec["name"], params, spec["label"], guards)
+            return Method(spec["name"], params, spec["label"], guards, spec.get("row", ""))
 
         rest = _with_fields(record)
         threat = dict(rest.pop("threat"))
@@ -443,6 +448,7 @@ class Interaction:
         guards_failed: Those that it is not shown to lower.
         model_name: Name in the catalog.
         attack_name: The attack's key in the registry.
+        attack_row: Id of the row of a preset that it is; empty if it is none.
         source_weights: See `Cell`.
     """
 
@@ -500,4 +506,5 @@ class Interaction:
     guards_failed: tuple[Risk, ...] = ()
     model_name: str = ""
     attack_name: str = ""
+    attack_row: str = ""
     source_weights: str | None = None

@@ -233,6 +233,7 @@ def _interaction(
         model=cell.model_label,
         model_name=cell.model,
         attack_name=cell.attack.name,
+        attack_row=cell.attack.row,
         source_weights=cell.source_weights,
         dataset=cell.dataset,
         regime=cell.regime,

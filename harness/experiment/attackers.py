@@ -34,6 +34,7 @@ class Attacker:
         attack: With its settings.
         threat: What is granted.
         label: For people.
+        row: Id of the row of the preset that it is; empty if it is none.
         share: Query budget as a share of what the attacker holds; None if the threat model says.
         chosen: Whether the user named the attack or a setting of it, and so has to hear if it fits
             no model.
@@ -42,6 +43,7 @@ class Attacker:
     attack: Attack
     threat: ThreatModel
     label: str
+    row: str = ""
     share: float | None = None
     chosen: bool = True
 
@@ -209,13 +211,16 @@ def _attackers(
                         raise
                     refused[kind.risk] = error
                     continue
-                label = _label(attack, threat, request, preset, row, own)
+                row_id = _row_id(attack, threat, request, row)
+                plain = registry.describe(attack).label
+                label = _label(attack, preset, row, own) if row_id else plain
                 share = row.share if queries is None else None
                 found += [
                     Attacker(
                         attack,
                         replace(threat, adaptive=adaptive),
                         label,
+                        row_id,
                         share,
                         chosen=bool(asked or own),
                     )
@@ -228,22 +233,18 @@ def _attackers(
     return found
 
 
-def _label(
-    attack: Attack,
-    threat: ThreatModel,
-    request: Request,
-    preset: Preset,
-    row: Row,
-    own: Mapping[str, str],
-) -> str:
-    """What people call an attacker: by its row, unless the request grants something else.
+def _row_id(attack: Attack, threat: ThreatModel, request: Request, row: Row) -> str:
+    """The id of the row that an attacker is; empty if the request grants something else."""
+    plain = replace(request, access=None, aux=None, ood=None, partial=None, queries=())
+    return row.id if row.id and threat == _threat(attack, plain, row, None) else ""
+
+
+def _label(attack: Attack, preset: Preset, row: Row, own: Mapping[str, str]) -> str:
+    """What people call the attacker of a row.
 
     What the preset sets is named by its row, and written out where rows of one name differ; what
     the user sets is written out.
     """
-    plain = replace(request, access=None, aux=None, ood=None, partial=None, queries=())
-    if not row.id or threat != _threat(attack, plain, row, None):
-        return registry.describe(attack).label
     shown = {key: row.settings[key] for key in preset.varied(attack.name, row)}
     label = registry.describe(registry.make("attack", attack.name, {**shown, **own})).label
     return label.replace(attack.name, f"{attack.name}[{row.id}]", 1)

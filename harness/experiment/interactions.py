@@ -27,8 +27,8 @@ def matching(rows: Sequence[Interaction], wanted: Mapping[str, str | None]) -> l
     Args:
         rows: Of a store.
         wanted: By ``model``, ``dataset``, ``regime``, ``defense``, ``risk`` or ``attack``; None for
-            any. A stack is wanted by one of its defenses, too, and a model or an attack whose
-            settings were changed by its plain name.
+            any. A stack is wanted by one of its defenses, too, a model or an attack whose settings
+            were changed by its plain name, and a row of a preset by its id.
 
     Raises:
         ZooError: There are none at all, or none that agree.
@@ -52,9 +52,10 @@ def matching(rows: Sequence[Interaction], wanted: Mapping[str, str | None]) -> l
 
 def _names(row: Interaction, key: str) -> set[str]:
     """What the part of an interaction may be called."""
+    ids = (row.attack_row, f"{row.attack_name}[{row.attack_row}]") if row.attack_row else ()
     plain = {
         "model": {row.model_name},
-        "attack": {row.attack_name},
+        "attack": {row.attack_name, *ids},
         "defense": set(row.defense_params),
     }
     return {str(getattr(row, key)), *plain.get(key, ())}

@@ -338,7 +338,9 @@ def _planned(
             regime=target.regime,
             stack=target.methods,
             risk=attack.risk,
-            attack=replace(registry.describe(attack), label=fitted.attacker.label),
+            attack=replace(
+                registry.describe(attack), label=fitted.attacker.label, row=fitted.attacker.row
+            ),
             threat=threat,
             seed=seed,
             tuned=target.settled.settings if target.settled else (),

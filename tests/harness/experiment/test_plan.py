@@ -19,6 +19,7 @@ from harness.experiment.request import Request
 from harness.experiment.targets import FINE_TUNING
 from harness.games.game import attack_seed
 from harness.registry import settings
+from harness.results import Cell
 from harness.training.job import check_data
 from harness.types import Access, Aux, Regime, Risk
 from zoo.entry import Artifact, ModelEntry
@@ -434,10 +435,14 @@ def test_a_row_of_a_preset_is_selected_by_its_name_and_loses_it_when_changed(mak
     asked = {"risks": "extraction", "preset": "securitynet", "seeds": 1}
     found = make(attacks=("SN-A01",), **asked)
     assert {i.cell.attack.label for i in found.cells} == {"distillation[SN-A01]"}
+    cell = found.cells[0].cell
+    again = Cell.from_dict(cell.to_dict())
+    assert (again.attack.row, again.key) == ("SN-A01", cell.key)
     (kept,) = make(attacks=("SN-A01",), access=Access.SCORES, **asked).cells
     assert kept.cell.attack.label == "distillation[SN-A01]"
     (changed,) = make(attacks=("SN-A01",), aux=Aux.SHADOW, **asked).cells
     assert changed.cell.attack.label.startswith("distillation(")
+    assert changed.cell.attack.row == ""
     assert "resnet18-stem3" in changed.cell.attack.label
     with pytest.raises(ZooError, match="Nearest: distillation"):
         make(attacks=("distilation",), **asked)

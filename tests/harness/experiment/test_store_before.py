@@ -6,7 +6,7 @@ made on digits-mlp by five requests, those of `REQUESTS`; there are no weights a
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from harness.experiment.store import EvaluationStore
 from harness.experiment.tuning_run import Tunings
 from harness.results import Cell
 from leaderboard.command import command
+from zoo.errors import ZooError
 from zoo.home import Home
 
 BEFORE = Path(__file__).parent / "store_before"
@@ -76,6 +77,12 @@ def test_what_was_compared_compares_as_before(home) -> None:
         for name, value in renamed.items():
             assert _is_near(one[name], value), (other["attack"], name, one[name], value)
     assert matching(rows, {"model": "digits-mlp", "attack": "rmia"})
+    row = replace(rows[0], attack="square[SN-A12](epsilon=0.01)", attack_name="square",
+                  attack_row="SN-A12")  # fmt: skip
+    for name in ("SN-A12", "square[SN-A12]", "square", "square[SN-A12](epsilon=0.01)"):
+        assert matching([*rows, row], {"attack": name}) == [row]
+    with pytest.raises(ZooError, match="No interaction matches"):
+        matching(rows, {"attack": ""})
 
 
 def _is_near(found: object, wanted: object) -> bool:
