@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.footnotes import say_budgets, say_outdated
-from cli.options import FormatOption, takes_request
+from cli.options import Asked, FormatOption, takes_request
 from cli.printing import Format, progress, show
-from harness.experiment.options import Options
 
 if TYPE_CHECKING:
     from harness.experiment.experiment import Ran
@@ -22,7 +21,7 @@ app = typer.Typer()
 
 @app.command(name="eval")
 @takes_request
-def evaluate(options: Options, format: FormatOption = Format.TABLE) -> None:
+def evaluate(asked: Asked, format: FormatOption = Format.TABLE) -> None:
     """Measure every risk of every model under every stack; only what is missing is done.
 
     The undefended model of the same regime is always measured too. The same command again does
@@ -39,13 +38,12 @@ def evaluate(options: Options, format: FormatOption = Format.TABLE) -> None:
       harness eval request.toml --seeds 12
     """
     from harness.analysis import summary
-    from harness.experiment.experiment import Experiment
     from harness.experiment.store import EvaluationStore
     from zoo.home import Home
 
     home = Home.open()
-    experiment = Experiment.open(options, home, fetching=True)
-    if not options.model and not options.where:
+    experiment = asked.open(home, fetching=True)
+    if not asked.options.model and not asked.options.where:
         names = [entry.name for entry in experiment.request.models]
         typer.echo(f"models: {', '.join(names)}", err=True)
     begin = time.perf_counter()
@@ -77,7 +75,7 @@ def evaluate(options: Options, format: FormatOption = Format.TABLE) -> None:
 
 @app.command()
 @takes_request
-def plan(options: Options, format: FormatOption = Format.TABLE) -> None:
+def plan(asked: Asked, format: FormatOption = Format.TABLE) -> None:
     """Say what `harness eval` with the same options would do, and do nothing.
 
     The estimate is made from earlier runs in the same store; where there are none, it is missing.
@@ -86,11 +84,11 @@ def plan(options: Options, format: FormatOption = Format.TABLE) -> None:
       harness plan --model digits-cnn --defense dpsgd --risk all
     """
     from harness.experiment.estimate import estimate
-    from harness.experiment.experiment import Experiment, plan_rows, summary_of
+    from harness.experiment.experiment import plan_rows, summary_of
     from zoo.home import Home
 
     home = Home.open()
-    experiment = Experiment.open(options, home, fetching=False)
+    experiment = asked.open(home, fetching=False)
     made = experiment.plan()
     guess = estimate(made, home, workers=experiment.workers)
     header, rows = plan_rows(made)
@@ -109,7 +107,10 @@ def plan(options: Options, format: FormatOption = Format.TABLE) -> None:
         "no earlier runs to estimate from" if guess.seconds is None
         else f"about {guess.seconds:.0f} s on {experiment.workers} workers"
     )  # fmt: skip
-    if guess.seconds is not None and guess.unknown:
+    parts = len(made.jobs) + len(made.missing)
+    if guess.seconds is not None and 4 * guess.unknown > 3 * parts:
+        time_text = f"too little was run in this store to tell how long {guess.unseen} take"
+    elif guess.seconds is not None and guess.unknown:
         time_text += f", not counting {guess.unseen}: nothing like them was run in this store yet"
     before = ""
     if made.tunings:
@@ -135,8 +136,9 @@ def schema() -> None:
       harness schema > request.schema.json
     """
     from harness.experiment.options import schema as of_requests
+    from harness.experiment.presets import PRESETS
 
-    print(json.dumps(of_requests(), indent=1))
+    print(json.dumps(of_requests(PRESETS), indent=1))
 
 
 def _done(ran: Ran) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from cli.printing import table
 from harness.analysis.verdicts import what_would_resolve
 from harness.results import Interaction, OtherMeasure
-from zoo.errors import unknown
+from zoo.errors import ZooError, unknown
 
 COLUMNS = ["defense", "risk", "attack", "metric", "n_seeds", "baseline", "defended", "effect",
            "ci_low", "ci_high", "q", "verdict", "utility_delta"]  # fmt: skip
@@ -60,6 +60,8 @@ def show_interactions(rows: Sequence[Interaction], columns: str | None = None) -
 def _show_chosen(rows: Sequence[Interaction], columns: str) -> None:
     known = [field.name for field in fields(Interaction)]
     header = [name.strip() for name in columns.split(",") if name.strip()]
+    if not header:
+        raise ZooError(f"--columns names no column. There are: {', '.join(known)}.")
     for name in header:
         if name not in known:
             raise unknown("column of an interaction", name, known)

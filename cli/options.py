@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from cli.printing import Format, progress
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
+    from harness.experiment.experiment import Experiment
     from harness.experiment.options import Options
     from zoo.catalog import Catalog
     from zoo.entry import ModelEntry
@@ -56,6 +57,28 @@ KINDS: dict[str, Any] = {
 """Types of the options that are no texts."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a command was asked for.
+
+    Attributes:
+        options: From a file and from the command line.
+        save: Where they are to be kept; None for nowhere.
+    """
+
+    options: Options
+    save: Path | None
+
+    def open(self, home: Home, *, fetching: bool) -> Experiment:
+        """`Experiment.open`; the options are kept once it is known that they can be carried out."""
+        from harness.experiment.experiment import Experiment
+
+        found = Experiment.open(self.options, home, fetching=fetching)
+        if self.save is not None:
+            self.options.write(self.save)
+        return found
+
+
 def takes_request(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of a request, and what they say as its first argument.
 
@@ -83,10 +106,7 @@ def takes_request(command: Callable[..., None]) -> Callable[..., None]:
     def run(**given: Any) -> None:
         rest = {p.name: given.pop(p.name) for p in own}
         request, target = given.pop("request"), given.pop("save")
-        options = asked(request, given)
-        if target is not None:
-            options.write(target)
-        command(options, **rest)
+        command(Asked(asked(request, given), target), **rest)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}

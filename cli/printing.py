@@ -1,6 +1,8 @@
 """What the three commands share: tables, progress bars, and problems told in one line."""
 
 import csv
+import errno
+import inspect
 import io
 import json
 import math
@@ -48,9 +50,27 @@ def new_app(help: str) -> typer.Typer:
     )
 
 
+def _keep_examples(app: typer.Typer) -> None:
+    """Have the examples in the help of every command printed line by line, as they are written."""
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            _keep_examples(group.typer_instance)
+    for command in app.registered_commands:
+        text = command.help or inspect.getdoc(command.callback) or ""
+        about, *rest = _EXAMPLES.split(text, 1)
+        if rest:
+            heading, examples = rest
+            blocks = [block.strip("\n") for block in examples.split("\n\n") if block.strip()]
+            command.help = about + heading + "".join(f"\n\n\b\n{block}" for block in blocks)
+
+
+_EXAMPLES = re.compile(r"^(Examples?:)$", re.MULTILINE)
+
+
 def run(app: typer.Typer) -> NoReturn:
     """Run a command line and exit: 0 done, 2 the user must act, 130 interrupted."""
     _prepare_streams()
+    _keep_examples(app)
     warnings.showwarning = _show_warning
     try:
         try:
@@ -84,7 +104,10 @@ def run(app: typer.Typer) -> NoReturn:
             )
         if not path:
             raise
-        fail(f"{path} cannot be used: {problem.strerror}.")
+        advice = ""
+        if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            advice = " Ask for the right to write there, or set ZOO_HOME to a store of your own."
+        fail(f"{path} cannot be used: {problem.strerror}.{advice}")
     sys.exit(0)
 
 
@@ -204,6 +227,10 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
+GAP = 3
+"""Columns of a terminal between two of a table, as it is drawn."""
+
+
 def _on_terminal(
     header: Sequence[str], texts: Sequence[Row], right: Sequence[bool], droppable: Sequence[str]
 ) -> None:
@@ -218,8 +245,9 @@ def _on_terminal(
                 for word in ([text] if right[i] else text.split() or [""]))
             for i in kept
         ]  # fmt: skip
-        return sum(min(size, width) if right[i] else min(size, LONGEST_WORD)
-                   for i, size in zip(kept, of_one, strict=True)) + 2 * (len(kept) - 1)  # fmt: skip
+        whole = sum(min(size, width) if right[i] else min(size, LONGEST_WORD)
+                    for i, size in zip(kept, of_one, strict=True))  # fmt: skip
+        return whole + GAP * (len(kept) - 1) + 2
 
     left_out = []
     for name in droppable:

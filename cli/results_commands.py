@@ -39,22 +39,17 @@ def compare(
     """
     from dataclasses import asdict
 
-    from harness.experiment.interactions import load, matching
+    from harness.experiment.interactions import compared
     from harness.experiment.store import EvaluationStore
-    from zoo.errors import ZooError
     from zoo.home import Home
 
     home = Home.open()
-    rows, _ = load(home)
     say_outdated(EvaluationStore(home))
-    old = len(EvaluationStore(home).outdated())
-    if not rows and old:
-        raise ZooError(f"Nothing to compare: all {old} stored cells are of an earlier version.")
     wanted = {
         "model": model, "dataset": dataset, "regime": regime, "defense": defense, "risk": risk,
         "attack": attack,
     }  # fmt: skip
-    kept = matching(rows, wanted)
+    kept = compared(home, {key: (one,) for key, one in wanted.items() if one is not None})
     if format is Format.TABLE:
         from cli.interaction_table import show_interactions
 

@@ -14,3 +14,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'harness' has no attribute {name!r}")
     return getattr(import_module("harness.api"), name)
+
+
+def __dir__() -> list[str]:
+    """What a notebook completes."""
+    return __all__

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.experiment.experiment import Experiment, Progress, plan_rows, summary_of
-from harness.experiment.interactions import load, matching
-from harness.experiment.options import Options
+from harness.experiment.interactions import compared
+from harness.experiment.options import Options, words
 from zoo.errors import ZooError
 from zoo.home import Home
 
@@ -161,23 +161,23 @@ def plan(
 
 def compare(
     *,
-    model: str | None = None,
-    dataset: str | None = None,
-    regime: str | None = None,
-    defense: str | None = None,
-    risk: str | None = None,
-    attack: str | None = None,
+    model: Names = (),
+    dataset: Names = (),
+    regime: Names = (),
+    defense: Names = (),
+    risk: Names = (),
+    attack: Names = (),
     home: Home | Path | None = None,
 ) -> pd.DataFrame:
     """What every stack in the store does to every risk: paired effects, intervals and verdicts.
 
     Args:
-        model: Only this model.
-        dataset: Only this dataset.
+        model: Only these models; all if not given, like the others.
+        dataset: Only these datasets.
         regime: Only ``from-scratch``, ``fine-tuned`` or ``published``.
-        defense: Only stacks with this defense.
-        risk: Only this risk.
-        attack: Only this attack.
+        defense: Only stacks with one of these defenses.
+        risk: Only these risks.
+        attack: Only these attacks.
         home: The store; by default ``$ZOO_HOME``, or the platform's folder for user data.
 
     Returns:
@@ -188,12 +188,13 @@ def compare(
     """
     import pandas as pd
 
-    rows, _ = load(_home(home))
-    filters = {
+    wanted = {
         "model": model, "dataset": dataset, "regime": regime, "defense": defense, "risk": risk,
         "attack": attack,
     }  # fmt: skip
-    return pd.DataFrame([asdict(row) for row in matching(rows, filters)])
+    named = {k: words([some] if isinstance(some, str) else some) for k, some in wanted.items()}
+    rows = compared(_home(home), named)
+    return pd.DataFrame([asdict(row) for row in rows])
 
 
 def list_methods(kind: str = "attacks", *, data: str | Path | None = None) -> pd.DataFrame:

@@ -48,7 +48,6 @@ OTHERWISE: dict[str, tuple[str | None, str]] = {
     "zoo annotate snapshot": _PACKAGES,
     "zoo annotate snapshot timm torchvision --check": _PACKAGES,
     "zoo annotate pin": _NETWORK,
-    "harness compare": (None, "shows evaluations that are only planned here"),
     "harness doctor": ("harness doctor fgsm", "tries everything, which takes a minute"),
     "harness detections": (None, "shows evaluations that are only planned here"),
     "harness compare --risk evasion --format json": (
@@ -73,7 +72,6 @@ OTHERWISE: dict[str, tuple[str | None, str]] = {
             "harness eval --where \"dataset = 'cifar10'\" --defense neural-cleanse,strip "
             "--risk poisoning --mirror DIR",
             "harness eval --model me/loans-mlp --data-dir tables --defense reweighing --risk all",
-            "harness eval --defense dpsgd --risk extraction",
             "harness eval sweep.toml --defense randomized-smoothing",
         )
     },

@@ -11,7 +11,7 @@ from zoo.catalog import Catalog
 from zoo.errors import ZooError
 from zoo.files import slug
 from zoo.home import Home
-from zoo.sources.blobs import locked, named, partial
+from zoo.sources.blobs import check_writable, locked, named, partial
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -56,6 +56,7 @@ def remove(home: Home, name: str) -> Removed:
         OSError: The store cannot be written.
     """
     shas = _known(home, name)
+    check_writable(home)
     folder = home.model(name)
     with locked(home, name), home.lock("blobs"):
         records = sorted(path for path in folder.glob("*") if path.is_file())

@@ -28,7 +28,7 @@ from harness.metrics.susceptibility import PRIMARY, susceptibility
 from harness.seeds import seeded
 from harness.target import AccessDeniedError
 from harness.training.single import train_alone
-from harness.types import Risk
+from harness.types import NotApplicableError, Risk
 from zoo import nets
 from zoo.errors import ZooError, unknown
 
@@ -134,7 +134,7 @@ class Doctor:
                 return None
             except AccessDeniedError as error:
                 raise DefectError(f"its class grants it less: {error}") from error
-            except ZooError as error:
+            except NotApplicableError as error:
                 reasons.append(str(error))
         return f"not applicable here: {reasons[0]}"
 
@@ -151,7 +151,7 @@ class Doctor:
                 item = tiny.planned(attack, name)
                 self._defend(tiny, item)
                 return None
-            except ZooError as error:
+            except NotApplicableError as error:
                 reasons.append(str(error))
         return f"not applicable here: {reasons[0]}"
 
@@ -276,7 +276,9 @@ class _Task:
         except (DefectError, NotFiniteError) as error:
             ok, what = False, str(error)
         except ZooError as error:
-            what = f"not applicable here: {error}"
+            # Files of a dataset may well be missing; a method says NotApplicableError.
+            ok = self.kind == "dataset" or isinstance(error, NotApplicableError)
+            what = f"not applicable here: {error}" if ok else str(error)
         except Exception as error:  # somebody's code may fail in any way, which is then reported
             ok, what = False, f"{type(error).__name__}: {error}"
         seconds = time.perf_counter() - begin

@@ -49,7 +49,6 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "radioactive-data": {"decoys": 9, "independents": 2},
     "randomized-smoothing": {"votes": 10, "n": 100},
     "rmia": {"shadows": 2},
-    "semi-supervised": {"corruption": 0.3},
     "square": {"queries": 3},
     "strip": {"overlays": 5},
     "top-k": {"k": 1},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 
 from harness import registry
@@ -119,6 +119,8 @@ def _attacks(request: Request, preset: Preset) -> dict[str, type[Attack]]:
         ]  # fmt: skip
     attacks: dict[str, type[Attack]] = {}
     for name in names:
+        if name not in known:
+            raise _unknown_attack(name, [*known, *ids])
         attacks[name] = registry.get("attack", name)
         if not preset.rows(name):
             raise ZooError(
@@ -149,6 +151,13 @@ def _attacks(request: Request, preset: Preset) -> dict[str, type[Attack]]:
     return attacks
 
 
+def _unknown_attack(name: str, known: Iterable[str]) -> ZooError:
+    for preset, rows in presets.PRESETS.items():
+        if name in rows.ids():
+            return ZooError(f"{name} is a row of a preset: give --preset {preset}, too.")
+    return unknown("attack", name, known)
+
+
 def _standard(name: str, request: Request) -> list[str]:
     """A standard attack, or what stands for it on tables; both if there are images as well."""
     tables = {len(entry.input_shape) == 1 for entry in request.models}
@@ -166,7 +175,8 @@ def _route(
         for name, method in ((RECIPE, Recipe), *defenses.items(), *attacks.items())
     }
     routed: dict[str, dict[str, str]] = {}
-    for key, value in settings.items():
+    # What is said of one method holds for it, whatever is said of all.
+    for key, value in sorted(settings.items(), key=lambda one: "." not in one[0]):
         method, dot, name = key.rpartition(".")
         if dot and method not in methods:
             raise unknown("method in this request with settings", method, methods)
@@ -182,7 +192,10 @@ def _route(
                 f"Setting {key!r} is a field of {', '.join(owners)}. Write which: "
                 f"{owners[0]}.{name}={value}."
             )
-        for owner in owners:
+        free = [owner for owner in owners if name not in routed.get(owner, {})]
+        if not free:
+            raise ZooError(f"{key} and {owners[0]}.{name} are both given. Give one of them.")
+        for owner in free:
             routed.setdefault(owner, {})[name] = value
     return routed
 
@@ -199,15 +212,16 @@ def _attackers(
     refused: dict[Risk, ZooError] = {}
     for name, kind in attacks.items():
         for row in preset.rows(name):
-            if asked and name not in asked and row.id not in asked:
+            named = name in asked or row.id in asked
+            if asked and not named:
                 continue
             own = settings.get(name, {})
             attack = registry.make("attack", name, {**row.settings, **own})
             for queries in request.queries or (None,):
                 try:
-                    threat = _threat(attack, request, row, queries)
+                    threat = _threat(attack, request, row, queries, named=named)
                 except ZooError as error:
-                    if request.attacks:
+                    if named:
                         raise
                     refused[kind.risk] = error
                     continue
@@ -228,7 +242,8 @@ def _attackers(
                 ]
     for risk in request.risks:
         measured = any(one.attack.risk is risk for one in found)
-        if not measured and risk in refused:
+        # Of every risk that there is, some cannot be attacked with what is granted.
+        if not measured and risk in refused and not (request.every_risk and found):
             raise refused[risk]
     return found
 
@@ -236,7 +251,7 @@ def _attackers(
 def _row_id(attack: Attack, threat: ThreatModel, request: Request, row: Row) -> str:
     """The id of the row that an attacker is; empty if the request grants something else."""
     plain = replace(request, access=None, aux=None, ood=None, partial=None, queries=())
-    return row.id if row.id and threat == _threat(attack, plain, row, None) else ""
+    return row.id if row.id and threat == _threat(attack, plain, row, None, named=False) else ""
 
 
 def _label(attack: Attack, preset: Preset, row: Row, own: Mapping[str, str]) -> str:
@@ -256,8 +271,13 @@ def _adversaries(attack: Attack, threat: ThreatModel, request: Request) -> tuple
     return request.adversaries if trains else (True,)
 
 
-def _threat(attack: Attack, request: Request, row: Row, queries: int | None) -> ThreatModel:
-    """No more than is granted, and no more than the attack uses."""
+def _threat(
+    attack: Attack, request: Request, row: Row, queries: int | None, *, named: bool
+) -> ThreatModel:
+    """No more than is granted, and no more than the attack uses.
+
+    An attack that the user named uses the data that are granted, or hears that it cannot.
+    """
     granted = request.access or row.access or Access.WEIGHTS
     usable = [level for level in attack.access if granted.grants(level)]
     if not usable:
@@ -269,7 +289,7 @@ def _threat(attack: Attack, request: Request, row: Row, queries: int | None) -> 
     if getattr(attack, "source", None):  # whoever has another model trains none
         aux = Aux.NONE
     elif aux not in attack.aux:
-        if Aux.NONE not in attack.aux or request.attacks:
+        if Aux.NONE not in attack.aux or named:
             raise ZooError(
                 f"Attack {attack.name!r} uses auxiliary data of kind {' or '.join(attack.aux)}, "
                 f"but {aux} is granted with --aux."

@@ -23,6 +23,7 @@ from harness.results import Evaluation
 from harness.training.artifacts import Artifacts, check_device
 from zoo.errors import unknown
 from zoo.home import Home
+from zoo.sources.blobs import check_writable
 
 POOLS = {"local": local.pool, "ray": ray_cluster.pool}
 
@@ -112,6 +113,8 @@ class Experiment:
         pool = POOLS[self.executor]
         store = EvaluationStore(self.context.home)
         made = self.plan()
+        if made.missing:
+            check_writable(self.context.home)
         try:
             if made.tunings:
                 total = len(made.tuning_jobs)

@@ -21,14 +21,33 @@ def load(home: Home) -> tuple[list[Interaction], list[Evaluation]]:
         return compare(evaluations, samples, metrics), evaluations
 
 
-def matching(rows: Sequence[Interaction], wanted: Mapping[str, str | None]) -> list[Interaction]:
+FIELDS = ("model", "dataset", "regime", "defense", "risk", "attack")
+"""By which interactions are found."""
+
+
+def compared(home: Home, wanted: Mapping[str, Sequence[str]]) -> list[Interaction]:
+    """The interactions of a store that agree with all that is wanted; see `matching`.
+
+    Raises:
+        ZooError: There are none at all, or none that agree.
+    """
+    rows, _ = load(home)
+    if not rows and (old := len(EvaluationStore(home).outdated())):
+        raise ZooError(
+            f"Nothing to compare: all {old} stored cells are of an earlier version. Run the "
+            "commands that measured them again."
+        )
+    return matching(rows, wanted)
+
+
+def matching(rows: Sequence[Interaction], wanted: Mapping[str, Sequence[str]]) -> list[Interaction]:
     """The interactions that agree with all that is wanted.
 
     Args:
         rows: Of a store.
-        wanted: By ``model``, ``dataset``, ``regime``, ``defense``, ``risk`` or ``attack``; None for
-            any. A stack is wanted by one of its defenses, too, a model or an attack whose settings
-            were changed by its plain name, and a row of a preset by its id.
+        wanted: By ``model``, ``dataset``, ``regime``, ``defense``, ``risk`` or ``attack`` what it
+            may be; empty for any. A stack is wanted by one of its defenses, too, a model or an
+            attack whose settings were changed by its plain name, and a row of a preset by its id.
 
     Raises:
         ZooError: There are none at all, or none that agree.
@@ -38,10 +57,10 @@ def matching(rows: Sequence[Interaction], wanted: Mapping[str, str | None]) -> l
     kept = [
         row
         for row in rows
-        if all(value is None or value in _names(row, key) for key, value in wanted.items())
+        if all(not some or _names(row, key) & set(some) for key, some in wanted.items())
     ]
     if not kept:
-        shown = {k: sorted({str(getattr(row, k)) for row in rows}) for k in wanted}
+        shown = {k: sorted({str(getattr(row, k)) for row in rows}) for k in FIELDS}
         raise ZooError(
             "No interaction matches. There are: "
             + "; ".join(f"{k} {', '.join(values)}" for k, values in shown.items())

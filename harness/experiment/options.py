@@ -18,6 +18,7 @@ from typing import Annotated, Any, cast, get_type_hints
 from harness import registry
 from harness.types import Access, Aux, Regime, Risk
 from zoo.errors import ZooError
+from zoo.files import write_atomic
 
 LISTS = ("model", "defense", "risk", "attack", "queries", "adversary")
 NUMBERS = ("seeds", "workers")
@@ -145,11 +146,16 @@ class Options:
         return found
 
     def write(self, path: Path) -> None:
-        """Write these options to a file that `read` reads."""
+        """Write these options to a file that `read` reads, whole or not at all.
+
+        Raises:
+            ZooError: It would be in a folder that is not there.
+        """
         import tomlkit
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(tomlkit.dumps(self.given()), encoding="utf-8")
+        if not path.absolute().parent.is_dir():
+            raise ZooError(f"There is no folder {path.parent} to write {path.name} to. Make it.")
+        write_atomic(path, tomlkit.dumps(self.given()).encode())
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -182,8 +188,28 @@ def swept(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def schema() -> dict[str, Any]:
-    """The JSON schema of a request file, for editors."""
+def _several_of(*one: dict[str, Any]) -> dict[str, Any]:
+    """A value, or several in an array."""
+    either = {"anyOf": list(one)}
+    return {"anyOf": [*one, {"type": "array", "items": either, "minItems": 1}]}
+
+
+def _list_of(pattern: str) -> dict[str, Any]:
+    """A text of one or several words with commas between."""
+    word = rf"\s*({pattern})\s*"
+    return {"type": "string", "pattern": f"^{word}(,{word})*$"}
+
+
+def _among(words: Sequence[str]) -> dict[str, Any]:
+    return _list_of("|".join(words))
+
+
+def schema(presets: Iterable[str]) -> dict[str, Any]:
+    """The JSON schema of a request file, for editors.
+
+    Args:
+        presets: Their names.
+    """
     texts = {"type": "string"}
     scalar = {"type": ["string", "number", "boolean"]}
     one_or_more = {"anyOf": [scalar, {"type": "array", "items": scalar, "minItems": 1}]}
@@ -200,21 +226,19 @@ def schema() -> dict[str, Any]:
         "regime": {"enum": [str(Regime.FINE_TUNED)]},
         "access": {"enum": [str(access) for access in Access]},
         "executor": {"enum": ["local", "ray"]},
-        "aux": {"type": "string", "pattern": f"^({'|'.join(Aux)})(:.+)?$"},
-        "tuning": {"anyOf": [{"enum": ["none", "standard"]}, {"type": "integer", "minimum": 2}]},
-        "risk": {
+        "preset": {"enum": list(presets)},
+        "aux": {"pattern": rf"^({'|'.join(Aux)}|ood:.+|partial:0?\.\d*[1-9]\d*)$", **texts},
+        "tuning": {
             "anyOf": [
-                texts,
-                {"type": "array", "items": {"enum": ["all", *map(str, Risk)]}, "minItems": 1},
+                {"enum": ["none", "standard", 0]},
+                {"type": "integer", "minimum": 2},
+                {"type": "string", "pattern": r"^\d+$"},
             ]
         },
+        "risk": _several_of(_among(["all", *map(str, Risk)])),
+        "adversary": _several_of(_among(["adaptive", "naive"])),
+        "queries": _several_of({"type": "integer", "minimum": 1}, _list_of(r"[1-9]\d*")),
         **{name: {"type": "integer", "minimum": 1} for name in NUMBERS},
-        "queries": {
-            "anyOf": [
-                {"type": "integer", "minimum": 1},
-                {"type": "array", "items": {"type": "integer", "minimum": 1}},
-            ]
-        },
     }
     several = {"anyOf": [texts, {"type": "array", "items": texts}]}
     return {
@@ -237,7 +261,11 @@ def _value(name: str, value: Any, where: str) -> Any:
     if name == "set":
         return _settings(value, where)
     if name in LISTS:
-        return tuple(words([_text(part, name, where) for part in _several(value)]))
+        texts = [_text(part, name, where) for part in _several(value)]
+        found = tuple(words(texts))
+        if texts and not found:
+            raise ZooError(f"{name} of {where} is empty. Write a name, or leave it out.")
+        return found
     if name in NUMBERS:
         if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
             raise ZooError(
@@ -245,7 +273,7 @@ def _value(name: str, value: Any, where: str) -> Any:
             )
         return int(value)
     if name in PATHS:
-        return Path(value).expanduser()
+        return Path(value if isinstance(value, Path) else _text(value, name, where)).expanduser()
     return _text(value, name, where)
 
 

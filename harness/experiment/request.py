@@ -89,7 +89,7 @@ def stacks(texts: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """
     found: list[tuple[str, ...]] = []
     if not words(texts):
-        raise ZooError(f"--defense names no stack. Write {registry.NONE} for the undefended model.")
+        raise ZooError(f"defense names no stack. Write {registry.NONE} for the undefended model.")
     for word in words(texts):
         names = tuple(sorted({n.strip() for n in word.split("+")} - {registry.NONE}))
         for name in names:
@@ -108,7 +108,7 @@ def risks(texts: Sequence[str]) -> tuple[Risk, ...]:
     attacked = {kind.risk for kind in registry.known("attack").values()}
     available = [risk for risk in Risk if risk in attacked]
     if not names:
-        raise ZooError(f"--risk names no risk. Known: {', '.join(available)}, or {ALL}.")
+        raise ZooError(f"risk names no risk. Known: {', '.join(available)}, or {ALL}.")
     if ALL in names:
         return tuple(available)
     for name in names:
@@ -221,13 +221,15 @@ def auxiliary(text: str | None) -> tuple[Aux | None, str | None, float | None]:
     """
     if text is None:
         return None, None, None
-    kind, _, detail = text.partition(":")
-    if kind not in set(Aux) or (detail and kind not in (Aux.OOD, Aux.PARTIAL)):
+    kind, colon, detail = text.partition(":")
+    if kind not in set(Aux) or (colon and kind not in (Aux.OOD, Aux.PARTIAL)):
         raise unknown("auxiliary data", text, [*Aux, "ood:DATASET", "partial:SHARE"])
     aux = Aux(kind)
     if aux is Aux.OOD:
+        if colon and not detail:
+            raise ZooError(f"aux {text!r} names no dataset. Write ood:DATASET, or ood.")
         return aux, detail or datasets.OOD_DEFAULT, None
-    return aux, None, _share(detail) if detail else None
+    return aux, None, _share(detail) if colon else None
 
 
 def _share(text: str) -> float:
@@ -237,7 +239,7 @@ def _share(text: str) -> float:
     except ValueError:
         share = 0.0
     if not 0 < share < 1:
-        raise ZooError(f"--aux partial wants a share between 0 and 1, found {text!r}.")
+        raise ZooError(f"aux partial wants a share between 0 and 1, found {text!r}.")
     return share
 
 
@@ -249,7 +251,7 @@ def budgets(texts: Sequence[str]) -> tuple[int, ...]:
     """
     for word in words(texts):
         if not word.isdigit() or int(word) < 1:
-            raise ZooError(f"--queries wants whole numbers of at least 1, found {word!r}.")
+            raise ZooError(f"queries wants whole numbers of at least 1, found {word!r}.")
     return tuple(int(word) for word in words(texts))
 
 
@@ -273,11 +275,11 @@ def tuning(text: str) -> int:
     Raises:
         ZooError: It is none of these, or a number that leaves no choice.
     """
-    if text in ("none", "standard"):
+    if text in ("none", "0", "standard"):
         return STANDARD_BUDGET if text == "standard" else 0
     if not text.isdigit() or int(text) < 2:
         raise ZooError(
-            f"--tuning wants none, standard or a whole number of at least 2, found {text!r}."
+            f"tuning wants none, standard or a whole number of at least 2, found {text!r}."
         )
     return int(text)
 

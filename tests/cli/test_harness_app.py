@@ -40,7 +40,7 @@ BASE = ["eval", "--model", "digits-mlp", "--risk", "evasion", "--seeds", "1", *U
         (["eval", "--model", "digits-mlp", "--risk", "evason"], "No risk 'evason'. Nearest: evasion"),
         ([*BASE, "--attack", "pdg"], "No attack 'pdg'. Nearest: pgd"),
         ([*BASE, "--attack", "pgd", "--access", "labels"], "wants access to weights, but labels is granted"),
-        ([*BASE, "--tuning", "1"], "--tuning wants none, standard or a whole number of at least 2, found '1'"),
+        ([*BASE, "--tuning", "1"], "tuning wants none, standard or a whole number of at least 2, found '1'"),
         ([*BASE, "--access", "label"], "No access 'label'. Nearest: labels"),
         (
             ["eval", "--model", "digits-mlp", "--risk", "extraction", "--queries", "5000"],
@@ -57,7 +57,7 @@ BASE = ["eval", "--model", "digits-mlp", "--risk", "evasion", "--seeds", "1", *U
             "No sensitive attribute of digits-tinted 'sex'. Known: tint",
         ),
         (["eval", "--model", "digits-mlp", "--where", "true", "--risk", "evasion"], "not with both"),
-        (["eval", "--model", "digits-mlp"], "--risk names no risk"),
+        (["eval", "--model", "digits-mlp"], "risk names no risk"),
         (["eval", "--where", "dataset = 'nowhere'", "--risk", "all"], "No model of the catalog matches"),
         (["eval", "--where", "nonsense here", "--risk", "all"], "error"),
         (["compare"], "Nothing to compare yet"),

@@ -135,8 +135,11 @@ def test_a_path_that_cannot_be_used_is_one_line_with_the_reason(
     code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_of(OSError(code, os.strerror(code), "/home/me/zoo"), monkeypatch) == 2
-    said = f"error: /home/me/zoo cannot be used: {os.strerror(code)}.\n"
-    assert capsys.readouterr().err == said
+    said = f"error: /home/me/zoo cannot be used: {os.strerror(code)}."
+    advice = ""
+    if code in (errno.EACCES, errno.EROFS):
+        advice = " Ask for the right to write there, or set ZOO_HOME to a store of your own."
+    assert capsys.readouterr().err == f"{said}{advice}\n"
 
 
 def test_a_file_that_cannot_be_moved_is_named_by_its_destination(

@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from zoo.errors import ZooError
 from zoo.home import Home
 
 BIN = Path(sys.executable).parent
+ROOT = Path(__file__).resolve().parents[2]
 ASKED = {"defenses": "rounding", "risks": "evasion", "attacks": "fgsm", "seeds": 2}
 
 
@@ -70,7 +72,7 @@ def test_a_plan_says_what_is_missing(home, measured) -> None:
 
 
 def test_comparisons_are_those_of_the_command(home, measured, monkeypatch) -> None:
-    found = harness.compare(home=home, defense="rounding")
+    found = harness.compare(home=home, defense=["rounding", "dpsgd"])
     monkeypatch.setenv("ZOO_HOME", str(home.root))
     done = subprocess.run(
         [BIN / "harness", "compare", "--format", "json"], capture_output=True, text=True, check=True
@@ -86,6 +88,32 @@ def test_comparisons_are_those_of_the_command(home, measured, monkeypatch) -> No
 def test_an_empty_store_says_what_to_run(tmp_path) -> None:
     with pytest.raises(ZooError, match="run `harness eval"):
         harness.compare(home=Home.open(tmp_path))
+
+
+SCRIPT = """
+import harness
+found = harness.measure(
+    "digits-mlp", risks="evasion", attacks="fgsm", seeds=2, tuning="none", workers=2
+)
+print(sorted(found.status))
+"""
+
+
+@pytest.mark.parametrize("way", ["a file", "standard input"])
+def test_a_script_without_a_guard_measures_in_processes(tmp_path, way) -> None:
+    """Workers run their tasks, and not the program that asks for them."""
+    (tmp_path / "mine.py").write_text(SCRIPT)
+    words = ["mine.py"] if way == "a file" else ["-"]
+    done = subprocess.run(
+        [sys.executable, *words], input=SCRIPT, capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "ZOO_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "['ok', 'ok']\n"
+
+
+def test_a_notebook_completes_what_there_is() -> None:
+    assert dir(harness) == ["compare", "list_methods", "measure", "plan"]
 
 
 def test_methods_are_listed() -> None:

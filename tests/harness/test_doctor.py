@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from harness import registry
+from harness.attacks.fgsm import FGSM
 from harness.data import datasets
 from harness.data.dataset import DataLocation, Dataset
 from harness.doctor.examine import KINDS, Doctor, check_dataset
@@ -19,7 +20,7 @@ from harness.doctor.tiny_models import SHORTEST, SMALL, rows
 from harness.doctor.watching import DefectError
 from harness.types import Access, Aux, Covered, NotApplicableError, Part, Risk
 from zoo import nets, plugins
-from zoo.errors import UnknownNameError
+from zoo.errors import UnknownNameError, ZooError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -462,6 +463,17 @@ DEFECTS = [
     ("network", _fails, "it takes none of the inputs that were tried"),
     ("network", _is_text, "it takes none of the inputs that were tried"),
 ]  # fmt: skip
+
+
+def test_a_method_that_always_refuses_is_no_good_one(monkeypatch) -> None:
+    """Only what does not apply is excused."""
+
+    def refuses(*_, **__):
+        raise ZooError("nothing works today")
+
+    monkeypatch.setattr(FGSM, "run", refuses)
+    (found,) = Doctor(DataLocation()).examine(names=["fgsm"])
+    assert (found.ok, found.what) == (False, "nothing works today")
 
 
 @pytest.mark.filterwarnings("ignore:The .* is left out")

@@ -64,7 +64,7 @@ def check_writable(home: Home) -> None:
         PermissionError: The user may only read the store.
     """
     if home.read_only:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(home.blobs))
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(home.root))
 
 
 @contextmanager

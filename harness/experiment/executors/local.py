@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -48,12 +49,14 @@ def pool(workers: int) -> Generator[Callable[[Callable[[Any], Any], Iterable[Any
 
     def unordered(work: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         try:
-            for future in as_completed([executor.submit(work, task) for task in tasks]):
+            with _without_main():  # processes are started when tasks are given to them
+                futures = [executor.submit(work, task) for task in tasks]
+            for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
             raise ZooError(
                 "A worker process was ended from outside, as by a system that is short of memory. "
-                "What was finished is kept: run the same command again, with fewer --workers."
+                "What was finished is kept: run the same command again, with fewer workers."
             ) from None
 
     try:
@@ -65,6 +68,22 @@ def pool(workers: int) -> Generator[Callable[[Callable[[Any], Any], Iterable[Any
             process.terminate()
         raise
     executor.shutdown()
+
+
+@contextmanager
+def _without_main() -> Generator[None]:
+    """Hide the program that this is called from, which a new process would run once more.
+
+    Workers need nothing of it. A script that measures would start to measure in each of them, and
+    what comes from standard input has no file that they could read.
+    """
+    main = vars(sys.modules["__main__"])
+    kept = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(kept)
 
 
 def _start_deaf_server() -> None:

@@ -161,7 +161,7 @@ def test_one_sided_lira_finds_on_noisy_labels_what_a_two_sided_one_misses(digits
         density = norm.logpdf(seen, outside.mean(0).filled(0), outside.std(0).filled(1))
         two_sided.append(roc_auc_score(truth, -density))
     assert np.mean(one_sided) >= 0.72
-    assert np.mean(two_sided) <= 0.62
+    assert np.mean(two_sided) <= np.mean(one_sided) - 0.06
 
 
 AUDIT = CanaryAudit(rate=0.5)

@@ -12,8 +12,13 @@ import pytest
 
 import harness
 from cli.options import asked
+from harness.data.dataset import DataLocation
+from harness.experiment import presets
+from harness.experiment import request as requests
 from harness.experiment.options import Options, helps, schema, swept
+from harness.experiment.presets import PRESETS
 from zoo.errors import ZooError
+from zoo.home import Home
 
 EVERYTHING = Options(
     model=("digits-mlp", "digits-cnn"),
@@ -38,15 +43,73 @@ EVERYTHING = Options(
 
 
 def test_what_is_written_is_read_again(tmp_path) -> None:
-    path = tmp_path / "new folder" / "request.toml"
+    path = tmp_path / "request.toml"
     EVERYTHING.write(path)
     assert Options.read(path) == EVERYTHING
     Options(risk=("all",)).write(path)
     assert path.read_text() == 'risk = ["all"]\n'
 
 
+VALUES = [
+    ("risk", ["all", "evasion", "evasion, extraction", ["all"], ["evasion", "poisoning"]], True),
+    ("risk", ["evason", "evasion,evason", ["evason"], [], 3], False),
+    ("preset", ["securitynet", "ml-doctor"], True),
+    ("preset", ["x", ""], False),
+    ("adversary", ["naive", "adaptive,naive", ["naive"]], True),
+    ("adversary", ["smart", ["smart"]], False),
+    ("aux", ["shadow", "ood", "ood:mnist", "partial", "partial:0.7", "partial:.25"], True),
+    ("aux", ["shadow:x", "partial:3", "partial:", "partial:0", "ood:", "others"], False),
+    ("queries", [100, [100, 500], "10,20", "10"], True),
+    ("queries", [0, "0", "ten", [0], 1.5], False),
+    ("tuning", ["none", "standard", 5, "12", 0], True),
+    ("tuning", ["some", 1], False),
+    ("model", ["a", ["a", "b"], "a,b"], True),
+]
+"""Values of options, and whether they are right."""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fits"),
+    [(name, value, fits) for name, values, fits in VALUES for value in values],
+)
+def test_what_the_schema_says_of_a_value_is_what_becomes_of_it(home_dir, name, value, fits) -> None:
+    def read() -> None:
+        options = Options.of({"model": "digits-mlp", "risk": "evasion", name: value})
+        if name != "model":
+            made = requests.of(options, Home.open(home_dir), DataLocation())
+            presets.get(made.preset)
+
+    if fits:
+        read()
+    else:
+        with pytest.raises(ZooError):
+            read()
+
+
+def test_an_empty_text_is_no_list(tmp_path) -> None:
+    for value in ("", ",", [""]):
+        with pytest.raises(ZooError, match="model of the call is empty"):
+            Options.of({"model": value}, "the call")
+    assert Options.of({"model": ()}).model == ()
+
+
+@pytest.mark.parametrize("value", [3, ["a"], True])
+def test_a_path_is_a_text(value) -> None:
+    if isinstance(value, list):
+        with pytest.raises(ZooError, match="mirror of .* wants a text"):
+            Options.of({"mirror": value})
+    else:
+        assert Options.of({"mirror": value}).mirror == Path(str(value).lower())
+
+
+def test_a_request_is_written_whole_to_a_folder_that_is_there(tmp_path) -> None:
+    with pytest.raises(ZooError, match="There is no folder"):
+        Options(risk=("all",)).write(tmp_path / "no" / "such" / "r.toml")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_written_request_fits_the_schema_and_a_wrong_one_does_not(tmp_path) -> None:
-    rules = json.loads(json.dumps(schema()))
+    rules = json.loads(json.dumps(schema(PRESETS)))
     check = jsonschema.Draft202012Validator(rules)
     check.check_schema(rules)
     assert list(check.iter_errors(EVERYTHING.given())) == []
@@ -56,6 +119,9 @@ def test_a_written_request_fits_the_schema_and_a_wrong_one_does_not(tmp_path) ->
     assert list(check.iter_errors({"risk": "all", "set": {"dpsgd": {"lr": [0.1, 0.2]}}})) == []
     for wrong in ({"riks": "all"}, {"seeds": 0}, {"executor": "cloud"}, {"set": {"lr": []}}):
         assert list(check.iter_errors(wrong)), wrong
+    for name, values, fits in VALUES:
+        for value in values:
+            assert (list(check.iter_errors({name: value})) == []) is fits, (name, value)
     assert set(rules["properties"]) == {option.name for option in fields(Options)} == set(helps())
 
 

@@ -142,6 +142,55 @@ def test_all_is_every_attack_on_the_risk(make) -> None:
     }
 
 
+NARROWED = [
+    ({"risks": "evasion", "attacks": ("all",), "access": Access.LABELS}, {"transfer"}, set()),
+    (
+        {"risks": "extraction", "attacks": ("all",), "aux": Aux.SHADOW},
+        {"distillation"},
+        set(),
+    ),
+    ({"risks": "all", "access": Access.SCORES}, {"group-audit"}, {"pgd"}),
+    ({"risks": "all", "aux": Aux.PARTIAL}, {"correctness"}, {"distribution-kl"}),
+]
+
+
+@pytest.mark.parametrize(("asked", "there", "gone"), NARROWED, ids=lambda one: str(one)[:40])
+def test_of_all_attacks_those_are_left_that_what_is_granted_suffices_for(
+    make, asked, there, gone
+) -> None:
+    """Nobody named the others."""
+    found = {i.cell.attack.name for i in make(seeds=1, **asked).cells}
+    assert found >= there
+    assert not found & gone
+
+
+def test_a_named_attack_that_is_not_granted_enough_is_refused(make) -> None:
+    with pytest.raises(ZooError, match="'pgd' wants access to weights"):
+        make(risks="evasion", attacks=("pgd",), access=Access.LABELS, seeds=1)
+    with pytest.raises(ZooError, match="wants access to"):
+        make(risks="data-reconstruction", access=Access.LABELS, seeds=1)
+
+
+def test_what_is_said_of_one_method_holds_for_it_whatever_is_said_of_all(make) -> None:
+    asked = {"risks": "evasion", "attacks": ("pgd", "fgsm"), "seeds": 1}
+    for keys in (("epsilon", "pgd.epsilon"), ("pgd.epsilon", "epsilon")):
+        values = {"epsilon": "0.1", "pgd.epsilon": "0.2"}
+        found = make(settings={key: values[key] for key in keys}, **asked)
+        assert {i.cell.attack.label for i in found.cells} == {
+            "pgd(epsilon=0.2)",
+            "fgsm(epsilon=0.1)",
+        }
+    with pytest.raises(ZooError, match=r"epsilon and pgd.epsilon are both given"):
+        make(risks="evasion", attacks=("pgd",), settings={"epsilon": "0.1", "pgd.epsilon": "0.2"})
+
+
+def test_a_row_without_its_preset_says_which_it_is_of(make) -> None:
+    with pytest.raises(ZooError, match="SN-A12 is a row of a preset: give --preset securitynet"):
+        make(risks="evasion", attacks=("SN-A12",))
+    with pytest.raises(ZooError, match="No attack 'SN-A99'. Nearest: .*SN-A"):
+        make(risks="extraction", attacks=("SN-A99",), preset="securitynet")
+
+
 def test_a_name_beside_all_takes_nothing_away(make) -> None:
     every = {"risks": "extraction", "seeds": 1}
     alone, beside = (
@@ -618,8 +667,8 @@ def test_output_defenses_share_the_undefended_training(make, monkeypatch) -> Non
         (lambda: request.auxiliary("shadow:x"), "No auxiliary data 'shadow:x'"),
         (lambda: request.auxiliary("partial:7"), "share between 0 and 1, found '7'"),
         (lambda: settings(["epsilon"]), "wants field=value, found 'epsilon'"),
-        (lambda: request.stacks([","]), "--defense names no stack"),
-        (lambda: request.risks([""]), "--risk names no risk"),
+        (lambda: request.stacks([","]), "defense names no stack"),
+        (lambda: request.risks([""]), "risk names no risk"),
     ],
 )
 def test_wrong_words_are_refused(call, message) -> None:

@@ -212,7 +212,7 @@ def test_a_worker_that_is_lost_is_nobodys_result_and_one_line() -> None:
     from zoo.errors import ZooError
 
     with (
-        pytest.raises(ZooError, match="ended from outside.*fewer --workers"),
+        pytest.raises(ZooError, match="ended from outside.*fewer workers"),
         local.pool(2) as map_,
     ):
         list(map_(os._exit, [1]))

@@ -76,13 +76,13 @@ def test_what_was_compared_compares_as_before(home) -> None:
         renamed = {RENAMED.get(k, k): v for k, v in other.items() if k not in SINCE}
         for name, value in renamed.items():
             assert _is_near(one[name], value), (other["attack"], name, one[name], value)
-    assert matching(rows, {"model": "digits-mlp", "attack": "rmia"})
+    assert matching(rows, {"model": ["digits-mlp"], "attack": ["rmia", "other"]})
     row = replace(rows[0], attack="square[SN-A12](epsilon=0.01)", attack_name="square",
                   attack_row="SN-A12")  # fmt: skip
     for name in ("SN-A12", "square[SN-A12]", "square", "square[SN-A12](epsilon=0.01)"):
-        assert matching([*rows, row], {"attack": name}) == [row]
+        assert matching([*rows, row], {"attack": [name]}) == [row]
     with pytest.raises(ZooError, match="No interaction matches"):
-        matching(rows, {"attack": ""})
+        matching(rows, {"attack": [""]})
 
 
 def _is_near(found: object, wanted: object) -> bool:
