@@ -145,6 +145,6 @@ def test_what_would_write_to_a_read_only_store_is_one_line(
     ):
         done = run(*command, home=read_only, **own)
         assert done.returncode == 2
-        assert done.stderr.startswith(f"error: {read_only}/"), done.stderr
+        assert done.stderr.startswith(f"error: {read_only}"), done.stderr
         assert done.stderr.endswith("set ZOO_HOME to a store of your own.\n")
         assert done.stderr.count("\n") == 1
