@@ -43,6 +43,9 @@ _MODEL = (
     "num_classes",
     "mean",
     "std",
+    "resize",
+    "fit",
+    "interpolation",
     "licence",
     "paper",
     "pretraining",
@@ -171,6 +174,7 @@ def _tables(annotations: Annotations, added: Added) -> dict[str, list[dict[str, 
         if any(value is not None for value in artifact.values()):
             for path in ("state_dict", "strip_prefix"):
                 artifact[path] = artifact[path] or ""
+            artifact["in_order"] = bool(artifact["in_order"])
             tables["artifacts"].append({**artifact, "model": row.key})
     tables["networks"] += _counted(added.models, tables["networks"])
     tables["words"] = list(_words(annotations, added, models))

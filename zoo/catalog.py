@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import duckdb
 
 from zoo.added import entry_file
+from zoo.at_hand import folders, is_at_hand
 from zoo.build import refresh
 from zoo.database import connect, one_line
 from zoo.entry import Artifact, ModelEntry
@@ -145,6 +146,7 @@ class Catalog:
         given = {"dataset": dataset, "purpose": purpose}
         filters = {column: value for column, value in given.items() if value is not None}
         conditions = ["true", *(f"{column} = ?" for column in filters)]
+        values: list[Any] = list(filters.values())
         view = "v_all_models" if all else "v_models"
         with connect(self.home.database) as con:
             known = _fetch(con, "SELECT * FROM v_models LIMIT 0")[0]
@@ -160,7 +162,14 @@ class Catalog:
                 conditions.append(f"(\n{where}\n)")  # the line break ends a comment
             # Of the joined tables only the view's columns are shown.
             chosen = [f"{view}.{column}" for column in columns]
-            query, order = f"SELECT {', '.join(chosen)} FROM {view}", "name"
+            # What is at hand today is not known to a database that was built before.
+            now = (
+                "(SELECT * REPLACE (CASE WHEN attackable = 'with data' AND "
+                "list_contains(?, dataset) THEN 'here' ELSE attackable END AS attackable) "
+                f"FROM {view}) AS {view}"
+            )
+            values.insert(0, _at_hand(con))
+            query, order = f"SELECT {', '.join(chosen)} FROM {now}", "name"
             if search is not None:
                 find(con, search)
                 query += " JOIN found USING (name)"
@@ -174,7 +183,7 @@ class Catalog:
             query += f" WHERE {' AND '.join(conditions)} ORDER BY {order}"
             if limit is not None:
                 query += f" LIMIT {limit:d}"
-            return _fetch(con, query, list(filters.values()))
+            return _fetch(con, query, values)
 
     def dataset(self, key: str) -> dict[str, Any]:
         """The columns of ``datasets`` for one dataset.
@@ -322,6 +331,17 @@ def _frame(table: Table) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=header)
 
 
+def _at_hand(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """The datasets whose files are in the folders that the environment names."""
+    data_dir, mirror = folders()
+    _, rows = _fetch(con, "SELECT key, files FROM datasets")
+    return [
+        key
+        for key, files in rows
+        if is_at_hand(files if files is not None else [f"{key}.toml"], data_dir, mirror)
+    ]
+
+
 def _network_key(model: dict[str, Any]) -> str:
     """Key of the row with what was counted on a model's network."""
     shape = ";".join(map(str, model["input_shape"] or ()))
@@ -352,4 +372,7 @@ def _entry(header: Sequence[str], row: Sequence[Any]) -> ModelEntry:
         backdoored=values["backdoored"],
         artifact=artifact,
         recipe=None if values["recipe"] is None else Recipe(**json.loads(values["recipe"])),
+        resize=values["resize"],
+        fit=values["fit"],
+        interpolation=values["interpolation"],
     )

@@ -1,6 +1,5 @@
 """What can be counted on a network without its weights: parameters, FLOPs, kinds of layers."""
 
-import contextlib
 import inspect
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from zoo.errors import ZooError
-from zoo.nets import LIBRARIES, build
+from zoo.nets import LIBRARIES, build, skeleton
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,7 @@ def count(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> 
         ZooError: There is no such architecture, or it cannot take such an input.
     """
     try:
-        net = _on_meta(architecture, input_shape, num_classes)
+        net = skeleton(architecture, input_shape, num_classes)
         flops, drops = _run(net, input_shape)
     except Exception:  # its forward pass reads numbers, which ``meta`` does not have
         net = build(architecture, input_shape, num_classes)
@@ -116,10 +115,3 @@ def _run(net: nn.Module, input_shape: tuple[int, ...]) -> tuple[int, bool]:
     with dropout, torch.no_grad():
         net.train()(torch.empty(2, *input_shape, device=device))
     return counter.get_total_flops(), dropout.seen
-
-
-def _on_meta(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
-    # Some constructors read a number out of a tensor, which ``meta`` does not have.
-    with contextlib.suppress(ZooError), torch.device("meta"):
-        return build(architecture, input_shape, num_classes)
-    return build(architecture, input_shape, num_classes).to("meta")

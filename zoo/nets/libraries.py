@@ -4,6 +4,7 @@ Weights are never downloaded here; every network comes with fresh ones.
 """
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 
@@ -72,6 +73,24 @@ LIBRARIES: dict[str, Callable[[str, Shape, int], nn.Module]] = {
     "torchvision": _torchvision,
     "pytorchcv": _pytorchcv,
 }
+
+
+@cache
+def library_names(library: str) -> frozenset[str]:
+    """Every network that a library has.
+
+    Args:
+        library: One of `LIBRARIES`.
+
+    Raises:
+        ZooError: It is not installed.
+    """
+    if library == "timm":
+        return frozenset(_package("timm", "timm").list_models())
+    if library == "torchvision":
+        models = _package("torchvision.models", "torchvision")
+        return frozenset(models.list_models(module=models))
+    return frozenset(_package("pytorchcv.model_provider", "pytorchcv requests")._models)
 
 
 def _package(module: str, install: str) -> ModuleType:

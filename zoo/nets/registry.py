@@ -7,12 +7,13 @@ the input and the number of classes to a network that gives logits.
 from collections.abc import Callable
 from functools import cache, partial
 
+import torch
 from torch import nn
 
 from zoo import plugins
-from zoo.errors import ZooError, unknown
+from zoo.errors import UnknownNameError, ZooError, unknown
 from zoo.nets.lenet import LeNet5Wide, SpatialTransformerCNN
-from zoo.nets.libraries import LIBRARIES
+from zoo.nets.libraries import LIBRARIES, library_names
 from zoo.nets.residual import CifarResNet, PlainResNet, WideResNet
 from zoo.nets.sequential import cnn_small, mlp, strided_cnn
 from zoo.nets.small_images import BasicBlock, Bottleneck, PreactivationBlock, StemResNet
@@ -125,3 +126,30 @@ def build(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> 
             f"Architecture {architecture} cannot take inputs of {shape}: {problem}. "
             "Choose another architecture."
         ) from problem
+
+
+def skeleton(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """The network of `build` without memory for its weights: on torch's ``meta`` device.
+
+    Raises:
+        UnknownNameError: As `build`.
+        ZooError: Likewise.
+    """
+    try:
+        with torch.device("meta"):
+            return build(architecture, input_shape, num_classes)
+    except UnknownNameError:
+        raise
+    except ZooError:  # some read a number out of a tensor, which that device does not have
+        return build(architecture, input_shape, num_classes).to("meta")
+
+
+def known(architecture: str) -> bool:
+    """Whether `build` has code for an architecture, or a library of its that is installed."""
+    library, _, name = architecture.partition("/")
+    if library not in LIBRARIES:
+        return architecture in names() or library in SHAPED
+    try:
+        return name in library_names(library)
+    except ZooError:
+        return False

@@ -7,6 +7,26 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 
+class Chosen(nn.Module):
+    """``model`` with some of its logits only.
+
+    Args:
+        model: Gives logits (n, num_logits).
+        index: (num_classes,) int64, which of them count, in their order.
+    """
+
+    index: Tensor
+
+    def __init__(self, model: nn.Module, index: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("index", index, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (n, num_classes) for ``x`` (n, ...)."""
+        return self.model(x)[:, self.index]
+
+
 class Scaled(nn.Module):
     """``net((x - mean) / std)``, with ``x`` resized first where the network takes another size.
 

@@ -275,13 +275,13 @@ def convert(
     Raises:
         ZooError: The file holds something other than this entry's weights.
     """
-    from zoo.loading import load_weights, read_state_dict, to_safetensors
+    from zoo.loading import load_weights, read_weights, to_safetensors
 
     if source is None:
         assert artifact.sha256 is not None
         source = Obtained(sha256=artifact.sha256, checked="sha256")
     with CONVERTING, new_blob(home, entry.name) as part:
-        net = load_weights(entry, read_state_dict(home.blobs / source.sha256, artifact))
+        net = load_weights(entry, read_weights(entry, home.blobs / source.sha256, artifact))
         to_safetensors(net.state_dict(), part)
         sha256, size = sha256_file(part), part.stat().st_size
         weights = keep(home, part, sha256)
@@ -318,7 +318,8 @@ def _determines(entry: ModelEntry, artifact: Artifact) -> str:
     """Digest of everything in the catalog that the converted file depends on."""
     return digest(
         {
-            "artifact": asdict(artifact),
+            # What came later is part of it only where it says something.
+            "artifact": {k: v for k, v in asdict(artifact).items() if k != "in_order" or v},
             "architecture": entry.architecture,
             "input_shape": entry.input_shape,
             "num_classes": entry.num_classes,

@@ -11,7 +11,7 @@ from zoo.entry import Artifact, ModelEntry
 from zoo.errors import ZooError
 from zoo.files import sha256_file
 from zoo.home import Home
-from zoo.sources import archive, download, hub
+from zoo.sources import archive, download, hub, package_index
 from zoo.sources.base import Fetched, Progress
 from zoo.sources.blobs import (
     CONVERTING,
@@ -318,7 +318,10 @@ def _from_url(
     """The published file, or the archive with it, from the web."""
     came = partial(home, name)
     whole = artifact.member is None
-    download.download(who, url, came, size=expected.size if whole else None, progress=progress)
+    if url.startswith(package_index.PREFIX):
+        package_index.download(who, url, came)
+    else:
+        download.download(who, url, came, size=expected.size if whole else None, progress=progress)
     with _done_with(came):
         if artifact.member is None:
             sha256 = verify(came, expected, name, url)
