@@ -52,6 +52,7 @@ def measure(
     adversaries: Names = ("adaptive", "naive"),
     preset: str | None = None,
     seeds: int | None = None,
+    examples: int | str | None = None,
     settings: Mapping[str, Any] | None = None,
     tuning: str | int = "standard",
     data: str | Path | None = None,
@@ -82,6 +83,8 @@ def measure(
         adversaries: ``adaptive``, ``naive`` or both: whether shadow models have the defenses.
         preset: Settings of a paper: ``securitynet``, ``ml-doctor`` or ``de-et-al``.
         seeds: Number of seeds; by default 12, and 1 for published models as downloaded.
+        examples: How many examples each quarter of the data has at most, or ``all``; by default
+            1,000 of photographs, and all of other data.
         settings: By ``field`` or ``method.field`` a value, or several in a list to measure one by
             one.
         tuning: ``none``, ``standard`` or how many settings are tried for every training.
@@ -107,8 +110,8 @@ def measure(
     options = _options(
         model=model, where=where, defenses=defenses, regime=regime, risks=risks, attacks=attacks,
         access=access, aux=aux, queries=queries, adversaries=adversaries, preset=preset,
-        seeds=seeds, settings=settings, tuning=tuning, data=data, mirror=mirror, device=device,
-        workers=workers, executor=executor,
+        seeds=seeds, examples=examples, settings=settings, tuning=tuning, data=data,
+        mirror=mirror, device=device, workers=workers, executor=executor,
     )  # fmt: skip
     made = Experiment.open(options, _home(home), fetching=True)
     return evaluations_frame(made.run(progress).evaluations)
@@ -128,6 +131,7 @@ def plan(
     adversaries: Names = ("adaptive", "naive"),
     preset: str | None = None,
     seeds: int | None = None,
+    examples: int | str | None = None,
     settings: Mapping[str, Any] | None = None,
     tuning: str | int = "standard",
     data: str | Path | None = None,
@@ -149,7 +153,7 @@ def plan(
     options = _options(
         model=model, where=where, defenses=defenses, regime=regime, risks=risks, attacks=attacks,
         access=access, aux=aux, queries=queries, adversaries=adversaries, preset=preset,
-        seeds=seeds, settings=settings, tuning=tuning, data=data, mirror=mirror,
+        seeds=seeds, examples=examples, settings=settings, tuning=tuning, data=data, mirror=mirror,
     )  # fmt: skip
     experiment = Experiment.open(options, _home(home), fetching=False)
     made = experiment.plan()

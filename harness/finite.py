@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.batches import at_once
 from zoo.errors import ZooError
 from zoo.finite import tensor_not_finite, value_not_finite
 
@@ -35,7 +36,7 @@ def check_training(model: nn.Module, x: Tensor) -> None:
 
     Args:
         model: A classifier in eval mode.
-        x: (n, ...) of its inputs, of which the first `TRIED` are tried.
+        x: (n, ...) of its inputs, of which the first `TRIED` are tried, fewer of large ones.
 
     Raises:
         DivergedError: A weight is not finite, or a logit is not or is beyond `LARGEST_LOGIT`.
@@ -64,7 +65,8 @@ def _unusable(model: nn.Module, x: Tensor) -> str | None:
     if what := tensor_not_finite(model.state_dict()):
         return what
     device = next((p.device for p in model.parameters()), x.device)
-    largest = model(x[:TRIED].to(device)).abs().amax() if len(x) else torch.zeros(())
+    tried = x[: at_once(x, TRIED)].to(device)
+    largest = model(tried).abs().amax() if len(x) else torch.zeros(())
     if not largest <= LARGEST_LOGIT:  # NaN is not
         return f"its logits go to {largest:.3g}"
     return None

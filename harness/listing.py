@@ -36,7 +36,7 @@ def rows(kind: str, source: DataLocation = DataLocation()) -> Rows:
         "attacks": _attacks,
         "defenses": _defenses,
         "metrics": _metrics,
-        "datasets": lambda: (["dataset"], [(name,) for name in datasets.names(source)]),
+        "datasets": lambda: _datasets(source),
     }
     if kind not in listed:
         raise unknown("kind to list", kind, listed)
@@ -126,6 +126,16 @@ def _metrics() -> Rows:
               for name, kind in registry.known("metric").items()),
         ],
     )  # fmt: skip
+
+
+def _datasets(source: DataLocation) -> Rows:
+    """All datasets, where each was found, and which files are looked for."""
+    found = [(name, datasets.where(name, source)) for name in datasets.names(source)]
+    return ["dataset", "found in", "files that are looked for"], [
+        (name, str(one.found) if one.found else "built in" if one.is_here else None,
+         one.wanted or None)
+        for name, one in found
+    ]  # fmt: skip
 
 
 def _described_datasets(source: DataLocation) -> Rows:

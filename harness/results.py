@@ -75,6 +75,7 @@ class Cell:
         budget: How many candidates tuning tried; 0 if nothing was tuned.
         source_weights: First 12 hex digits of the sha256 of the weights of the model that the
             attacker brings along; None if it brings none.
+        examples: How many examples each quarter has at most; None for all there are.
     """
 
     model: str
@@ -93,6 +94,7 @@ class Cell:
     recipe: tuple[tuple[str, Value], ...] = ()
     budget: int = 0
     source_weights: str | None = None
+    examples: int | None = None
 
     @property
     def model_label(self) -> str:
@@ -142,6 +144,8 @@ class Cell:
         record["recipe"] = [list(setting) for setting in record["recipe"]]  # JSON keeps its order
         if record["source_weights"] is None:  # likewise
             del record["source_weights"]
+        if record["examples"] is None:  # likewise
+            del record["examples"]
         return record
 
     @classmethod

@@ -7,6 +7,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from harness.batches import MOST, parts
 from harness.finite import check_answers
 from harness.types import Access
 from zoo.errors import ZooError
@@ -34,7 +35,7 @@ class BlackBox:
     """
 
     def __init__(
-        self, model: nn.Module, access: Access, *, budget: int | None = None, batch_size: int = 1024
+        self, model: nn.Module, access: Access, *, budget: int | None = None, batch_size: int = MOST
     ) -> None:
         self._model = deepcopy(model).eval().requires_grad_(False)
         self._batch_size = batch_size
@@ -81,8 +82,8 @@ class BlackBox:
                 f"{self.budget}."
             )
         self.queries += len(x)
-        parts = x.split(self._batch_size)
-        return torch.cat([self._answers(part.to(self.device)).to(x.device) for part in parts])
+        batches = parts(x, self._batch_size)
+        return torch.cat([self._answers(part.to(self.device)).to(x.device) for part in batches])
 
     def _answers(self, x: Tensor) -> Tensor:
         found = self._model(x)

@@ -34,6 +34,8 @@ def command(cells: Sequence[Cell]) -> str:
     words += ["--access", threat.access, "--aux", _auxiliary(threat)]
     if threat.queries is not None:
         words += ["--queries", str(threat.queries)]
+    if cell.examples is not None:
+        words += ["--examples", str(cell.examples)]
     if not threat.adaptive:
         words += ["--adversary", "naive"]
     words += ["--seeds", str(1 + max(one.seed for one in cells))]

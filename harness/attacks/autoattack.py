@@ -26,6 +26,7 @@ from harness.attacks.shared.ball import WithinBall
 from harness.attacks.shared.perturbation import CLASSES
 from harness.attacks.shared.redraws import DRAWS, Finds
 from harness.attacks.square import Square
+from harness.batches import at_once
 from harness.data.examples import Split
 from harness.seeds import generator
 from harness.target import BlackBox
@@ -73,7 +74,7 @@ class AutoAttack(WithinBall):
         points = data.points
         x = points.x.clone()
         standing = (target.labels(x) == points.y).nonzero().squeeze(1)
-        sample = points.take(standing[: self.batch_size]).to(target.device)
+        sample = points.take(standing[: at_once(points.x, self.batch_size)]).to(target.device)
         flags = reliability.of_model(target.model, sample)
         finds = Finds(target.model, x, points.y)
         for attack in self._ensemble(data.num_classes):

@@ -15,6 +15,7 @@ from torch import Tensor
 from harness.attacks.protocol import AttackedPoints
 from harness.attacks.shared import perturbation
 from harness.attacks.shared.ball import WithinBall
+from harness.batches import at_once
 from harness.target import BlackBox
 from harness.types import Access, Aux, Risk
 
@@ -45,7 +46,9 @@ class FGSM(WithinBall):
         assert self.epsilon is not None, "resolve() first"
         model, points = target.model, data.points
         out = torch.empty_like(points.x)
-        for index in torch.arange(len(points), device=out.device).split(self.batch_size):
+        for index in torch.arange(len(points), device=out.device).split(
+            at_once(points.x, self.batch_size)
+        ):
             batch = points.take(index).to(target.device)
             step = perturbation.direction(
                 perturbation.input_gradient(model, batch.x, batch.y), self.norm

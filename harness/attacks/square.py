@@ -19,6 +19,7 @@ from harness.attacks.shared import perturbation, square_rows, tabular_perturbati
 from harness.attacks.shared.ball import WithinBall
 from harness.attacks.shared.redraws import Finds
 from harness.attacks.shared.square_rows import signs as _signs
+from harness.batches import at_once
 from harness.data.examples import Split
 from harness.seeds import generator
 from harness.target import BlackBox
@@ -91,7 +92,9 @@ class Square(WithinBall):
                 f"query budget is {target.budget}. Raise --queries."
             )
         stream, out = generator("square", seed), points.x.clone()
-        for index in torch.arange(len(points), device=out.device).split(self.batch_size):
+        for index in torch.arange(len(points), device=out.device).split(
+            at_once(points.x, self.batch_size)
+        ):
             batch = points.take(index).to(target.device)
             out[index] = self._search(target, batch, queries, stream).to(out.device)
         return out

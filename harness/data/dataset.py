@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +14,24 @@ import numpy as np
 import torch
 
 from harness.data.examples import Attribute, Column, Split, attribute_of, canonical
+from harness.data.lazy_images import LazyImages
+from harness.data.photographs import Photographs, Place
+from zoo.entry import Preparation
 from zoo.errors import ZooError
+from zoo.files import digest
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+PHOTOGRAPHS = {"linf": 4 / 255, "l2": 3.0}
+"""Customary perturbation radii of photographs: those of RobustBench for ImageNet."""
+
+MOST = 1_000
+"""Photographs in each quarter, unless somebody wants more: a network takes its time for each."""
+
+ANY = Preparation(size=(224, 224), resize=256)
+"""What is done to photographs that no model asks for: what most published models do."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -32,11 +46,18 @@ class Dataset:
         z: Sensitive attributes by name. Whether ``x`` shows them is the dataset's affair.
         columns: Where the columns of a table are in ``x``; empty for images.
         n_train: How many of the first examples are the official training data; 0 if the data has
-            no official split.
+            no official split, or if only its test part is at hand.
+        only_test: Whether it is that part.
         n_fitted: How many of the first examples the encoding of a table was learnt from.
         epsilon: Customary perturbation radius by norm, in units of the pixel range.
         places: Columns (n,) that say where each example is among the files it is from: of a table
-            its ``row`` (and ``file``), of faces the ``file``. Empty where the order is the files'.
+            its ``row`` (and ``file``), of photographs the ``file``. Empty where the order is the
+            files'.
+        photographs: What ``x`` is decoded from, if it is; see `of_photographs`.
+        hashes: sha256 of the file of each photograph.
+        classes: Names of the labels, where models are asked for some of their classes only; see
+            `harness.data.label_spaces`.
+        most: How many examples each of `harness.data.quarters.Quarters` has at most; None for all.
     """
 
     name: str
@@ -46,9 +67,83 @@ class Dataset:
     z: Mapping[str, Attribute] = field(default_factory=dict)
     columns: tuple[Column, ...] = ()
     n_train: int = 0
+    only_test: bool = False
     n_fitted: int = 0
     epsilon: dict[str, float] = field(default_factory=lambda: {"linf": 8 / 255, "l2": 0.5})
     places: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    photographs: Photographs | None = field(default=None, repr=False)
+    hashes: tuple[str, ...] = field(default=(), repr=False)
+    classes: tuple[str, ...] = field(default=(), repr=False)
+    most: int | None = None
+    _views: dict[Preparation, Dataset] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def of_photographs(
+        cls,
+        name: str,
+        *,
+        num_classes: int,
+        places: Sequence[Place],
+        hashes: Sequence[str],
+        y: Tensor,
+        preparation: Preparation = ANY,
+        z: Mapping[str, Attribute] | None = None,
+        n_train: int = 0,
+        only_test: bool = False,
+        epsilon: Mapping[str, float] | None = None,
+        classes: Sequence[str] = (),
+    ) -> Dataset:
+        """Photographs that are decoded when somebody computes with them.
+
+        Args:
+            name: See the class, like what is not named here.
+            num_classes: Likewise.
+            places: Where each photograph is.
+            hashes: Likewise.
+            y: Likewise.
+            preparation: What is done to each; models have theirs, see `prepared`.
+            z: Likewise.
+            n_train: Likewise.
+            only_test: Likewise.
+            epsilon: Likewise.
+            classes: Likewise.
+        """
+        photographs = Photographs(places, preparation)
+        return cls(
+            name=name,
+            num_classes=num_classes,
+            x=LazyImages(photographs),
+            y=y,
+            z=z or {},
+            n_train=n_train,
+            only_test=only_test,
+            places={"file": np.array([place.name for place in places], dtype=object)},
+            photographs=photographs,
+            hashes=tuple(hashes),
+            classes=tuple(classes),
+            most=MOST,
+            epsilon=dict(PHOTOGRAPHS if epsilon is None else epsilon),
+        )
+
+    def prepared(self, how: Preparation | None) -> Dataset:
+        """The same photographs as inputs of another network; other data are as they are."""
+        if self.photographs is None or how in (None, self.photographs.preparation):
+            return self
+        if how not in self._views:
+            photographs = replace(self.photographs, preparation=how)
+            self._views[how] = replace(self, x=LazyImages(photographs), photographs=photographs)
+        return self._views[how]
+
+    def limited(self, most: int | None) -> Dataset:
+        """The same with so many examples in each quarter; None leaves them as they are."""
+        if most is None or (self.photographs is None and most >= len(self)):
+            return self
+        return replace(self, most=min(most, len(self)))
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """What is done to each photograph; None of data that come in one size."""
+        return None if self.photographs is None else self.photographs.preparation
 
     def __len__(self) -> int:
         return len(self.y)
@@ -87,6 +182,9 @@ class Dataset:
     @cached_property
     def content(self) -> Tensor:
         """(n,) int64, equal where two examples are the same, label and all."""
+        if self.hashes:
+            files = [f"{one} {y}" for one, y in zip(self.hashes, self.y.tolist(), strict=True)]
+            return torch.from_numpy(np.unique(np.array(files), return_inverse=True)[1])
         flat = np.ascontiguousarray(self.x.numpy()).reshape(len(self), -1)
         rows = [
             hashlib.sha256(row.tobytes() + label.tobytes()).digest()
@@ -106,7 +204,22 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex sha256 of shapes, features, labels, attributes and the official split."""
+        """Hex sha256 of shapes, features, labels, attributes and the official split.
+
+        Of photographs, the features are the files and what is done to them.
+        """
+        found = self.content_fingerprint
+        if self.photographs is not None:
+            how = asdict(self.photographs.preparation)
+            found = digest([found, self.photographs.channels, how])
+        return found if self.most is None else digest([found, self.most])
+
+    @cached_property
+    def content_fingerprint(self) -> str:
+        """The same of photographs whatever is done to them, so that all models share one split."""
+        if self.hashes:
+            z = {name: [a.names, a.values.tolist()] for name, a in self.z.items()}
+            return digest([self.hashes, self.num_classes, self.n_train, self.y.tolist(), z])
         sha = hashlib.sha256(f"{tuple(self.x.shape)} {self.num_classes} {self.n_train}".encode())
         sha.update(np.ascontiguousarray(self.x.numpy()).data)
         sha.update(np.ascontiguousarray(self.y.numpy()).data)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from harness.data import encoding, faces
+from harness.data import encoding, faces, image_folders
 from harness.data.builtin import digits, digits_noisy, digits_tinted, photo_patches
 from harness.data.dataset import DataLocation, Dataset
+from harness.data.image_folders import READERS, of_folders
 from harness.data.images import as_images
-from harness.data.public import MIRROR, public
+from harness.data.public import NAMES, public
+from harness.data.public import find as public_find
+from harness.data.public import layout as public_layout
 from harness.data.tables import cells as table_cells
 from harness.data.tables import description as table_description
 from harness.data.tables import openml
@@ -71,6 +75,46 @@ def _folders(source: DataLocation) -> list[Path]:
     return [folder for folder in folders if folder is not None]
 
 
+@dataclass(frozen=True)
+class Whereabouts:
+    """Where a dataset is.
+
+    Attributes:
+        found: The folder with its files; None if they are in none.
+        wanted: Which files are looked for, in words; empty if none are needed.
+    """
+
+    found: Path | None
+    wanted: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it can be read."""
+        return self.found is not None or not self.wanted
+
+
+def where(name: str, source: DataLocation) -> Whereabouts:
+    """Where `load` finds a dataset, by the names of files alone."""
+    path = table_description.builtin().get(name) or own_tables(source).get(name)
+    if path is not None:
+        description = table_description.read(path)
+        folders = (one for one in _folders(source) if table_cells.has(one, description))
+        online = " (or from OpenML)" if description.openml else ""
+        return Whereabouts(next(folders, None), ", ".join(description.files) + online)
+    if name in READERS:
+        return Whereabouts(image_folders.find(name, source), image_folders.layout(name))
+    if name in NAMES:
+        return Whereabouts(public_find(name, source), public_layout(name))
+    if name in faces.READERS:
+        return Whereabouts(faces.find(name, source.data_dir), faces.layout(name))
+    return Whereabouts(None)
+
+
+def is_here(name: str, source: DataLocation) -> bool:
+    """Whether the files of a dataset are where `load` looks for them, by their names alone."""
+    return where(name, source).is_here
+
+
 def would_download(name: str, source: DataLocation) -> bool:
     """Whether `load` would ask OpenML for a table, whose files are in no folder of ``source``."""
     path = table_description.builtin().get(name) or own_tables(source).get(name)
@@ -102,9 +146,10 @@ DATASETS: dict[str, Callable[[DataLocation], Dataset]] = {
     "digits-noisy": digits_noisy,
     "digits-tinted": digits_tinted,
     "photo-patches": photo_patches,
-    **{name: public(name) for name in MIRROR},
+    **{name: public(name) for name in NAMES},
     **{name: _described(path) for name, path in table_description.builtin().items()},
     **{name: _of_faces(name) for name in faces.READERS},
+    **{name: of_folders(name) for name in READERS},
 }
 """Loaders by name. Other packages add theirs with the entry point group ``harness.datasets``."""
 

@@ -79,13 +79,24 @@ def read(name: str, data_dir: Path | None) -> Faces:
     Raises:
         ZooError: The folder, a file in it or a photograph is not there or is something else.
     """
-    folder = name.partition("-")[0]
-    if data_dir is None or not (data_dir / folder).is_dir():
+    folder = find(name, data_dir)
+    if folder is None:
         raise ZooError(
             f"Dataset {name!r} is not here (looked in: {data_dir or 'nowhere'}). Give --data-dir, "
-            f"or set ZOO_DATA_DIR to, a folder with {LAYOUTS[folder]}."
+            f"or set ZOO_DATA_DIR to, a folder with {layout(name)}."
         )
-    return READERS[name](data_dir / folder)
+    return READERS[name](folder)
+
+
+def layout(name: str) -> str:
+    """Which files are looked for, in words."""
+    return LAYOUTS[name.partition("-")[0]]
+
+
+def find(name: str, data_dir: Path | None) -> Path | None:
+    """The folder of a dataset; None if there is none."""
+    folder = None if data_dir is None else data_dir / name.partition("-")[0]
+    return folder if folder is not None and folder.is_dir() else None
 
 
 LAYOUTS = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -10,7 +12,9 @@ from torch import Tensor
 
 from harness.data.dataset import Dataset
 from harness.data.examples import Split
+from harness.data.lazy_images import LazyImages
 from harness.types import UnfitError
+from zoo.entry import Preparation
 
 SHARED = 0.1
 """Share of another dataset's inputs that may be the target's too, as rows of tables are by chance.
@@ -58,6 +62,9 @@ def _share(other: Dataset, dataset: Dataset) -> float:
     """Share of the inputs of ``other`` that ``dataset`` has, in any colour or brightness."""
     if other.fingerprint == dataset.fingerprint:
         return 1.0
+    if dataset.hashes or other.hashes:  # nobody has pictures of both kinds
+        known = set(dataset.hashes)
+        return sum(one in known for one in other.hashes) / max(1, len(other))
     ours = set(_looks(dataset.x))
     theirs = _looks(adapt(other, dataset).x)
     return sum(look in ours for look in theirs) / max(1, len(theirs))
@@ -77,10 +84,42 @@ def adapt(other: Dataset, dataset: Dataset) -> Split:
     if len(dataset.input_shape) == 1:
         return other.all
     x, (channels, height, width) = other.x, dataset.input_shape
+    if other.photographs is not None:
+        how = Preparation(size=(height, width), resize=min(height, width))
+        prepared = replace(other.photographs, preparation=how, channels=channels)
+        return Split(LazyImages(prepared), other.y)
+    if dataset.photographs is not None:
+        return Split(LazyImages(_Resized(x, dataset.photographs.shape)), other.y)
+    return Split(_resized(x, dataset.input_shape), other.y)
+
+
+@dataclass(frozen=True, eq=False)
+class _Resized:
+    """Small images as inputs of a network for photographs: all of them at once are too many.
+
+    Attributes:
+        x: (n, channels, height, width) in [0, 1].
+        shape: (channels, height, width) that each becomes.
+    """
+
+    x: Tensor
+    shape: tuple[int, int, int]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """The images at ``rows``, (n, *shape) float32."""
+        return _resized(self.x[list(rows)], self.shape)
+
+
+def _resized(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Images grey or coloured and of another size; see `adapt`."""
+    channels, height, width = shape
     if x.shape[1] != channels:
         x = x.mean(1, keepdim=True).expand(-1, channels, -1, -1)
     x = F.interpolate(x, (height, width), mode="bilinear", antialias=True, align_corners=False)
-    return Split(x.clamp(0, 1).contiguous(), other.y)
+    return x.clamp(0, 1).contiguous()
 
 
 def _shape(dataset: Dataset) -> str:

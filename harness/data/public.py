@@ -32,7 +32,9 @@ MIRROR = {
 }
 
 
-_CLASSES = {"cifar10": 10, "mnist": 10, "fashion-mnist": 10, "gtsrb": 43}
+_CLASSES = {
+    "cifar10": 10, "cifar100": 100, "mnist": 10, "fashion-mnist": 10, "gtsrb": 43, "svhn": 10,
+}  # fmt: skip
 
 
 _EPSILON = {
@@ -40,17 +42,50 @@ _EPSILON = {
     "mnist": {"linf": 0.3, "l2": 2.0},
     "fashion-mnist": {"linf": 0.1, "l2": 1.5},
     "gtsrb": {"linf": 8 / 255, "l2": 0.5},
+    "cifar100": {"linf": 8 / 255, "l2": 0.5},
+    "svhn": {"linf": 8 / 255, "l2": 0.5},
 }
+
+
+NAMES = tuple(_CLASSES)
+"""Of the sets that are read here."""
 
 
 def _from_mirror(name: str, mirror: Path) -> list[tuple[np.ndarray, np.ndarray]] | None:
     parts = []
-    for file in MIRROR[name]:
-        if not (mirror / file).exists():
+    for file in MIRROR.get(name, ("",)):
+        if not (mirror / file).is_file():
             return None
         with np.load(mirror / file, allow_pickle=False) as arrays:
             parts.append((arrays["x"], arrays["y"]))
     return parts
+
+
+_ON_DISK = {
+    "cifar10": "cifar-10-batches-py",
+    "cifar100": "cifar-100-python",
+    "mnist": "MNIST",
+    "fashion-mnist": "FashionMNIST",
+    "gtsrb": "gtsrb",
+    "svhn": "test_32x32.mat",
+}
+"""What torchvision looks for in the data folder."""
+
+
+def find(name: str, source: DataLocation) -> Path | None:
+    """The folder that has the files of one of these sets: of data, else the mirror."""
+    if source.data_dir is not None and (source.data_dir / _ON_DISK[name]).exists():
+        return source.data_dir
+    files = MIRROR.get(name)
+    if files and source.mirror and all((source.mirror / file).is_file() for file in files):
+        return source.mirror
+    return None
+
+
+def layout(name: str) -> str:
+    """Which files are looked for, in words."""
+    mirrored = f"; in the mirror {' and '.join(MIRROR[name])}" if name in MIRROR else ""
+    return f"{_ON_DISK[name]} as torchvision has it{mirrored}"
 
 
 def _from_torchvision(name: str, root: Path) -> list[tuple[np.ndarray, np.ndarray]] | None:
@@ -66,8 +101,12 @@ def _from_torchvision(name: str, root: Path) -> list[tuple[np.ndarray, np.ndarra
                 x = [np.asarray(image.convert("RGB").resize((35, 35), 2)) for image, _ in signs]
                 parts.append((np.stack(x), np.array([label for _, label in signs])))
             return parts
+        if name == "svhn":
+            both = [datasets.SVHN(str(root), split=split) for split in ("train", "test")]
+            return [(part.data.transpose(0, 2, 3, 1), part.labels) for part in both]
         kind = {
             "cifar10": datasets.CIFAR10,
+            "cifar100": datasets.CIFAR100,
             "mnist": datasets.MNIST,
             "fashion-mnist": datasets.FashionMNIST,
         }[name]

@@ -77,12 +77,15 @@ def quarters(dataset: Dataset, seed: int, regime: Regime, *, shadow: bool = Fals
         shadow: Whether the attacker needs examples of its own of the same distribution. Makes no
             difference where the model is trained: everybody has a quarter.
 
+    Of each of these parts no more than `Dataset.most` are taken.
+
     Raises:
         NotApplicableError: A model is to be fine-tuned on a dataset without an official split.
     """
     of_seed = (seed,) if regime is not Regime.PUBLISHED else ()
-    rng = np.random.default_rng(derive("split", dataset.fingerprint, regime, *of_seed))
-    if regime is Regime.FINE_TUNED and not 0 < dataset.n_train < len(dataset):
+    rng = np.random.default_rng(derive("split", dataset.content_fingerprint, regime, *of_seed))
+    known = dataset.only_test or 0 < dataset.n_train < len(dataset)
+    if regime is Regime.FINE_TUNED and not known:
         raise UnfitError(
             f"Fine-tuning a published model needs examples that it has not seen, but "
             f"{dataset.name} has no official split to tell which those are."
@@ -101,7 +104,9 @@ def quarters(dataset: Dataset, seed: int, regime: Regime, *, shadow: bool = Fals
         size = len(order) // 4
         order = _unseen(order, size, 2 * size, dataset.n_fitted, rng)
         parts = [order[i * size : (i + 1) * size] for i in range(4)]
-    train, test, shadow_train, shadow_test = (torch.from_numpy(part) for part in parts)
+    train, test, shadow_train, shadow_test = (
+        torch.from_numpy(part[: dataset.most]) for part in parts
+    )
     return Quarters(
         target_train=train, target_test=test, shadow_train=shadow_train, shadow_test=shadow_test
     )

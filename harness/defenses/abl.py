@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.batches import parts
 from harness.data.examples import Split
 from harness.defenses.protocol import LEFT_OUT
 from harness.learning.features import evaluating
@@ -169,5 +170,5 @@ def certainty(logits: Tensor, y: Tensor) -> Tensor:
 @torch.no_grad()
 def _losses(model: nn.Module, data: Split) -> Tensor:
     with evaluating(model):
-        logits = torch.cat([model(x) for x in data.x.split(1024)])
+        logits = torch.cat([model(x) for x in parts(data.x)])
     return F.cross_entropy(logits, data.y, reduction="none")

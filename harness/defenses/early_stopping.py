@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.batches import at_once, parts
 from harness.data.examples import Split
 from harness.defenses.protocol import LEFT_OUT
 from harness.learning.features import evaluating
@@ -136,6 +137,6 @@ def _mean_loss(model: nn.Module, data: Split) -> float:
     with evaluating(model):
         losses: list[Tensor] = [
             F.cross_entropy(model(x), y, reduction="sum")
-            for x, y in zip(data.x.split(1024), data.y.split(1024), strict=True)
+            for x, y in zip(parts(data.x), data.y.split(at_once(data.x)), strict=True)
         ]
     return float(torch.stack(losses).sum()) / len(data)

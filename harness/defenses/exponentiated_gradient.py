@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.batches import parts
 from harness.data.examples import UNKNOWN, Split
 from harness.defenses.shared.sensitive_attribute import OfAttribute, need_two_classes
 from harness.learning.features import evaluating
@@ -227,7 +228,7 @@ class Member:
 def answers(model: nn.Module, x: Tensor) -> np.ndarray:
     """Labels (n,) that ``model`` gives in eval mode."""
     with evaluating(model):
-        return torch.cat([model(part).argmax(1) for part in x.split(1024)]).cpu().numpy()
+        return torch.cat([model(part).argmax(1) for part in parts(x)]).cpu().numpy()
 
 
 def gap(chance: np.ndarray, y: np.ndarray, group: np.ndarray, constraint: str) -> float:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.batches import parts
 from harness.data.examples import Split
 from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.rewritten_scores import Rewritten, secret, uniform
@@ -126,7 +127,7 @@ def _classifier(defense: MemGuard, defender: DefenderData) -> Classifier:
     second = planned.model if planned else defender.train(inside)
     with torch.no_grad():
         scores = torch.cat(
-            [second(x).softmax(1) for half in (inside, outside) for x in half.x.split(1024)]
+            [second(x).softmax(1) for half in (inside, outside) for x in parts(half.x)]
         )
     truth = (torch.arange(len(scores), device=scores.device) < len(inside)).long()
     with seeded(defense.name, defender.seed):

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.batches import parts
 from harness.data.examples import UNKNOWN, Column
 from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.group_columns import groups_in, stating
@@ -112,7 +113,7 @@ class ThresholdOptimizer(OfAttribute):
                     f"{_named(group, columns)} have label {labels[0]}. Choose another attribute."
                 )
         with torch.no_grad(), evaluating(model):
-            margins = torch.cat([margin(model(x)) for x in data.x.split(1024)])
+            margins = torch.cat([margin(model(x)) for x in parts(data.x)])
         margins, y, given = (part.cpu().numpy() for part in (margins, data.y, groups))
         count = math.prod(len(column.values) for column in columns)
         rules = Rules.of(fitted(margins, y, given, self.constraint), count)

@@ -214,13 +214,13 @@ class Doctor:
         """
         if datasets.would_download(name, self.source):
             return "not here: it would have to be downloaded."
+        if not datasets.is_here(name, self.source):
+            return f"not here: {datasets.where(name, self.source).wanted}."
         begin = time.perf_counter()
         try:
             found = datasets.load(name, self.source)
         except datasets.BrokenDatasetError as error:
             raise DefectError(str(error)) from error
-        except ZooError as error:
-            return f"not here: {error}"
         check_dataset(found)
         if time.perf_counter() - begin < QUICK:
             watched(
@@ -276,8 +276,7 @@ class _Task:
         except (DefectError, NotFiniteError) as error:
             ok, what = False, str(error)
         except ZooError as error:
-            # Files of a dataset may well be missing; a method says NotApplicableError.
-            ok = self.kind == "dataset" or isinstance(error, NotApplicableError)
+            ok = isinstance(error, NotApplicableError)
             what = f"not applicable here: {error}" if ok else str(error)
         except Exception as error:  # somebody's code may fail in any way, which is then reported
             ok, what = False, f"{type(error).__name__}: {error}"

@@ -89,7 +89,9 @@ class Experiment:
         return cls(
             request=request,
             loaded=loaded,
-            context=Context(home, source, options.device, loaded.bases, code_version()),
+            context=Context(
+                home, source, options.device, loaded.bases, code_version(), request.examples
+            ),
             workers=options.workers or default_workers(options.device),
             executor=options.executor,
         )

@@ -70,6 +70,11 @@ class Options:
         "Seeds, from 0. If not given: 12, and 1 for published models as downloaded, which are "
         "judged on their whole test data at once.",
     ] = None
+    examples: Annotated[
+        str | None,
+        "Examples that a model is judged on, or trained on, at most: a number, or all; if not "
+        "given 1,000 of photographs, all of other data.",
+    ] = None
     set: Annotated[
         Mapping[str, tuple[str, ...]],
         "field=value of a method, or method.field=value; recipe.epochs=5. Several values with "
@@ -160,7 +165,9 @@ class Options:
 
 def _plain(name: str, value: Any) -> Any:
     """A number where a text says one, as somebody would write it."""
-    return int(value) if name in ("queries", "tuning") and str(value).isdigit() else value
+    return (
+        int(value) if name in ("queries", "tuning", "examples") and str(value).isdigit() else value
+    )
 
 
 def words(texts: Sequence[str]) -> list[str]:
@@ -228,6 +235,13 @@ def schema(presets: Iterable[str]) -> dict[str, Any]:
         "executor": {"enum": ["local", "ray"]},
         "preset": {"enum": list(presets)},
         "aux": {"pattern": rf"^({'|'.join(Aux)}|ood:.+|partial:0?\.\d*[1-9]\d*)$", **texts},
+        "examples": {
+            "anyOf": [
+                {"enum": ["all"]},
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": r"^0*[1-9]\d*$"},
+            ]
+        },
         "tuning": {
             "anyOf": [
                 {"enum": ["none", "standard", 0]},

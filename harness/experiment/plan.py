@@ -190,7 +190,7 @@ def _targets(
     bases: Mapping[str, str],
     tuned: Callable[[str], Mapping[str, Any] | None],
 ) -> list[Target]:
-    dataset = datasets[entry.dataset]
+    dataset = datasets[entry.dataset].prepared(entry.preparation).limited(request.examples)
     check_data(entry, dataset)
     return targets(
         entry,
@@ -345,6 +345,7 @@ def _planned(
             seed=seed,
             tuned=target.settled.settings if target.settled else (),
             ood_fingerprint=fitted.other.fingerprint if fitted.other is not None else None,
+            examples=target.dataset.most,
             constants=_constants(attack.risk, target.stack, target.dataset),
         ),
         entry=target.entry,

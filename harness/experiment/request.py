@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ class Request:
         preset: Name of a paper's settings; None for this project's own.
         seeds: Number of seeds, from 0; None for as many as the regime needs.
         settings: ``field`` or ``method.field`` to its text, or to the texts of a sweep.
+        examples: How many examples each quarter of the data has at most; None for the dataset's
+            own limit, which only photographs have.
         tuning: How many settings are tried for each training, with a defense and without; 0 to
             train by the recipe as it is.
     """
@@ -67,6 +70,7 @@ class Request:
     settings: Mapping[str, str | tuple[str, ...]] = field(
         default_factory=dict[str, str | tuple[str, ...]]
     )
+    examples: int | None = None
     tuning: int = 0
 
     @property
@@ -148,6 +152,7 @@ def of(options: Options, home: Home, source: DataLocation) -> Request:
         preset=options.preset,
         seeds=options.seeds,
         settings=options.set,
+        examples=examples(options.examples),
         tuning=tuning(options.tuning),
     )
 
@@ -282,6 +287,19 @@ def tuning(text: str) -> int:
             f"tuning wants none, standard or a whole number of at least 2, found {text!r}."
         )
     return int(text)
+
+
+def examples(text: str | None) -> int | None:
+    """A number, or ``all``; None stays None.
+
+    Raises:
+        ZooError: It is none of these.
+    """
+    if text is None:
+        return None
+    if text != ALL and (not text.isdigit() or int(text) < 1):
+        raise ZooError(f"--examples wants {ALL} or a whole number of at least 1, found {text!r}.")
+    return sys.maxsize if text == ALL else int(text)
 
 
 def sources(request: Request) -> list[str]:

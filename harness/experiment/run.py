@@ -15,7 +15,7 @@ import torch
 from filelock import Timeout
 from torch import nn
 
-from harness.data import datasets
+from harness.data import datasets, label_spaces
 from harness.data.dataset import DataLocation, Dataset
 from harness.data.ood import adapt
 from harness.data.quarters import quarters
@@ -31,10 +31,11 @@ from harness.training.cohort import may_share
 from harness.training.job import Job, Trained
 from harness.types import Cause, MachineError, NotApplicableError
 from zoo.catalog import open_catalog
-from zoo.entry import ModelEntry
+from zoo.entry import ModelEntry, Preparation
 from zoo.errors import ZooError
 from zoo.files import sha256_file
 from zoo.home import Home
+from zoo.nets import Chosen
 
 LARGEST_COHORT = 16
 """Models trained in one task: what a kill may lose, and a step of the progress bar."""
@@ -55,6 +56,7 @@ class Context:
         device: Where to compute.
         weights: sha256 of the weights of published models, by model name.
         code: Version of the code that measures.
+        examples: See `harness.data.dataset.Dataset.limited`.
     """
 
     home: Home
@@ -62,6 +64,11 @@ class Context:
     device: str
     weights: dict[str, str]
     code: str
+    examples: int | None = None
+
+    def dataset(self, name: str, preparation: Preparation | None) -> Dataset:
+        """The dataset of that name for the models whose photographs are prepared so."""
+        return datasets.load(name, self.source).prepared(preparation).limited(self.examples)
 
 
 @dataclass(frozen=True)
@@ -187,7 +194,8 @@ def _chunks(jobs: Iterable[Job], workers: int) -> list[list[Job]]:
     single: list[list[Job]] = []
     for job in jobs:
         if may_share(job):
-            shares.setdefault((job.dataset, job.architecture, len(job.index)), []).append(job)
+            of = (job.dataset, job.preparation, job.architecture, len(job.index))
+            shares.setdefault(of, []).append(job)
         else:
             single.append([job])
     found: list[list[Job]] = []
@@ -198,7 +206,7 @@ def _chunks(jobs: Iterable[Job], workers: int) -> list[list[Job]]:
 
 
 def _train(jobs: list[Job], *, context: Context) -> _TrainedChunk:
-    dataset = datasets.load(jobs[0].dataset, context.source)
+    dataset = context.dataset(jobs[0].dataset, jobs[0].preparation)
     artifacts = Artifacts(context.home)
     problem: Problem | None = None
     try:
@@ -259,7 +267,7 @@ def _measure(item: Planned, *, context: Context) -> tuple[Planned, Event]:
 
 def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
     cell, entry = item.cell, item.entry
-    dataset = datasets.load(cell.dataset, context.source)
+    dataset = context.dataset(cell.dataset, entry.preparation)
     job, base = item.job, None
     origin: Provenance = {}
     if job is not None:
@@ -273,7 +281,7 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         }
     else:
         sha256 = context.weights[entry.name]
-        target = Trained(_published(entry, context), {})
+        target = Trained(_published(entry, dataset, context), {})
         origin = {"weights": sha256, "backdoored": entry.backdoored}
         held = quarters(dataset, cell.seed, cell.regime).target_train
         job = Job.of(entry, dataset, held, recipe=None, seed=cell.seed, base=sha256)
@@ -289,7 +297,10 @@ def _evaluate(item: Planned, context: Context) -> tuple[Evaluation, Outcome]:
         attacker_models.check_fits(other, dataset)
         target_sha256 = context.weights[entry.name] if item.job is None else None
         attacker_models.check_other(other, dataset, sha256=sha256, target=target_sha256, job=job)
-        source, source_rows = _published(other, context), attacker_models.trained_on(other, dataset)
+        source, source_rows = (
+            _published(other, dataset, context),
+            attacker_models.trained_on(other, dataset),
+        )
         origin["source"] = sha256
     loaded = CellModels.of(
         item,
@@ -327,15 +338,21 @@ def trained(job: Job, dataset: Dataset, context: Context) -> Trained:
         return artifacts.load(job, context.device)
 
 
-def _published(entry: ModelEntry, context: Context) -> nn.Module:
-    """A published model as downloaded, its weights checked against their sha256."""
+def _published(entry: ModelEntry, dataset: Dataset, context: Context) -> nn.Module:
+    """A published model as downloaded, its weights checked against their sha256.
+
+    It answers with the classes of ``dataset``.
+    """
     from zoo.loading import load_model
 
     sha256 = context.weights[entry.name]
     path = context.home.blobs / sha256
     if sha256_file(path) != sha256:
         raise MachineError(f"The weights {path} were altered; run `zoo fetch {entry.name}` again.")
-    return load_model(entry, path).to(context.device).eval().requires_grad_(False)
+    model: nn.Module = load_model(entry, path)
+    if (index := label_spaces.logits(entry, dataset)) is not None:
+        model = Chosen(model, index)
+    return model.to(context.device).eval().requires_grad_(False)
 
 
 def code_version() -> str:

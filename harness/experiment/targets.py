@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from harness import registry
 from harness.attacks.protocol import Resolves
+from harness.data import label_spaces
 from harness.data.dataset import Dataset
 from harness.data.quarters import Quarters, quarters
 from harness.defenses.protocol import Checks, Defense
@@ -22,7 +23,7 @@ from harness.games.game import ModelRequest
 from harness.results import Method, Value, tuned_label
 from harness.seeds import seeded
 from harness.training.job import Job
-from harness.types import NotApplicableError, Regime
+from harness.types import NotApplicableError, Regime, UnfitError
 from zoo import nets
 from zoo.entry import ModelEntry
 from zoo.files import digest
@@ -83,8 +84,8 @@ class Target:
     @cached_property
     def network(self) -> nn.Module:
         """The network without memory for its weights."""
-        with torch.device("meta"), seeded("network"):
-            return nets.build(
+        with seeded("network"):
+            return nets.skeleton(
                 self.entry.architecture, self.entry.input_shape, self.entry.num_classes
             )
 
@@ -252,6 +253,11 @@ def _target(
     try:
         defenses = tuple(d.resolve(dataset) if isinstance(d, Resolves) else d for d in given)
         Stack.of(defenses)
+        if label_spaces.logits(entry, dataset) is not None and trained:
+            raise UnfitError(
+                f"{entry.name} has {entry.num_classes:,} classes, of which the photographs of "
+                f"{dataset.name} show {dataset.num_classes}: it is measured as it is published."
+            )
     except NotApplicableError as error:
         refusal = error
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from harness.data import datasets
+from harness.batches import parts
 from harness.experiment.plan import Plan
 from harness.experiment.run import Context, Event, Pool, Problem, train, trained
 from harness.experiment.tuning_plan import Candidate, Tuning
@@ -122,13 +122,14 @@ def _answers(
     broken = [problems[job.key].reason for job in candidate.jobs if job.key in problems]
     if candidate.refused or broken:
         return Tried(settings=settings, failed=candidate.refused or broken[0])
-    dataset = datasets.load(tuning.dataset, context.source)
+    preparation = candidate.jobs[0].preparation
+    dataset = context.dataset(tuning.dataset, preparation)
     correct: list[np.ndarray] = []
     for job, split in zip(candidate.jobs, tuning.splits, strict=True):
         model = trained(job, dataset, context).model
         judged = dataset.all.take(split.judged).to(context.device)
         with torch.no_grad():
-            logits = model(judged.x)
+            logits = torch.cat([model(part) for part in parts(judged.x)])
         if not logits.isfinite().all():
             return Tried(settings=settings, failed="the training diverged")
         correct.append((logits.argmax(1) == judged.y).cpu().numpy())

@@ -11,6 +11,7 @@ from torch import Tensor
 from harness.attacks.protocol import Evaded, Evades, EvasionData
 from harness.attacks.shared import tabular_perturbation
 from harness.attacks.shared.perturbation import sizes
+from harness.batches import parts
 from harness.defenses.protocol import Certifies
 from harness.games.auxiliary import pool_index
 from harness.games.game import ModelRequest, Outcome, Scenario, ScenarioSpec
@@ -86,13 +87,13 @@ def play(attack: Evades, scenario: Scenario) -> Outcome:
         perturbed, flags = (found.x, found.flags) if isinstance(found, Evaded) else (found, ())
         perturbed = tabular_perturbation.restored(perturbed, points)
         clean, after = judge.labels(points.x), judge.labels(perturbed)
-    delta = perturbed - points.x
     assert attack.epsilon is not None, "resolve() first"
-    size = sizes(delta, attack.norm)
+    linf, l2 = _sizes(perturbed, points.x)
+    size = linf if attack.norm == "linf" else l2
     within = 0 <= perturbed.min() <= perturbed.max() <= 1
     if not (within and size.max() <= attack.epsilon + TOLERANCE):
         raise RuntimeError(f"{attack.name} left its budget: size {size.max():.6f}")
-    numbers = robustness(clean, after, points.y, delta)
+    numbers = robustness(clean, after, points.y, linf=linf, l2=l2)
     metrics: dict[str, float | None] = {**numbers}
     if any(isinstance(part, Draws) for part in scenario.model.modules()):
         # Every moved input is one more draw of a guard that draws, so some are won by luck alone.
@@ -120,6 +121,14 @@ def play(attack: Evades, scenario: Scenario) -> Outcome:
             **({"left_out": left_out} if scenario.source_rows is not None else {}),
         },
     )  # fmt: skip
+
+
+def _sizes(perturbed: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Size of each perturbation (n,), by its largest number and by its Euclidean norm."""
+    deltas = (after - before for after, before in zip(parts(perturbed), parts(x), strict=True))
+    found = [(sizes(delta, "linf"), sizes(delta, "l2")) for delta in deltas]
+    linf, l2 = zip(*found, strict=True)
+    return torch.cat(linf), torch.cat(l2)
 
 
 def _attacked(scenario: Scenario) -> tuple[Tensor, int]:

@@ -10,6 +10,7 @@ from functools import lru_cache
 import torch
 from torch import nn
 
+from harness.batches import parts
 from harness.defenses.protocol import InspectsModels
 from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.inspection import Inspection
@@ -34,7 +35,7 @@ def _facts(model: nn.Module, defender: DefenderData) -> Iterator[torch.Tensor]:
     yield from model.state_dict().values()
     yield defender.trusted.x
     yield defender.trusted.y
-    for part in defender.trusted.x.split(1024):
+    for part in parts(defender.trusted.x):
         yield model(part)
 
 

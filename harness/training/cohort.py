@@ -87,8 +87,7 @@ def may_share(job: Job) -> bool:
 
 @cache
 def _has_batch_norm(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> bool:
-    with torch.device("meta"):
-        net = nets.build(architecture, input_shape, num_classes)
+    net = nets.skeleton(architecture, input_shape, num_classes)
     return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in net.modules())
 
 

@@ -14,7 +14,7 @@ from harness.defenses.stack import Stack
 from harness.results import Method
 from harness.seeds import seeded
 from zoo import nets
-from zoo.entry import ModelEntry
+from zoo.entry import ModelEntry, Preparation
 from zoo.errors import ZooError
 from zoo.files import digest
 from zoo.recipe import Recipe
@@ -69,6 +69,7 @@ class Job:
             own recipe; None for a model of the owner's kind.
         second: The guard, of `harness.defenses.protocol.GuardsBySecond`, whose second model this
             is, trained on part of the examples; None for a model that is trained on all.
+        preparation: What is done to the photographs; None of data that come in one size.
     """
 
     dataset: str
@@ -86,6 +87,7 @@ class Job:
     poison: Method | None = None
     thief: Method | None = None
     second: Method | None = None
+    preparation: Preparation | None = None
 
     @classmethod
     def of(
@@ -120,6 +122,7 @@ class Job:
             seed=seed,
             base=base,
             poison=poison,
+            preparation=dataset.preparation,
         )
 
     @classmethod
@@ -147,6 +150,7 @@ class Job:
             recipe=None,
             seed=seed,
             thief=registry.describe(thief),
+            preparation=dataset.preparation,
         )
 
     @property

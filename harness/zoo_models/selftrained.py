@@ -63,7 +63,9 @@ class SelfTrained:
         Returns:
             The weights, and the accuracy on the ``target_test`` quarter.
         """
-        dataset = datasets.load(entry.dataset, DataLocation.resolve(data_dir, mirror))
+        dataset = datasets.load(entry.dataset, DataLocation.resolve(data_dir, mirror)).prepared(
+            entry.preparation
+        )
         split = quarters(dataset, SEED, Regime.FROM_SCRATCH)
         job = job_of(entry, dataset)
         with locked(home, entry.name):

@@ -13,6 +13,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from harness.batches import parts
 from harness.data import datasets
 from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Split
@@ -112,13 +113,15 @@ def verify(
     sha256_ok = stored_intact(entry, home) is not False
     fetched = fetch(entry, home, mirror=mirror, data_dir=data_dir)
     model = load_model(entry, fetched.path).to(device)
-    dataset = datasets.load(entry.dataset, DataLocation.resolve(data_dir, mirror))
+    dataset = datasets.load(entry.dataset, DataLocation.resolve(data_dir, mirror)).prepared(
+        entry.preparation
+    )
     split, test = _test_part(entry, dataset)
     if limit is not None:
         test = Split(test.x[:limit], test.y[:limit])
     test = test.to(device)
     box, answers, done = BlackBox(model, Access.LABELS), [], 0
-    for part in test.x.split(256):
+    for part in parts(test.x, 256):
         answers.append(box.labels(part))
         done += len(part)
         if progress:
@@ -174,7 +177,7 @@ def order_doubt(entry: ModelEntry, home: Home, source: DataLocation) -> str | No
     if len(entry.input_shape) < 3 and entry.dataset not in datasets.own_tables(source):
         return None  # nothing is downloaded for this
     try:
-        dataset = datasets.load(entry.dataset, source)
+        dataset = datasets.load(entry.dataset, source).prepared(entry.preparation)
         if tuple(dataset.input_shape) != tuple(entry.input_shape):
             return None
         _, test = _test_part(entry, dataset)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from harness.attacks.shared import convergence
 from harness.attacks.shared.attacker_data import Candidates
+from harness.batches import parts
 from harness.data.examples import Split
 from harness.learning.fit import fit
 from harness.seeds import derive, generator, seeded
@@ -157,7 +158,7 @@ def affordable(target: BlackBox, data: Candidates, *, seed: int) -> Tensor:
 @torch.no_grad()
 def answers(network: nn.Module, x: Tensor, *, batch_size: int = 1024) -> Tensor:
     """What a network in eval mode gives for inputs (n, ...) on its device."""
-    return torch.cat([network(part) for part in x.split(batch_size)])
+    return torch.cat([network(part) for part in parts(x, batch_size)])
 
 
 class Branches(nn.Module):

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.attacks.shared import surrogate
+from harness.batches import parts
 
 if TYPE_CHECKING:
     from harness.attacks.protocol import AttackerData
@@ -83,7 +84,7 @@ def classifies(data: AttackerData, what: str, model: nn.Module, x: Tensor, answe
         x: (n, ...), what it was trained on.
         answers: (n,) labels or (n, num_classes) probabilities that it was to reproduce.
     """
-    scores = torch.cat([model(part).softmax(1) for part in x.split(1024)])
+    scores = torch.cat([model(part).softmax(1) for part in parts(x)])
     fits(data, what, scores, surrogate.probabilities(answers, scores.shape[1]))
 
 

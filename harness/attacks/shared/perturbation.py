@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from harness.attacks.shared import tabular_perturbation
 from harness.attacks.shared.redraws import Finds
+from harness.batches import at_once
 from harness.data.examples import Split
 from harness.learning.scores import Redecides
 from zoo.errors import ZooError
@@ -303,7 +304,9 @@ def try_in_turn(
         Examples that the model gets wrong as they are stay as they are.
     """
     out = points.x.clone()
-    for index in torch.arange(len(points), device=points.x.device).split(batch_size):
+    for index in torch.arange(len(points), device=points.x.device).split(
+        at_once(points.x, batch_size)
+    ):
         batch = points.take(index).to(device)
         found = batch.x.clone()
         standing = correct(model, batch).nonzero().squeeze(1)

@@ -23,6 +23,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from harness.batches import parts
 from harness.learning.scores import drawn_again, is_random
 
 DRAWS = 20
@@ -94,6 +95,6 @@ def wrong_in(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     device = next((p.device for p in model.parameters()), x.device)
     for draw in range(DRAWS):
         with drawn_again(model, f"attacker {draw}"):
-            labels = torch.cat([model(part.to(device)).argmax(1) for part in x.split(1024)])
+            labels = torch.cat([model(part.to(device)).argmax(1) for part in parts(x)])
         wrong += labels.to(y.device) != y
     return wrong / DRAWS

@@ -33,7 +33,7 @@ def _check(architecture: str, input_shape: tuple[int, ...], num_classes: int, ro
     # Without memory or arithmetic, so that a plan can afford it, and as in training, where some
     # networks give more than their logits.
     with torch.device("meta"), seeded("surrogate"):
-        net = nets.build(architecture, input_shape, num_classes)
+        net = nets.skeleton(architecture, input_shape, num_classes)
         shape = "x".join(map(str, input_shape))
         try:
             answers = net(torch.zeros(2, *input_shape))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from harness.batches import at_once
 from harness.data.examples import Split
 from harness.data.images import moved
 from harness.learning.features import evaluating
@@ -91,9 +92,10 @@ def need_convolutions(name: str, model: nn.Module, why: str) -> list[nn.Conv2d]:
 @torch.no_grad()
 def accuracy_on(model: nn.Module, data: Split, *, batch_size: int = 1024) -> float:
     """Share of ``data`` that ``model`` gets right in eval mode."""
+    size = at_once(data.x, batch_size)
     with evaluating(model):
         right: list[Tensor] = [
             (model(x).argmax(1) == y).sum()
-            for x, y in zip(data.x.split(batch_size), data.y.split(batch_size), strict=True)
+            for x, y in zip(data.x.split(size), data.y.split(size), strict=True)
         ]
     return float(torch.stack(right).sum()) / len(data)

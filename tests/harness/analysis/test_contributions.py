@@ -46,7 +46,7 @@ def rng():
 def test_evasion(rng) -> None:
     y = torch.from_numpy(rng.integers(0, 3, N))
     clean, after = _answers(rng, y, 0.9), _answers(rng, y, 0.4)
-    metrics = robustness(clean, after, y, torch.zeros(N, 1))
+    metrics = robustness(clean, after, y, linf=torch.zeros(N), l2=torch.zeros(N))
     samples = {"index": np.arange(N), "label": y, "clean": clean, "perturbed": after}
     samples = {name: np.asarray(column) for name, column in samples.items()}
     values = SUSCEPTIBILITY[Risk.EVASION](samples, _evaluation()).value

@@ -182,6 +182,52 @@ def test_cifar10_is_read_in_torchvisions_format(
     assert np.array_equal(stored, np.concatenate(rows))
 
 
+def test_cifar100_is_read_in_torchvisions_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import CIFAR100
+
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 256, (3, 3072), dtype=np.uint8) for _ in range(2)]
+    for name, kind, data, labels in (
+        ("train", "train_list", rows[0], [99, 0, 5]), ("test", "test_list", rows[1], [7, 8, 98]),
+    ):  # fmt: skip
+        content = pickle.dumps({"data": data, "fine_labels": labels, "coarse_labels": [1, 1, 1]})
+        (folder / name).write_bytes(content)
+        monkeypatch.setattr(CIFAR100, kind, [[name, hashlib.md5(content).hexdigest()]])
+    meta = pickle.dumps({"fine_label_names": [str(i) for i in range(100)]})
+    (folder / "meta").write_bytes(meta)
+    monkeypatch.setitem(CIFAR100.meta, "md5", hashlib.md5(meta).hexdigest())
+    data = datasets.load("cifar100", DataLocation(data_dir=tmp_path))
+    assert (len(data), data.n_train, data.num_classes) == (6, 3, 100)
+    assert data.y.tolist() == [99, 0, 5, 7, 8, 98]
+    stored = (data.x * 255).round().byte().flatten(1).numpy()
+    assert np.array_equal(stored, np.concatenate(rows))
+
+
+def test_svhn_is_read_in_torchvisions_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scipy.io import savemat
+    from torchvision.datasets import SVHN
+
+    rng = np.random.default_rng(0)
+    rows, split_list = [], {}
+    for split, n, digits in (("train", 4, [10, 1, 2, 9]), ("test", 2, [3, 10])):
+        pixels = rng.integers(0, 256, (32, 32, 3, n), dtype=np.uint8)
+        path = tmp_path / f"{split}_32x32.mat"
+        savemat(path, {"X": pixels, "y": np.array(digits, dtype=np.uint8)[:, None]})
+        split_list[split] = ["", path.name, hashlib.md5(path.read_bytes()).hexdigest()]
+        rows.append(pixels.transpose(3, 2, 0, 1))
+    monkeypatch.setattr(SVHN, "split_list", split_list)
+    data = datasets.load("svhn", DataLocation(data_dir=tmp_path))
+    assert (len(data), data.n_train, data.input_shape) == (6, 4, (3, 32, 32))
+    assert data.y.tolist() == [0, 1, 2, 9, 3, 0], "the files call the digit 0 a 10"
+    assert np.array_equal((data.x * 255).round().byte().numpy(), np.concatenate(rows))
+
+
 def test_an_altered_cifar10_file_is_not_unpickled(tmp_path: Path) -> None:
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()

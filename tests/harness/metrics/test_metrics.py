@@ -28,7 +28,8 @@ def test_an_attack_that_repairs_a_mistake_does_not_count_for_the_model() -> None
     clean, after = torch.tensor([0, 1, 2, 1, 1]), torch.tensor([0, 0, 2, 0, 1])
     delta = torch.zeros(5, 1, 1, 2)
     delta[1] = torch.tensor([0.3, 0.4])
-    found = robustness(clean, after, Y, delta)
+    linf, l2 = delta.flatten(1).abs().amax(1), delta.flatten(1).norm(dim=1)
+    found = robustness(clean, after, Y, linf=linf, l2=l2)
     # Right on both: examples 0, 2, 4. The fourth is wrong on the clean input.
     assert found == pytest.approx(
         {"robust_accuracy": 0.6, "clean_accuracy": 0.8, "mean_linf": 0.08, "mean_l2": 0.1}

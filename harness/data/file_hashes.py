@@ -1,0 +1,98 @@
+"""The sha256 of every file of a dataset, kept beside them: what a fingerprint is made of.
+
+Hashing a whole dataset reads all of it, so it is done once. A file counts as unchanged while its
+size and the time it was written are the same; `hashes` with ``verify`` trusts neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from harness.data.photographs import Place
+from zoo.errors import ZooError
+from zoo.files import write_atomic
+
+NAME = ".zoo-sha256.tsv"
+"""Beside the files: a line for each, its name, size, time in nanoseconds and sha256."""
+
+Record = tuple[int, int, str]
+
+
+class ChangedError(ZooError):
+    """Files have other contents than when they were hashed, though size and time are the same."""
+
+
+def hashes(root: Path, places: Sequence[Place], *, verify: bool = False) -> list[str]:
+    """The sha256 of the bytes at each place, in their order.
+
+    Args:
+        root: Folder of the dataset, in which they are kept.
+        places: Their names are unique.
+        verify: Whether to hash all of them again.
+
+    Raises:
+        ChangedError: With ``verify``, some are not what was recorded; they are named.
+    """
+    kept = _read(root / NAME)
+    stats: dict[Path, os.stat_result] = {}
+    for place in places:
+        if place.file not in stats:
+            stats[place.file] = place.file.stat()
+    known: dict[str, Record] = {}
+    missing: list[Place] = []
+    for place in places:
+        about = stats[place.file]
+        size = about.st_size if place.size is None else place.size
+        record = kept.get(place.name)
+        if record is not None and record[:2] == (size, about.st_mtime_ns):
+            known[place.name] = record
+        if verify or place.name not in known:
+            missing.append(place)
+    changed: list[str] = []
+    with ThreadPoolExecutor() as pool:
+        for place, sha256 in zip(missing, pool.map(_sha256, missing), strict=True):
+            about = stats[place.file]
+            size = about.st_size if place.size is None else place.size
+            if place.name in known and known[place.name][2] != sha256:
+                changed.append(place.name)
+            known[place.name] = (size, about.st_mtime_ns, sha256)
+    if changed:
+        raise ChangedError(
+            f"{len(changed)} files of {root} are not what they were ({', '.join(changed[:3])}"
+            f"{', …' if len(changed) > 3 else ''}). Get them again, or remove {root / NAME} if "
+            f"they are meant to be others."
+        )
+    if missing:
+        _write(root / NAME, {**kept, **known})
+    return [known[place.name][2] for place in places]
+
+
+def _sha256(place: Place) -> str:
+    return hashlib.sha256(place.read()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Record]:
+    """What was kept; nothing if it is not there or damaged."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        parts = [line.split("\t") for line in lines]
+        return {name: (int(size), int(time), sha256) for name, size, time, sha256 in parts}
+    except (OSError, ValueError):
+        return {}
+
+
+def _write(path: Path, known: dict[str, Record]) -> None:
+    lines = (f"{name}\t{size}\t{time}\t{sha256}\n" for name, (size, time, sha256) in known.items())
+    try:
+        write_atomic(path, "".join(lines).encode())
+    except OSError as error:
+        warnings.warn(
+            f"{path} cannot be written ({error.strerror}), so all files are hashed again the next "
+            f"time.",
+            stacklevel=3,
+        )
