@@ -82,8 +82,18 @@ class BlackBox:
                 f"{self.budget}."
             )
         self.queries += len(x)
-        batches = parts(x, self._batch_size)
-        return torch.cat([self._answers(part.to(self.device)).to(x.device) for part in batches])
+        # One place for all answers: small ones that are kept between batches of large inputs leave
+        # the memory of each batch in pieces that the next one does not fit into.
+        found: Tensor | None = None
+        start = 0
+        for part in parts(x, self._batch_size):
+            answers = self._answers(part.to(self.device))
+            if found is None:
+                found = answers.new_empty((len(x), *answers.shape[1:]), device=x.device)
+            found[start : start + len(part)] = answers
+            start += len(part)
+        assert found is not None, "an empty tensor has one part, which is empty"
+        return found
 
     def _answers(self, x: Tensor) -> Tensor:
         found = self._model(x)

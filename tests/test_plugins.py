@@ -153,6 +153,14 @@ def test_the_same_from_a_file_and_from_python(machine: Machine, tmp_path: Path) 
     assert machine.said(code=code) == "['fgsm', 'top-score'] 4\n"
 
 
+def test_the_workers_of_a_cluster_have_it_too(machine: Machine, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="install the extra 'ray'")
+    cluster = Machine(tmp_path / "home", machine.site)
+    shutil.copytree(machine.home / "models", cluster.home / "models")
+    cluster.said("harness", "eval", *ASKED, "--workers", "2", "--executor", "ray")
+    assert {row["attack"] for row in _rows(cluster)} == {"fgsm", "top-score"}
+
+
 def test_the_doctor_finds_nothing_wrong_with_it_in_real_processes(machine: Machine) -> None:
     names = [*ADDED.values(), "pooled-cnn"]
     found = json.loads(machine.said("harness", "doctor", *names, "--format", "json"))
