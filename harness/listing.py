@@ -130,7 +130,14 @@ def _metrics() -> Rows:
 
 def _datasets(source: DataLocation) -> Rows:
     """All datasets, where each was found, and which files are looked for."""
-    found = [(name, datasets.where(name, source)) for name in datasets.names(source)]
+
+    def where(name: str) -> datasets.Whereabouts:
+        try:
+            return datasets.where(name, source)
+        except ZooError as error:
+            return datasets.Whereabouts(None, str(error))
+
+    found = [(name, where(name)) for name in datasets.names(source)]
     return ["dataset", "found in", "files that are looked for"], [
         (name, str(one.found) if one.found else "built in" if one.is_here else None,
          one.wanted or None)
@@ -142,8 +149,9 @@ def _described_datasets(source: DataLocation) -> Rows:
     """All datasets, and what the descriptions of tables say without a look at the rows."""
     builtin, own = table_description.builtin(), datasets.own_tables(source)
     paths = {**{k: path for k, path in own.items() if k not in datasets.DATASETS}, **builtin}
-    header = ["dataset", "sensitive attributes", "among the features", "what it is"]
-    return header, [(name, *_said(name, paths.get(name))) for name in datasets.names(source)]
+    (first, *others), found = _datasets(source)
+    header = [first, "sensitive attributes", "among the features", "what it is", *others]
+    return header, [(name, *_said(name, paths.get(name)), *where) for name, *where in found]
 
 
 def _said(name: str, path: Path | None) -> tuple[str | None, str | None, str | None]:

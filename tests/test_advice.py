@@ -29,8 +29,11 @@ GAP = "\0"
 
 
 FILES = re.compile(r"\.(jpg|txt|npz|json|csv)$")
-OTHERS = {"fine-tune", "fine-tuned", "data-dir", "gtsrb-pytorch"}
-"""Words that only look like names; the last is a repository."""
+OTHERS = {
+    "fine-tune", "fine-tuned", "data-dir", "gtsrb-pytorch", "ml-doctor", "imagenet-sample",
+    "cifar-10-batches-py", "cifar-100-python",
+}  # fmt: skip
+"""Words that only look like names: a repository, a preset and folders among them."""
 
 
 def texts() -> Iterator[tuple[str, str]]:
@@ -105,7 +108,10 @@ def test_every_command_that_is_told_exists_with_its_options() -> None:
 
 def test_every_option_that_is_told_exists() -> None:
     known = set().union(*commands().values())
-    others = {"--always", "--dirty", "--no-deps"}  # of git and pip
+    others = {  # of git and pip
+        "--always", "--dirty", "--disable-pip-version-check", "--no-deps", "--no-input",
+        "--only-binary", "--quiet", "--require-hashes", "--requirement", "--dest", "--hash",
+    }  # fmt: skip
     told = {
         (where, option)
         for where, text in texts()

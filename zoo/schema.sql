@@ -461,6 +461,7 @@ COMMENT ON COLUMN v_models.hub_repo IS 'Repository on the Hugging Face Hub';
 COMMENT ON COLUMN v_models.hub_revision IS 'Commit of that repository';
 COMMENT ON COLUMN v_models.hub_file IS 'File in that repository';
 COMMENT ON COLUMN v_models.state_dict IS 'Path inside the checkpoint to the tensors';
+COMMENT ON COLUMN v_models.in_order IS 'Its tensors are the network''s in their order, under other names';
 COMMENT ON COLUMN v_models.strip_prefix IS 'Dropped from every key';
 COMMENT ON COLUMN v_models.recipe IS 'How it is trained; NULL unless this project trains it';
 COMMENT ON COLUMN v_models.notes IS 'What a reader must know to use it';

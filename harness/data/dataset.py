@@ -219,7 +219,8 @@ class Dataset:
         """The same of photographs whatever is done to them, so that all models share one split."""
         if self.hashes:
             z = {name: [a.names, a.values.tolist()] for name, a in self.z.items()}
-            return digest([self.hashes, self.num_classes, self.n_train, self.y.tolist(), z])
+            facts = [self.num_classes, self.n_train, self.only_test, self.classes]
+            return digest([self.hashes, *facts, self.y.tolist(), z])
         sha = hashlib.sha256(f"{tuple(self.x.shape)} {self.num_classes} {self.n_train}".encode())
         sha.update(np.ascontiguousarray(self.x.numpy()).data)
         sha.update(np.ascontiguousarray(self.y.numpy()).data)
@@ -231,6 +232,8 @@ class Dataset:
             # Only where there is something to say: it is part of no other table's fingerprint.
             imputed = {c.name: c.imputed for c in self.columns if c.imputed is not None}
             sha.update(f"{imputed}".encode() if imputed else b"")
+        if self.only_test or self.classes:  # likewise
+            sha.update(f"{self.only_test} {self.classes}".encode())
         return sha.hexdigest()
 
 

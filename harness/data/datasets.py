@@ -94,8 +94,14 @@ class Whereabouts:
 
 
 def where(name: str, source: DataLocation) -> Whereabouts:
-    """Where `load` finds a dataset, by the names of files alone."""
-    path = table_description.builtin().get(name) or own_tables(source).get(name)
+    """Where `load` finds a dataset, by the names of files alone.
+
+    Raises:
+        ZooError: The description of a user's table is wrong.
+    """
+    path = table_description.builtin().get(name)
+    if path is None and name not in DATASETS:
+        path = own_tables(source).get(name)
     if path is not None:
         description = table_description.read(path)
         folders = (one for one in _folders(source) if table_cells.has(one, description))

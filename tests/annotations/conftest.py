@@ -9,8 +9,8 @@ from annotations.load import FOLDER, load_codebook
 WHO = "maintainers,manual,high,seen"
 BY = "coder,method,confidence,evidence"
 MODEL = (
-    "name,source_name,purpose,task,dataset,architecture,input_shape,num_classes,mean,std,licence,"
-    "paper,pretraining,extra_data,backdoored,notes"
+    "name,source_name,purpose,task,dataset,architecture,input_shape,num_classes,mean,std,"
+    "resize,fit,interpolation,licence,paper,pretraining,extra_data,backdoored,notes"
 )
 METRIC = "model,dataset,split,metric,evaluator,value,n,image_size,notes"
 NETWORK = (
@@ -40,24 +40,25 @@ resnet8,resnet,,,{WHO}
 mlp-128,1;8;8,10,9610,19000,false,false,false,torch 2
 """,
     "datasets.csv": f"""\
-key,name,topic,granularity,train_size,test_size,num_classes,input_shape,licence,\
+key,name,topic,granularity,train_size,test_size,num_classes,input_shape,files,licence,\
 sensitive_attributes,paper,notes,{BY}
-digits,digits,digits and characters,fine,1797,,10,1;8;8,CC-BY-4.0,none,,,{WHO}
-signs,SIGNS,traffic signs,fine,39209,12630,43,3;35;35,,none,lecun1998,,{WHO}
+digits,digits,digits and characters,fine,1797,,10,1;8;8,none,CC-BY-4.0,none,,,{WHO}
+signs,SIGNS,traffic signs,fine,39209,12630,43,3;35;35,,,none,lecun1998,,{WHO}
 """,
     "sources/selftrained.csv": f"""\
 {MODEL},recipe,{BY}
-digits-mlp,,benchmark,image classification,digits,mlp-128,1;8;8,10,0,1,,,none,none,false,,quick,\
+digits-mlp,,benchmark,image classification,digits,mlp-128,1;8;8,10,0,1,,,,,,none,none,false,,quick,\
 {WHO}
 """,
     "sources/published.csv": f"""\
-{MODEL},sha256,size,mirror_path,url,state_dict,strip_prefix,{BY}
-me/resnet8-signs,,security,image classification,signs,resnet8,3;32;32,43,0.1;0.2;0.3,1;1;1,MIT,\
-he2016,none,none,true,,{"a" * 64},9,weights/a.pt,https://example.org/a.pt,state_dict,module.,{WHO}
+{MODEL},sha256,size,mirror_path,url,member,state_dict,strip_prefix,in_order,{BY}
+me/resnet8-signs,,security,image classification,signs,resnet8,3;32;32,43,0.1;0.2;0.3,1;1;1,,,,MIT,\
+he2016,none,none,true,,{"a" * 64},9,weights/a.pt,https://example.org/a.pt,,state_dict,module.,,\
+{WHO}
 """,
     "sources/timm.csv": f"""\
 {MODEL},hub_repo,url
-timm/resnet8.x_in1k,,benchmark,image classification,signs,resnet8,3;32;32,43,0.1;0.2;0.3,1;1;1,,,\
+timm/resnet8.x_in1k,,benchmark,image classification,signs,resnet8,3;32;32,43,0.1;0.2;0.3,1;1;1,,,,,,\
 imagenet-1k,labelled,false,,timm/resnet8.x_in1k,
 """,
     "metrics/published.csv": f"""\

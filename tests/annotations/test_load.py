@@ -116,7 +116,7 @@ PROBLEMS = [
         "datasets.csv:3: topic: 'road signs' is not one of natural objects, digits and characters, "
         "fashion and products,",
     ),
-    ("datasets.csv", "39209", "39,209", "datasets.csv:3: 17 cells under 16 columns"),
+    ("datasets.csv", "39209", "39,209", "datasets.csv:3: 18 cells under 17 columns"),
     ("datasets.csv", "39209", "many", "datasets.csv:3: train_size: 'many' is not a whole number"),
     ("datasets.csv", "39209", "0", "datasets.csv:3: train_size: 0 is below 1"),
     ("datasets.csv", "39209", " 39209", "datasets.csv:3: train_size: ' 39209' has spaces"),

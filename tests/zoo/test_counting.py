@@ -12,6 +12,7 @@ from zoo.errors import ZooError
 
 def build_as(net: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "build", lambda *_: net())
+    monkeypatch.setattr(counting, "skeleton", lambda *_: net().to("meta"))
 
 
 def test_a_perceptron_is_counted_as_by_hand() -> None:

@@ -145,7 +145,11 @@ def test_a_list_shows_and_chooses_what_can_be_attacked(
     assert {dataset for dataset, state in rows if state == "here"} == {"cifar100"}
 
 
-def test_the_catalog_and_the_harness_count_the_same(home_dir: Path, entries) -> None:
+def test_the_catalog_and_the_harness_count_the_same(
+    home_dir: Path, entries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ZOO_DATA_DIR", "ZOO_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
     _, rows = open_catalog(Home.open(home_dir)).list(["name", "attackable"])
     told = dict(rows)
     for one in entries:
