@@ -37,18 +37,28 @@ class Kind(StrEnum):
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
     long: Annotated[bool, typer.Option("--long", help="With the whole description.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash the files of photographs again, first.")
+    ] = False,
     data_dir: DataDir = None,
     format: FormatOption = Format.TABLE,
 ) -> None:
     """What there is: risks, attacks, defenses, metrics or datasets.
 
-    Example:
+    Examples:
       harness list attacks --long
+
+      harness list datasets --verify
     """
     from harness import listing
     from harness.data.dataset import DataLocation
 
     source = DataLocation.resolve(data_dir)
+    if verify:
+        from harness.data import datasets
+
+        for folder in datasets.verify(source):
+            typer.echo(f"all files of {folder} are what was recorded", err=True)
     if long and format is Format.TABLE and kind in (Kind.ATTACKS, Kind.DEFENSES):
         from harness import registry
 

@@ -53,8 +53,7 @@ class Dataset:
         places: Columns (n,) that say where each example is among the files it is from: of a table
             its ``row`` (and ``file``), of photographs the ``file``. Empty where the order is the
             files'.
-        photographs: What ``x`` is decoded from, if it is; see `of_photographs`.
-        hashes: sha256 of the file of each photograph.
+        hashes: sha256 of the file of each photograph; empty for other data.
         classes: Names of the labels, where models are asked for some of their classes only; see
             `harness.data.label_spaces`.
         most: How many examples each of `harness.data.quarters.Quarters` has at most; None for all.
@@ -71,11 +70,12 @@ class Dataset:
     n_fitted: int = 0
     epsilon: dict[str, float] = field(default_factory=lambda: {"linf": 8 / 255, "l2": 0.5})
     places: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
-    photographs: Photographs | None = field(default=None, repr=False)
     hashes: tuple[str, ...] = field(default=(), repr=False)
     classes: tuple[str, ...] = field(default=(), repr=False)
     most: int | None = None
-    _views: dict[Preparation, Dataset] = field(default_factory=dict, init=False, repr=False)
+    _views: dict[tuple[Preparation | None, int | None], Dataset] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @classmethod
     def of_photographs(
@@ -108,17 +108,15 @@ class Dataset:
             epsilon: Likewise.
             classes: Likewise.
         """
-        photographs = Photographs(places, preparation)
         return cls(
             name=name,
             num_classes=num_classes,
-            x=LazyImages(photographs),
+            x=LazyImages(Photographs(places, preparation)),
             y=y,
             z=z or {},
             n_train=n_train,
             only_test=only_test,
             places={"file": np.array([place.name for place in places], dtype=object)},
-            photographs=photographs,
             hashes=tuple(hashes),
             classes=tuple(classes),
             most=MOST,
@@ -127,18 +125,32 @@ class Dataset:
 
     def prepared(self, how: Preparation | None) -> Dataset:
         """The same photographs as inputs of another network; other data are as they are."""
-        if self.photographs is None or how in (None, self.photographs.preparation):
+        if self.photographs is None or how is None:
             return self
-        if how not in self._views:
-            photographs = replace(self.photographs, preparation=how)
-            self._views[how] = replace(self, x=LazyImages(photographs), photographs=photographs)
-        return self._views[how]
+        return self._view(how, self.most)
 
     def limited(self, most: int | None) -> Dataset:
         """The same with so many examples in each quarter; None leaves them as they are."""
         if most is None or (self.photographs is None and most >= len(self)):
             return self
-        return replace(self, most=min(most, len(self)))
+        return self._view(self.preparation, min(most, len(self)))
+
+    def _view(self, how: Preparation | None, most: int | None) -> Dataset:
+        """The same data seen otherwise: one object for each way, with one fingerprint."""
+        if (how, most) == (self.preparation, self.most):
+            return self
+        if (how, most) not in self._views:
+            x = self.x
+            if self.photographs is not None and how is not None:
+                x = LazyImages(replace(self.photographs, preparation=how))
+            self._views[how, most] = replace(self, x=x, most=most)
+        return self._views[how, most]
+
+    @property
+    def photographs(self) -> Photographs | None:
+        """What ``x`` is decoded from; None of data that come in one size."""
+        source = self.x.source if isinstance(self.x, LazyImages) else None
+        return source if isinstance(source, Photographs) else None
 
     @property
     def preparation(self) -> Preparation | None:
@@ -245,10 +257,12 @@ class DataLocation:
         data_dir: A folder in torchvision's on-disk formats; tables as
             `harness.data.tables.description` has them.
         mirror: A folder of public datasets and checkpoints as compressed numpy arrays.
+        verify: Whether the files of photographs are hashed again, whatever their size and time say.
     """
 
     data_dir: Path | None = None
     mirror: Path | None = None
+    verify: bool = False
 
     @classmethod
     def resolve(cls, data_dir: Path | None = None, mirror: Path | None = None) -> DataLocation:

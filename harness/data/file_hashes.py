@@ -7,7 +7,6 @@ size and the time it was written are the same; `hashes` with ``verify`` trusts n
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,28 +38,24 @@ def hashes(root: Path, places: Sequence[Place], *, verify: bool = False) -> list
         ChangedError: With ``verify``, some are not what was recorded; they are named.
     """
     kept = _read(root / NAME)
-    stats: dict[Path, os.stat_result] = {}
-    for place in places:
-        if place.file not in stats:
-            stats[place.file] = place.file.stat()
-    known: dict[str, Record] = {}
-    missing: list[Place] = []
-    for place in places:
+    stats = {file: file.stat() for file in {place.file for place in places}}
+
+    def now(place: Place) -> tuple[int, int]:
         about = stats[place.file]
-        size = about.st_size if place.size is None else place.size
-        record = kept.get(place.name)
-        if record is not None and record[:2] == (size, about.st_mtime_ns):
-            known[place.name] = record
-        if verify or place.name not in known:
-            missing.append(place)
+        return about.st_size if place.size is None else place.size, about.st_mtime_ns
+
+    known = {
+        place.name: kept[place.name]
+        for place in places
+        if place.name in kept and kept[place.name][:2] == now(place)
+    }
+    missing = [place for place in places if verify or place.name not in known]
     changed: list[str] = []
     with ThreadPoolExecutor() as pool:
         for place, sha256 in zip(missing, pool.map(_sha256, missing), strict=True):
-            about = stats[place.file]
-            size = about.st_size if place.size is None else place.size
             if place.name in known and known[place.name][2] != sha256:
                 changed.append(place.name)
-            known[place.name] = (size, about.st_mtime_ns, sha256)
+            known[place.name] = (*now(place), sha256)
     if changed:
         raise ChangedError(
             f"{len(changed)} files of {root} are not what they were ({', '.join(changed[:3])}"

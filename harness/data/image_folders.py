@@ -72,7 +72,7 @@ def of_folders(name: str) -> Callable[[DataLocation], Dataset]:
                 f"Dataset {name!r} is not here (looked in: {', '.join(looked) or 'nowhere'}). Give "
                 f"--data-dir, or set ZOO_DATA_DIR to, a folder with {layout(name)}."
             )
-        return READERS[name](root)
+        return READERS[name](root, verify=source.verify)
 
     return load_folders
 
@@ -109,7 +109,7 @@ def by_class(folder: Path, classes: Sequence[str]) -> tuple[list[Place], list[in
     return places, labels
 
 
-def imagenet(name: str, root: Path) -> Dataset:
+def imagenet(name: str, root: Path, *, verify: bool = False) -> Dataset:
     """ILSVRC 2012: the validation part, after the training part where there is one.
 
     For the models of a larger ImageNet, those photographs of the validation part whose class they
@@ -134,7 +134,7 @@ def imagenet(name: str, root: Path) -> Dataset:
         found = [Place(path, f"val/{path.name}") for path in val.iterdir()]
         judged, of_judged = _flat(found, root)
     places, labels = places + judged, labels + of_judged
-    hashes = file_hashes.hashes(root, places)
+    hashes = file_hashes.hashes(root, places, verify=verify)
     if name in label_spaces.OF_DATASETS:
         shown = label_spaces.shared(name, classes)
         new = {classes.index(one): k for k, one in enumerate(shown)}
@@ -224,7 +224,7 @@ def _in_archive(archive: Path) -> list[Place]:
         raise ZooError(f"{archive} is no tar archive, or not whole ({error}).") from error
 
 
-def cub(root: Path) -> Dataset:
+def cub(root: Path, *, verify: bool = False) -> Dataset:
     """CUB-200-2011 with its official split."""
     images = _pairs(root / "images.txt")
     classes = _pairs(root / "image_class_labels.txt")
@@ -240,7 +240,7 @@ def cub(root: Path) -> Dataset:
         "cub-200-2011",
         num_classes=200,
         places=places,
-        hashes=file_hashes.hashes(root, places),
+        hashes=file_hashes.hashes(root, places, verify=verify),
         y=torch.tensor([int(classes[one]) - 1 for one in order]),
         n_train=sum(parts[one] == "1" for one in order),
     )
@@ -260,8 +260,8 @@ def _pairs(file: Path) -> dict[str, str]:
     return {pair[0]: pair[1] for pair in pairs}
 
 
-READERS: dict[str, Callable[[Path], Dataset]] = {
+READERS: dict[str, Callable[..., Dataset]] = {
     "cub-200-2011": cub,
     **{name: partial(imagenet, name) for name in ("imagenet-1k", *label_spaces.OF_DATASETS)},
 }
-"""By the name of the dataset."""
+"""By the name of the dataset: from its folder, and whether to ``verify`` it, to the dataset."""

@@ -298,7 +298,7 @@ def examples(text: str | None) -> int | None:
     if text is None:
         return None
     if text != ALL and (not text.isdigit() or int(text) < 1):
-        raise ZooError(f"--examples wants {ALL} or a whole number of at least 1, found {text!r}.")
+        raise ZooError(f"examples wants {ALL} or a whole number of at least 1, found {text!r}.")
     return sys.maxsize if text == ALL else int(text)
 
 

@@ -1,6 +1,8 @@
 """Small data and models that the harness's tests share."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -36,6 +38,16 @@ def defender() -> DefenderData:
         recipe=None,
         seed=0,
     )
+
+
+@pytest.fixture(scope="session")
+def photographs(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> DataLocation:
+    """A mirror of photographs beside which hashes may be written."""
+    if not (mirror / "imagenet-sample").is_dir():
+        pytest.skip("the mirror has no photographs")
+    folder = tmp_path_factory.mktemp("mirror")
+    shutil.copytree(mirror / "imagenet-sample", folder / "imagenet-sample")
+    return DataLocation(mirror=folder)
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,8 @@
 """A real model of ImageNet on real photographs, through every part: wheel, catalog, files, attack."""
 
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -45,18 +43,8 @@ def entry(home: Home) -> ModelEntry:
 
 
 @pytest.fixture(scope="module")
-def source(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> DataLocation:
-    """The photographs in a mirror of its own, beside which hashes may be written."""
-    if not (mirror / "imagenet-sample").is_dir():
-        pytest.skip("the mirror has no photographs")
-    folder = tmp_path_factory.mktemp("mirror")
-    shutil.copytree(mirror / "imagenet-sample", folder / "imagenet-sample")
-    return DataLocation(mirror=folder)
-
-
-@pytest.fixture(scope="module")
-def data(source: DataLocation, entry: ModelEntry) -> Dataset:
-    return datasets.load("imagenet-1k", source).prepared(entry.preparation)
+def data(photographs: DataLocation, entry: ModelEntry) -> Dataset:
+    return datasets.load("imagenet-1k", photographs).prepared(entry.preparation)
 
 
 def test_it_is_as_right_as_others_measured(home: Home, entry: ModelEntry, data: Dataset) -> None:
@@ -85,10 +73,10 @@ def test_prepared_otherwise_it_is_less_right(home: Home, entry: ModelEntry, data
     assert right[1] < right[0] - 0.2
 
 
-def test_it_is_attacked(home: Home, source: DataLocation) -> None:
+def test_it_is_attacked(home: Home, photographs: DataLocation) -> None:
     found = harness.measure(
         NAME, risks=["evasion", "membership-inference"], attacks="fgsm,correctness",
-        settings={"epsilon": 0.03}, examples=16, home=home, mirror=source.mirror, workers=1,
+        settings={"epsilon": 0.03}, examples=16, home=home, mirror=photographs.mirror, workers=1,
     )  # fmt: skip
     evasion, membership = (found[found.risk == risk].iloc[0] for risk in
                            ("evasion", "membership-inference"))  # fmt: skip
@@ -124,10 +112,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def test_a_thousand_photographs_are_answered_in_the_memory_of_a_few(
-    home: Home, source: DataLocation
+    home: Home, photographs: DataLocation
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(home.root), str(source.mirror), NAME],
+        [sys.executable, "-c", MEASURE, str(home.root), str(photographs.mirror), NAME],
         capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

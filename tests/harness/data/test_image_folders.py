@@ -1,7 +1,9 @@
 """Published sets of photographs are read as they are published."""
 
+import os
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +11,18 @@ import pytest
 import torch
 from PIL import Image
 from scipy.io import savemat
+from torch import nn
 
 from harness.data import datasets, image_folders, label_spaces
 from harness.data.dataset import DataLocation, Dataset
+from harness.data.file_hashes import ChangedError
 from harness.data.quarters import quarters
-from harness.types import Regime
-from zoo.entry import ModelEntry, Preparation
+from harness.experiment.plan import plan
+from harness.experiment.request import Request
+from harness.types import Regime, Risk
+from zoo.entry import Artifact, ModelEntry, Preparation
 from zoo.errors import ZooError
+from zoo.nets import Chosen
 
 CLASSES = image_folders.imagenet_classes()
 LABELS = [3, 999, 0, 3, 500]
@@ -148,6 +155,10 @@ def test_the_same_photographs_prepared_otherwise_are_the_same_object_the_second_
     data, how = read("imagenet-1k", folders), Preparation(size=(32, 32), resize=40)
     assert data.prepared(how) is data.prepared(how)
     assert data.prepared(None) is data
+    assert data.prepared(data.preparation) is data
+    assert data.prepared(how).limited(9) is data.prepared(how).limited(9)
+    assert data.limited(None) is data
+    assert data.limited(9).preparation == data.preparation
 
 
 @pytest.mark.parametrize("name", label_spaces.OF_DATASETS)
@@ -158,12 +169,7 @@ def test_models_of_more_classes_are_judged_on_those_that_the_photographs_show(
     assert 990 <= data.num_classes == len(data.classes) == len(data) <= 999
     assert data.n_train == 0
     for number in label_spaces.OF_DATASETS[name]:
-        entry = ModelEntry(
-            name="a/b", source="timm", purpose="benchmark", dataset=name, architecture="mlp-32",
-            input_shape=(3, 8, 8), num_classes=number, mean=None, std=None, licence=None,
-            backdoored=False, artifact=None, recipe=None,
-        )  # fmt: skip
-        index = label_spaces.logits(entry, data)
+        index = label_spaces.logits(_knows(name, number), data)
         assert index is not None
         meant = [label_spaces.classes(number)[k] for k in index.tolist()]
         assert meant == list(data.classes)
@@ -204,6 +210,65 @@ def test_what_is_not_there_says_what_is_looked_for(tmp_path: Path) -> None:
     flat(tmp_path / "imagenet-1k" / "val")
     with pytest.raises(ZooError, match="Put the development kit"):
         read("imagenet-1k", tmp_path)
+
+
+def test_a_file_that_was_changed_secretly_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "imagenet-1k"
+    _as_folder(root)
+    source = DataLocation(data_dir=tmp_path)
+    datasets.load.cache_clear()
+    before = datasets.load("imagenet-1k", source).fingerprint
+    assert datasets.verify(source) == [root]
+    file = root / "val" / "ILSVRC2012_val_00000002.JPEG"
+    data, times = bytearray(file.read_bytes()), file.stat()
+    data[-5] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    datasets.load.cache_clear()
+    assert datasets.load("imagenet-1k", source).fingerprint == before
+    with pytest.raises(ChangedError, match=r"1 files of .*val/ILSVRC2012_val_00000002.JPEG"):
+        datasets.verify(source)
+
+
+def _knows(name: str, number: int) -> ModelEntry:
+    """A published model of a larger ImageNet."""
+    return ModelEntry(
+        name="a/b", source="timm", purpose="benchmark", dataset=name, architecture="mlp-32",
+        input_shape=(3, 8, 8), num_classes=number, mean=(0.0,) * 3, std=(1.0,) * 3, licence=None,
+        backdoored=False, artifact=Artifact(sha256="0" * 64), recipe=None,
+    )  # fmt: skip
+
+
+def test_a_model_of_more_classes_is_measured_as_published_and_never_trained(folders: Path) -> None:
+    data = {"imagenet-22k": read("imagenet-22k", folders)}
+    asked = Request(
+        models=(_knows("imagenet-22k", 21841),), stacks=((),), risks=(Risk.EVASION,),
+        attacks=("fgsm",), seeds=1,
+    )  # fmt: skip
+    for fine_tuned, refused in ((False, None), (True, "has 21,841 classes, of which")):
+        made = plan(
+            replace(asked, fine_tuned=fine_tuned), data, {"a/b": "0" * 64},
+            is_done=lambda key: False, is_trained=lambda job: False,
+        )  # fmt: skip
+        (item,) = made.cells
+        assert (item.refused or "").startswith("" if refused is None else "a/b")
+        assert (item.refused is None) == (refused is None)
+        assert refused is None or refused in str(item.refused)
+        assert item.cell.examples == 1000
+
+
+def test_of_its_logits_those_count_that_are_of_the_classes_shown(folders: Path) -> None:
+    data = read("imagenet-12k", folders)
+    index = label_spaces.logits(_knows("imagenet-12k", 11821), data)
+    assert index is not None
+    model = Chosen(nn.Identity(), index)
+    everything = torch.zeros(2, 11821)
+    wanted = label_spaces.classes(11821).index(data.classes[5])
+    everything[:, wanted] = 1
+    assert model(everything).argmax(1).tolist() == [5, 5]
+    assert not model.state_dict(), "it has no weights of its own"
 
 
 def birds(root: Path, test: int = 2) -> None:

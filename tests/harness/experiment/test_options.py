@@ -63,6 +63,8 @@ VALUES = [
     ("queries", [0, "0", "ten", [0], 1.5], False),
     ("tuning", ["none", "standard", 5, "12", 0], True),
     ("tuning", ["some", 1], False),
+    ("examples", [100, "100", "all"], True),
+    ("examples", [0, "0", "few", -1], False),
     ("model", ["a", ["a", "b"], "a,b"], True),
 ]
 """Values of options, and whether they are right."""

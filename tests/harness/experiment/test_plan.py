@@ -12,7 +12,6 @@ from harness import games, registry
 from harness.data import datasets
 from harness.data.dataset import Dataset
 from harness.data.examples import Attribute, Column
-from harness.data.photographs import Photographs
 from harness.data.quarters import quarters
 from harness.experiment import request
 from harness.experiment.plan import plan
@@ -23,7 +22,7 @@ from harness.registry import settings
 from harness.results import Cell
 from harness.training.job import check_data
 from harness.types import Access, Aux, Regime, Risk
-from zoo.entry import Artifact, ModelEntry, Preparation
+from zoo.entry import Artifact, ModelEntry
 from zoo.errors import UnknownNameError, ZooError
 from zoo.plugins import Plugins
 from zoo.recipe import Recipe
@@ -118,7 +117,6 @@ def test_nothing_of_a_dataset_is_outside_its_fingerprint_but_what_cells_name(cha
         "n_train": 41, "n_fitted": 4, "epsilon": {"linf": 0.2, "l2": 0.6},
         "places": {"row": np.arange(64)}, "only_test": True, "hashes": ("a",) * len(tiny),
         "classes": ("cat", "dog", "owl"), "most": 5,
-        "photographs": Photographs((), Preparation(size=(4, 4), resize=4)),
     }  # fmt: skip
     same = tiny.fingerprint == replace(tiny, **{changed: other[changed]}).fingerprint
     # Places are words for people, which stand beside the numbers.

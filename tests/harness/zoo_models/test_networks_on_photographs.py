@@ -1,13 +1,10 @@
 """Networks of the libraries, with random weights, on real photographs by the harness's own path."""
 
-import shutil
-from pathlib import Path
-
 import pytest
 import torch
 
 from harness.data import datasets
-from harness.data.dataset import DataLocation, Dataset
+from harness.data.dataset import DataLocation
 from harness.target import BlackBox
 from harness.types import Access
 from zoo import nets
@@ -36,26 +33,17 @@ def names(catalog: Catalog) -> list[str]:
     return [name for _, name in sorted(first.values())[:NETWORKS]]
 
 
-@pytest.fixture(scope="module")
-def photographs(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    if not (mirror / "imagenet-sample").is_dir():
-        pytest.skip("the mirror has no photographs")
-    folder = tmp_path_factory.mktemp("mirror")
-    shutil.copytree(mirror / "imagenet-sample", folder / "imagenet-sample")
-    return datasets.load("imagenet-1k", DataLocation(mirror=folder))
-
-
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_network_classifies_photographs(
-    catalog: Catalog, names: list[str], photographs: Dataset, part: int
+    catalog: Catalog, names: list[str], photographs: DataLocation, part: int
 ) -> None:
     assert len(names) == NETWORKS
-    libraries = set()
+    libraries, whole = set(), datasets.load("imagenet-1k", photographs)
     for name in names[part::PARTS]:
         entry = catalog.entry(name)
         net = nets.build(entry.architecture, entry.input_shape, entry.num_classes)
         model = nets.Scaled(net, *entry.scaling, entry.input_shape)
-        data = photographs.prepared(entry.preparation)
+        data = whole.prepared(entry.preparation)
         assert data.input_shape == entry.input_shape
         scores = BlackBox(model, Access.SCORES).scores(data.all.take(torch.tensor([0, 999])).x)
         assert scores.shape == (2, 1000), name
