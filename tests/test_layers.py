@@ -14,7 +14,7 @@ from harness import registry
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ["annotations", "zoo", "harness", "leaderboard", "cli"]
 ROOMS = [
-    "types", "seeds", "batches", "finite", "docstrings", "results", "registry",
+    "types", "seeds", "batches", "finite", "memory", "docstrings", "results", "registry",
     "data.examples", "data.images", "data.tables", "data",
     "target", "learning", "metrics", "analysis",
     "attacks.protocol", "attacks.shared", "attacks",

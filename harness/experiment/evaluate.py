@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness import registry
+from harness import memory, registry
 from harness.data.dataset import Dataset
 from harness.data.examples import Split
 from harness.data.quarters import Quarters, quarters
@@ -245,7 +244,7 @@ def evaluate(
             **provenance,
         },
         seconds=time.perf_counter() - begin,
-        peak_memory_mb=peak_memory_mb(device),
+        peak_memory_mb=memory.peak_mb(device),
     )
     return evaluation, replace(outcome, samples=_placed(outcome.samples, dataset))
 
@@ -298,11 +297,3 @@ def environment(device: str) -> Provenance:
         "threads": torch.get_num_threads(),
         "dtype": "float32",
     }
-
-
-def peak_memory_mb(device: str) -> float:
-    """Largest memory this process has held so far: of the accelerator, else resident."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -7,7 +7,6 @@ examples' gradients at once, are what to compare between machines.
 
 import argparse
 import multiprocessing
-import resource
 import time
 
 import torch
@@ -15,6 +14,7 @@ from torch import nn
 
 from harness.data.examples import Split
 from harness.defenses.dpsgd import DPSGD
+from harness.memory import peak_mb
 from zoo import nets
 from zoo.recipe import Recipe
 
@@ -46,16 +46,12 @@ def measure(name: str, way: str, batch: int, steps: int) -> tuple[float, float, 
     data = Split(torch.rand(batch, 3, 32, 32, generator=stream), torch.arange(batch) % 10)
     # What is loaded and allocated once is not counted.
     WAYS[way].fit(network("mlp-128"), data, Recipe(epochs=1, batch_size=batch), seed=0)
-    before, begin = _peak(), time.process_time()
+    before, begin = peak_mb(), time.process_time()
     recipe = Recipe(optimizer="sgd", lr=0.1, epochs=steps, batch_size=batch)
     WAYS[way].fit(model, data, recipe, seed=0)
     seconds = (time.process_time() - begin) / steps
     weights = nn.utils.parameters_to_vector(model.parameters()).detach()
-    return seconds, _peak() - before, weights
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return seconds, peak_mb() - before, weights
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ order other than AutoAttack <= PGD <= FGSM, is marked with an exclamation mark. 
 import argparse
 import json
 import os
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ from harness.attacks.protocol import AttackedPoints, Evaded
 from harness.data import datasets
 from harness.data.dataset import DataLocation
 from harness.data.examples import Split
+from harness.memory import peak_mb
 from harness.target import BlackBox
 from harness.types import Access
 from zoo.catalog import open_catalog
@@ -121,7 +121,7 @@ def main() -> None:
         print(f"\non the first {arguments.ensemble} images")
         print("model                                          fgsm   pgd autoattack      s flags")
         print("\n".join(ensembles))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
     print(f"peak memory {peak:.0f} MB")
 
 

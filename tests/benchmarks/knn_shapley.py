@@ -5,13 +5,13 @@ Run: python tests/benchmarks/knn_shapley.py [--train 20000] [--valid 2000] [--th
 
 import argparse
 import importlib.util
-import resource
 import time
 from pathlib import Path
 
 import torch
 
 from harness.learning.knn_shapley import knn_shapley
+from harness.memory import peak_mb
 
 TEST = Path(__file__).resolve().parent.parent / "harness" / "test_knn_shapley.py"
 
@@ -54,7 +54,7 @@ def main() -> None:
     data = _data(2000, 200, 64)
     (slow, _), (fast, _) = _timed(_loop(), data), _timed(knn_shapley, data)
     print(f"  2000    200        64 {fast:8.2f}; a Python loop {slow:.2f}: {slow / fast:.0f} times")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    peak = peak_mb()
     print(f"peak memory {peak:.0f} MiB")
 
 

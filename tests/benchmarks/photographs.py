@@ -9,7 +9,6 @@ CPU time, and the largest resident memory of the process, whose imports alone ta
 """
 
 import argparse
-import resource
 import time
 from pathlib import Path
 
@@ -18,14 +17,10 @@ from torch import nn
 
 from harness.data import datasets
 from harness.data.dataset import DataLocation, Dataset
+from harness.memory import peak_mb
 from harness.target import BlackBox
 from harness.types import Access
 from zoo.entry import Preparation
-
-
-def resident() -> float:
-    """Largest resident memory so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
@@ -46,11 +41,11 @@ def main() -> None:
         preparation=Preparation(size=(224, 224), resize=256, interpolation="bicubic"),
     )
     model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1000))
-    before, wall, cpu = resident(), time.perf_counter(), time.process_time()
+    before, wall, cpu = peak_mb(), time.perf_counter(), time.process_time()
     labels = BlackBox(model, Access.LABELS).labels(data.all.x)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     print(f"{len(labels)} images: {len(labels) / wall:.0f}/s, {len(labels) / cpu:.0f}/CPU s")
-    print(f"resident: {before:.0f} MiB before, {resident():.0f} MiB at most")
+    print(f"resident: {before:.0f} MiB before, {peak_mb():.0f} MiB at most")
 
 
 if __name__ == "__main__":

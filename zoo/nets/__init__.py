@@ -1,5 +1,6 @@
 """Networks by name: what an architecture's key in the catalog stands for."""
 
+from zoo.nets.answers import logits_of
 from zoo.nets.libraries import LIBRARIES
 from zoo.nets.registry import SHAPED, build, known, left_out, names, skeleton
 from zoo.nets.scaled import Chosen, Scaled
@@ -12,6 +13,7 @@ __all__ = [
     "build",
     "known",
     "left_out",
+    "logits_of",
     "names",
     "skeleton",
 ]

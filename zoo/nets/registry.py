@@ -137,11 +137,12 @@ def skeleton(architecture: str, input_shape: tuple[int, ...], num_classes: int) 
     """
     try:
         with torch.device("meta"):
-            return build(architecture, input_shape, num_classes)
+            net = build(architecture, input_shape, num_classes)
     except UnknownNameError:
         raise
     except ZooError:  # some read a number out of a tensor, which that device does not have
-        return build(architecture, input_shape, num_classes).to("meta")
+        net = build(architecture, input_shape, num_classes)
+    return net.to("meta")  # `torch.Tensor(...)` asks for no device and is given memory
 
 
 def known(architecture: str) -> bool:

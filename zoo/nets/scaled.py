@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from zoo.nets.answers import logits_of
+
 
 class Chosen(nn.Module):
     """``model`` with some of its logits only.
@@ -33,7 +35,8 @@ class Scaled(nn.Module):
     The scaling is fixed, so it is not part of the state dict.
 
     Args:
-        net: Takes scaled inputs (n, *input_shape), gives logits (n, num_classes).
+        net: Takes scaled inputs (n, *input_shape), gives what `logits_of` knows: logits
+            (n, num_classes), alone or with other things.
         mean: Per channel; one for all features of a table.
         std: Likewise.
         input_shape: (channels, height, width) or (features,) that ``net`` takes.
@@ -62,4 +65,4 @@ class Scaled(nn.Module):
         if self.size and x.shape[-2:] != self.size:
             # Antialiased, as the image libraries resize that published models were trained with.
             x = F.interpolate(x, self.size, mode="bilinear", antialias=True)
-        return self.net((x - self.mean) / self.std)
+        return logits_of(self.net((x - self.mean) / self.std))

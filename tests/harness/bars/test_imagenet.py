@@ -88,12 +88,13 @@ def test_it_is_attacked(home: Home, photographs: DataLocation) -> None:
 
 
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from harness.data import datasets
 from harness.data.dataset import DataLocation
+from harness.memory import peak_mb
 from harness.target import BlackBox
 from harness.types import Access
 from zoo.catalog import open_catalog
@@ -107,7 +108,7 @@ data = data.prepared(entry.preparation)
 model = load_model(entry, fetch(entry, home).path)
 labels = BlackBox(model, Access.LABELS).labels(data.all.x)
 print((labels == data.y).double().mean().item())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(peak_mb() * 2**20)
 """
 
 
