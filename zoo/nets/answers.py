@@ -25,8 +25,9 @@ def logits_of(answer: Any) -> Tensor:
         return answer
     if isinstance(answer, Mapping) and "logits" in answer:
         return logits_of(answer["logits"])
-    if hasattr(answer, "logits"):
-        return logits_of(answer.logits)
+    found = getattr(answer, "logits", None)
+    if found is not None:
+        return logits_of(found)
     if isinstance(answer, tuple | list) and answer:
         return logits_of(answer[0])
     raise ZooError(
