@@ -57,6 +57,7 @@ def measure(
     tuning: str | int = "standard",
     data: str | Path | None = None,
     mirror: str | Path | None = None,
+    unreadable: str = "refuse",
     device: str = "cpu",
     workers: int | None = None,
     executor: str = "local",
@@ -90,6 +91,7 @@ def measure(
         tuning: ``none``, ``standard`` or how many settings are tried for every training.
         data: Folder of datasets; by default ``$ZOO_DATA_DIR``.
         mirror: Folder of public datasets and checkpoints; by default ``$ZOO_MIRROR``.
+        unreadable: What is done with images that cannot be decoded: ``refuse`` or ``skip``.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         workers: Processes; by default one for every core.
         executor: ``local`` or ``ray``.
@@ -111,7 +113,7 @@ def measure(
         model=model, where=where, defenses=defenses, regime=regime, risks=risks, attacks=attacks,
         access=access, aux=aux, queries=queries, adversaries=adversaries, preset=preset,
         seeds=seeds, examples=examples, settings=settings, tuning=tuning, data=data,
-        mirror=mirror, device=device, workers=workers, executor=executor,
+        mirror=mirror, unreadable=unreadable, device=device, workers=workers, executor=executor,
     )  # fmt: skip
     made = Experiment.open(options, _home(home), fetching=True)
     return evaluations_frame(made.run(progress).evaluations)
@@ -136,6 +138,7 @@ def plan(
     tuning: str | int = "standard",
     data: str | Path | None = None,
     mirror: str | Path | None = None,
+    unreadable: str = "refuse",
     home: Home | Path | None = None,
 ) -> pd.DataFrame:
     """What `measure` with the same arguments would do.
@@ -154,6 +157,7 @@ def plan(
         model=model, where=where, defenses=defenses, regime=regime, risks=risks, attacks=attacks,
         access=access, aux=aux, queries=queries, adversaries=adversaries, preset=preset,
         seeds=seeds, examples=examples, settings=settings, tuning=tuning, data=data, mirror=mirror,
+        unreadable=unreadable,
     )  # fmt: skip
     experiment = Experiment.open(options, _home(home), fetching=False)
     made = experiment.plan()

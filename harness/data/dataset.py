@@ -17,7 +17,7 @@ from harness.data.examples import Attribute, Column, Split, attribute_of, canoni
 from harness.data.lazy_images import LazyImages
 from harness.data.photographs import Photographs, Place
 from zoo.entry import Preparation
-from zoo.errors import ZooError
+from zoo.errors import ZooError, unknown
 from zoo.files import digest
 
 if TYPE_CHECKING:
@@ -29,6 +29,12 @@ PHOTOGRAPHS = {"linf": 4 / 255, "l2": 3.0}
 
 MOST = 1_000
 """Photographs in each quarter, unless somebody wants more: a network takes its time for each."""
+
+AT_ONCE = 4096
+"""Examples whose numbers are looked at together."""
+
+REFUSE, SKIP = "refuse", "skip"
+"""What is done where images cannot be decoded."""
 
 ANY = Preparation(size=(224, 224), resize=256)
 """What is done to photographs that no model asks for: what most published models do."""
@@ -92,6 +98,7 @@ class Dataset:
         only_test: bool = False,
         epsilon: Mapping[str, float] | None = None,
         classes: Sequence[str] = (),
+        most: int | None = MOST,
     ) -> Dataset:
         """Photographs that are decoded when somebody computes with them.
 
@@ -107,6 +114,7 @@ class Dataset:
             only_test: Likewise.
             epsilon: Likewise.
             classes: Likewise.
+            most: Likewise.
         """
         return cls(
             name=name,
@@ -119,7 +127,7 @@ class Dataset:
             places={"file": np.array([place.name for place in places], dtype=object)},
             hashes=tuple(hashes),
             classes=tuple(classes),
-            most=MOST,
+            most=most,
             epsilon=dict(PHOTOGRAPHS if epsilon is None else epsilon),
         )
 
@@ -197,10 +205,10 @@ class Dataset:
         if self.hashes:
             files = [f"{one} {y}" for one, y in zip(self.hashes, self.y.tolist(), strict=True)]
             return torch.from_numpy(np.unique(np.array(files), return_inverse=True)[1])
-        flat = np.ascontiguousarray(self.x.numpy()).reshape(len(self), -1)
         rows = [
             hashlib.sha256(row.tobytes() + label.tobytes()).digest()
-            for row, label in zip(flat, self.y.numpy(), strict=True)
+            for x, y in zip(self.x.split(AT_ONCE), self.y.split(AT_ONCE), strict=True)
+            for row, label in zip(_bytes(x).reshape(len(y), -1), y.numpy(), strict=True)
         ]
         return torch.from_numpy(np.unique(np.array(rows, dtype="S32"), return_inverse=True)[1])
 
@@ -234,7 +242,8 @@ class Dataset:
             facts = [self.num_classes, self.n_train, self.only_test, self.classes]
             return digest([self.hashes, *facts, self.y.tolist(), z])
         sha = hashlib.sha256(f"{tuple(self.x.shape)} {self.num_classes} {self.n_train}".encode())
-        sha.update(np.ascontiguousarray(self.x.numpy()).data)
+        for part in self.x.split(AT_ONCE):
+            sha.update(_bytes(part).data)
         sha.update(np.ascontiguousarray(self.y.numpy()).data)
         for name, attribute in self.z.items():
             sha.update(f"{name} {attribute.names}".encode())
@@ -249,6 +258,11 @@ class Dataset:
         return sha.hexdigest()
 
 
+def _bytes(x: Tensor) -> np.ndarray:
+    """Numbers as they are in memory, one row after the other."""
+    return np.ascontiguousarray((x.decoded() if isinstance(x, LazyImages) else x).numpy())
+
+
 @dataclass(frozen=True)
 class DataLocation:
     """Where dataset files are looked for.
@@ -258,15 +272,29 @@ class DataLocation:
             `harness.data.tables.description` has them.
         mirror: A folder of public datasets and checkpoints as compressed numpy arrays.
         verify: Whether the files of photographs are hashed again, whatever their size and time say.
+        unreadable: Whether images that cannot be decoded are to ``refuse`` or to ``skip``.
     """
 
     data_dir: Path | None = None
     mirror: Path | None = None
     verify: bool = False
+    unreadable: str = REFUSE
 
     @classmethod
-    def resolve(cls, data_dir: Path | None = None, mirror: Path | None = None) -> DataLocation:
-        """What the user gave, else ``$ZOO_DATA_DIR`` and ``$ZOO_MIRROR``."""
+    def resolve(
+        cls,
+        data_dir: Path | None = None,
+        mirror: Path | None = None,
+        *,
+        unreadable: str = REFUSE,
+    ) -> DataLocation:
+        """What the user gave, else ``$ZOO_DATA_DIR`` and ``$ZOO_MIRROR``.
+
+        Raises:
+            ZooError: There is no such folder, or nothing of that name to do with images.
+        """
+        if unreadable not in (REFUSE, SKIP):
+            raise unknown("way with unreadable images", unreadable, (REFUSE, SKIP))
 
         def folder(given: Path | None, variable: str) -> Path | None:
             found = given or (Path(os.environ[variable]) if os.environ.get(variable) else None)
@@ -275,4 +303,8 @@ class DataLocation:
                 raise ZooError(f"No folder {found} (wanted by {variable} or its option).")
             return found
 
-        return cls(folder(data_dir, "ZOO_DATA_DIR"), folder(mirror, "ZOO_MIRROR"))
+        return cls(
+            folder(data_dir, "ZOO_DATA_DIR"),
+            folder(mirror, "ZOO_MIRROR"),
+            unreadable=unreadable,
+        )

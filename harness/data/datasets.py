@@ -7,17 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from harness.data import encoding, faces, image_folders
+from harness.data import encoding, public
 from harness.data.builtin import digits, digits_noisy, digits_tinted, photo_patches
 from harness.data.dataset import DataLocation, Dataset
-from harness.data.image_folders import READERS, of_folders
-from harness.data.images import as_images
-from harness.data.public import NAMES, public
-from harness.data.public import find as public_find
-from harness.data.public import layout as public_layout
+from harness.data.image_sets import faces, sets
 from harness.data.tables import cells as table_cells
 from harness.data.tables import description as table_description
 from harness.data.tables import openml
@@ -107,12 +100,10 @@ def where(name: str, source: DataLocation) -> Whereabouts:
         folders = (one for one in _folders(source) if table_cells.has(one, description))
         online = " (or from OpenML)" if description.openml else ""
         return Whereabouts(next(folders, None), ", ".join(description.files) + online)
-    if name in READERS:
-        return Whereabouts(image_folders.find(name, source), image_folders.layout(name))
-    if name in NAMES:
-        return Whereabouts(public_find(name, source), public_layout(name))
-    if name in faces.READERS:
-        return Whereabouts(faces.find(name, source.data_dir), faces.layout(name))
+    if name in sets.SETS:
+        return Whereabouts(sets.find(name, source), sets.SETS[name].layout)
+    if name in public.SETS:
+        return Whereabouts(public.find(name, source), public.layout(name))
     return Whereabouts(None)
 
 
@@ -123,8 +114,8 @@ def verify(source: DataLocation) -> list[Path]:
         ChangedError: Some are not; they are named.
     """
     checked: dict[Path, str] = {}
-    for name in READERS:  # the whole ImageNet before the parts of it that other names have
-        if (root := image_folders.find(name, source)) is not None:
+    for name in sets.SETS:  # the whole ImageNet before the parts of it that other names have
+        if (root := sets.find(name, source)) is not None:
             checked.setdefault(root, name)
     for name in checked.values():
         load(name, replace(source, verify=True))
@@ -146,31 +137,14 @@ def would_download(name: str, source: DataLocation) -> bool:
     return not here and description.openml is not None
 
 
-def _of_faces(name: str) -> Callable[[DataLocation], Dataset]:
-    def load_faces(source: DataLocation) -> Dataset:
-        found = faces.read(name, source.data_dir)
-        return Dataset(
-            name=name,
-            num_classes=found.num_classes,
-            x=as_images(found.pixels),
-            y=torch.from_numpy(found.labels),
-            z=found.z,
-            n_train=found.n_train,
-            places={"file": np.array(found.files, dtype=object)},
-        )
-
-    return load_faces
-
-
 DATASETS: dict[str, Callable[[DataLocation], Dataset]] = {
     "digits": digits,
     "digits-noisy": digits_noisy,
     "digits-tinted": digits_tinted,
     "photo-patches": photo_patches,
-    **{name: public(name) for name in NAMES},
+    **{name: public.public(name) for name in public.SETS},
     **{name: _described(path) for name, path in table_description.builtin().items()},
-    **{name: _of_faces(name) for name in faces.READERS},
-    **{name: of_folders(name) for name in READERS},
+    **{name: sets.of_folders(name) for name in sets.SETS},
 }
 """Loaders by name. Other packages add theirs with the entry point group ``harness.datasets``."""
 

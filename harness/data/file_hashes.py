@@ -1,18 +1,23 @@
-"""The sha256 of every file of a dataset, kept beside them: what a fingerprint is made of.
+"""The sha256 of every image of a dataset, kept beside them: what a fingerprint is made of.
 
-Hashing a whole dataset reads all of it, so it is done once. A file counts as unchanged while its
-size and the time it was written are the same; `hashes` with ``verify`` trusts neither.
+Hashing a whole dataset reads all of it, so it is done once, and so is finding out whether each can
+be decoded. A file counts as unchanged while its size and the time it was written are the same;
+`hashes` with ``verify`` trusts neither.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.data.photographs import Place
+from tqdm import tqdm
+
+from harness.data.photographs import Place, UnreadableError, check
 from zoo.errors import ZooError
 from zoo.files import write_atomic
 
@@ -22,12 +27,28 @@ NAME = ".zoo-sha256.tsv"
 Record = tuple[int, int, str]
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that cannot be decoded.
+
+    Attributes:
+        name: Of its place.
+        reason: What the decoder says.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
 class ChangedError(ZooError):
     """Files have other contents than when they were hashed, though size and time are the same."""
 
 
-def hashes(root: Path, places: Sequence[Place], *, verify: bool = False) -> list[str]:
-    """The sha256 of the bytes at each place, in their order.
+def hashes(root: Path, places: Sequence[Place], *, verify: bool = False) -> list[str | Unreadable]:
+    """The sha256 of the bytes at each place, in their order, or why they are no image.
 
     Args:
         root: Folder of the dataset, in which they are kept.
@@ -35,10 +56,11 @@ def hashes(root: Path, places: Sequence[Place], *, verify: bool = False) -> list
         verify: Whether to hash all of them again.
 
     Raises:
+        ZooError: A file is not there.
         ChangedError: With ``verify``, some are not what was recorded; they are named.
     """
     kept = _read(root / NAME)
-    stats = {file: file.stat() for file in {place.file for place in places}}
+    stats = _stats(root, places)
 
     def now(place: Place) -> tuple[int, int]:
         about = stats[place.file]
@@ -51,10 +73,18 @@ def hashes(root: Path, places: Sequence[Place], *, verify: bool = False) -> list
     }
     missing = [place for place in places if verify or place.name not in known]
     changed: list[str] = []
+    unreadable: dict[str, Unreadable] = {}
     with ThreadPoolExecutor() as pool:
-        for place, sha256 in zip(missing, pool.map(_sha256, missing), strict=True):
+        found = tqdm(
+            pool.map(_sha256, missing), f"reading {root.name}", len(missing),
+            leave=False, disable=None, delay=2, unit=" images",
+        )  # fmt: skip
+        for place, (sha256, wrong) in zip(missing, found, strict=True):
             if place.name in known and known[place.name][2] != sha256:
                 changed.append(place.name)
+            elif wrong is not None:
+                unreadable[place.name] = wrong
+                continue
             known[place.name] = (*now(place), sha256)
     if changed:
         raise ChangedError(
@@ -64,11 +94,32 @@ def hashes(root: Path, places: Sequence[Place], *, verify: bool = False) -> list
         )
     if missing:
         _write(root / NAME, {**kept, **known})
-    return [known[place.name][2] for place in places]
+    return [unreadable.get(one.name) or known[one.name][2] for one in places]
 
 
-def _sha256(place: Place) -> str:
-    return hashlib.sha256(place.read()).hexdigest()
+def _stats(root: Path, places: Sequence[Place]) -> dict[Path, os.stat_result]:
+    found, lost = {}, []
+    for file in dict.fromkeys(place.file for place in places):
+        try:
+            found[file] = file.stat()
+        except FileNotFoundError:
+            lost.append(file)
+    if lost:
+        raise ZooError(
+            f"There is no {lost[0]}, which is listed in {root} ({len(lost)} of {len(places):,} "
+            f"images are missing). Unpack all of it."
+        )
+    return found
+
+
+def _sha256(place: Place) -> tuple[str, Unreadable | None]:
+    content = place.read()
+    sha256 = hashlib.sha256(content).hexdigest()
+    try:
+        check(content, place.name)
+    except UnreadableError as error:
+        return sha256, Unreadable(place.name, error.reason)
+    return sha256, None
 
 
 def _read(path: Path) -> dict[str, Record]:

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
@@ -37,6 +38,31 @@ class ImageSource(Protocol):
     def read(self, rows: Sequence[int]) -> Tensor:
         """The images at ``rows``, (n, *shape), on the CPU: uint8, or float32 in [0, 1]."""
         ...
+
+
+class Pixels:
+    """Images in one array of bytes.
+
+    Args:
+        array: (n, height, width[, channels]) uint8.
+    """
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array if array.ndim == 4 else array[..., None]
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of each."""
+        height, width, channels = self.array.shape[1:]
+        return channels, height, width
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """The images at ``rows``, (n, *shape) uint8."""
+        some = self.array[np.asarray(rows, dtype=np.int64)]
+        return torch.from_numpy(np.ascontiguousarray(some.transpose(0, 3, 1, 2)))
 
 
 class LazyImages(Tensor):

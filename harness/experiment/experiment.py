@@ -83,7 +83,9 @@ class Experiment:
         check_device(options.device)
         if options.executor not in POOLS:
             raise unknown("executor", options.executor, POOLS)
-        source = DataLocation.resolve(options.data_dir, options.mirror)
+        source = DataLocation.resolve(
+            options.data_dir, options.mirror, unreadable=options.unreadable
+        )
         request = requests.of(options, home, source)
         loaded = requests.load(request, home, source, options.mirror, fetching=fetching)
         return cls(

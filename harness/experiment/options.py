@@ -92,6 +92,10 @@ class Options:
         Path | None,
         "Folder of datasets: torchvision's formats, tables; $ZOO_DATA_DIR if not given.",
     ] = None
+    unreadable: Annotated[
+        str,
+        "Images that cannot be decoded: refuse, or skip to leave them out; refuse if not given.",
+    ] = "refuse"
     device: Annotated[str, "cpu, cuda or cuda:N; cpu if not given."] = "cpu"
     workers: Annotated[int | None, "Processes; all cores if not given."] = None
     executor: Annotated[str, "Where the work is done: local or ray; local if not given."] = "local"
@@ -233,6 +237,7 @@ def schema(presets: Iterable[str]) -> dict[str, Any]:
         "regime": {"enum": [str(Regime.FINE_TUNED)]},
         "access": {"enum": [str(access) for access in Access]},
         "executor": {"enum": ["local", "ray"]},
+        "unreadable": {"enum": ["refuse", "skip"]},
         "preset": {"enum": list(presets)},
         "aux": {"pattern": rf"^({'|'.join(Aux)}|ood:.+|partial:0?\.\d*[1-9]\d*)$", **texts},
         "examples": {

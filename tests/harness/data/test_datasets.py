@@ -194,7 +194,7 @@ def test_cifar100_is_read_in_torchvisions_format(
     for name, kind, data, labels in (
         ("train", "train_list", rows[0], [99, 0, 5]), ("test", "test_list", rows[1], [7, 8, 98]),
     ):  # fmt: skip
-        content = pickle.dumps({"data": data, "fine_labels": labels, "coarse_labels": [1, 1, 1]})
+        content = pickle.dumps({"data": data, "fine_labels": labels, "coarse_labels": [19, 0, 1]})
         (folder / name).write_bytes(content)
         monkeypatch.setattr(CIFAR100, kind, [[name, hashlib.md5(content).hexdigest()]])
     meta = pickle.dumps({"fine_label_names": [str(i) for i in range(100)]})
@@ -205,6 +205,9 @@ def test_cifar100_is_read_in_torchvisions_format(
     assert data.y.tolist() == [99, 0, 5, 7, 8, 98]
     stored = (data.x * 255).round().byte().flatten(1).numpy()
     assert np.array_equal(stored, np.concatenate(rows))
+    coarse = datasets.load("cifar100-coarse", DataLocation(data_dir=tmp_path))
+    assert (coarse.num_classes, coarse.y.tolist()) == (20, [19, 0, 1, 19, 0, 1])
+    assert torch.equal(coarse.x, data.x)
 
 
 def test_svhn_is_read_in_torchvisions_format(
@@ -215,7 +218,9 @@ def test_svhn_is_read_in_torchvisions_format(
 
     rng = np.random.default_rng(0)
     rows, split_list = [], {}
-    for split, n, digits in (("train", 4, [10, 1, 2, 9]), ("test", 2, [3, 10])):
+    for split, n, digits in (
+        ("train", 4, [10, 1, 2, 9]), ("test", 2, [3, 10]), ("extra", 3, [7, 10, 1]),
+    ):  # fmt: skip
         pixels = rng.integers(0, 256, (32, 32, 3, n), dtype=np.uint8)
         path = tmp_path / f"{split}_32x32.mat"
         savemat(path, {"X": pixels, "y": np.array(digits, dtype=np.uint8)[:, None]})
@@ -225,7 +230,9 @@ def test_svhn_is_read_in_torchvisions_format(
     data = datasets.load("svhn", DataLocation(data_dir=tmp_path))
     assert (len(data), data.n_train, data.input_shape) == (6, 4, (3, 32, 32))
     assert data.y.tolist() == [0, 1, 2, 9, 3, 0], "the files call the digit 0 a 10"
-    assert np.array_equal((data.x * 255).round().byte().numpy(), np.concatenate(rows))
+    assert np.array_equal((data.x * 255).round().byte().numpy(), np.concatenate(rows[:2]))
+    more = datasets.load("svhn-extra", DataLocation(data_dir=tmp_path))
+    assert (more.n_train, more.y.tolist()) == (7, [0, 1, 2, 9, 7, 0, 1, 3, 0])
 
 
 def test_an_altered_cifar10_file_is_not_unpickled(tmp_path: Path) -> None:
@@ -239,7 +246,10 @@ def test_an_altered_cifar10_file_is_not_unpickled(tmp_path: Path) -> None:
 
     for name in ("data_batch_1", "data_batch_2", "test_batch", "batches.meta"):
         (folder / name).write_bytes(pickle.dumps(Harmful()))
-    with pytest.raises(ZooError, match="is not here"):
+    with pytest.raises(
+        ZooError,
+        match=r"cannot be read as cifar10 \(a file is missing, or is not the published one\)",
+    ):
         datasets.load("cifar10", DataLocation(data_dir=tmp_path))
     assert not marker.exists()
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.data import datasets, faces
+from harness.data import datasets
 from harness.data.dataset import DataLocation, Dataset
+from harness.data.image_sets import faces
 from harness.data.quarters import quarters
 from harness.types import Regime
 from zoo.errors import ZooError
@@ -115,18 +116,27 @@ def test_celeba_blond_asks_about_hair_on_the_same_images(tmp_path: Path) -> None
     assert blond.fingerprint != smiling.fingerprint
 
 
-def test_too_many_photographs_are_drawn_once_and_for_all(tmp_path: Path) -> None:
-    people = [({"Smiling"} if k % 3 else set[str](), 0 if k < 30 else 2) for k in range(50)]
+def test_celeba_8_tells_three_attributes_apart(tmp_path: Path) -> None:
+    people = [
+        ({"Heavy_Makeup", "Smiling"}, 0),
+        ({"Mouth_Slightly_Open", "Male"}, 0),
+        ({"Heavy_Makeup", "Mouth_Slightly_Open", "Smiling"}, 0),
+        (set[str](), 2),
+    ]
     celeba(tmp_path, people)
-    some, again = (
-        faces.read_celeba(tmp_path / "celeba", label="Smiling", age=True, limit=12) for _ in "12"
-    )
-    assert np.array_equal(some.pixels, again.pixels)
-    assert (len(some.labels), some.n_train) == (12, 9)
-    numbers = [round(blue / 5) for blue in some.pixels[:, 0, 0, 2].tolist()]
-    assert numbers == sorted(numbers)
-    assert numbers != list(range(9)) + list(range(30, 33))  # not merely the first ones
-    assert [bool(number % 3) for number in numbers] == some.labels.astype(bool).tolist()
+    data = datasets.load("celeba-8", DataLocation(data_dir=tmp_path))
+    assert (data.num_classes, data.y.tolist()) == (8, [5, 2, 7, 0])
+    assert tuple(data.z) == datasets.ATTRIBUTES["celeba-8"] == ("sex", "age")
+
+
+def test_all_photographs_are_read_and_a_quarter_has_as_many_as_are_wanted(tmp_path: Path) -> None:
+    people = [({"Smiling"} if k % 3 else set[str](), 0 if k < 30 else 2) for k in range(40)]
+    celeba(tmp_path, people)
+    data = datasets.load("celeba", DataLocation(data_dir=tmp_path))
+    assert (len(data), data.most) == (40, 6000)
+    assert len(quarters(data, 0, Regime.FROM_SCRATCH).target_train) == 10
+    few = quarters(data.limited(3), 0, Regime.FROM_SCRATCH)
+    assert len(few.target_train) == 3
 
 
 def test_lfw_takes_the_sign_and_the_largest_score(tmp_path: Path) -> None:
@@ -198,26 +208,33 @@ def test_a_photograph_is_cut_to_the_square_in_the_middle_and_averaged(tmp_path: 
     pixels[..., 0] = 255
     pixels[20:198] = (0, 255, 0)
     pixels[20:198, ::2] = 0
-    path = tmp_path / "portrait.png"
-    Image.fromarray(pixels).save(path)
-    found = faces._photographs([path])[0]
-    assert found.shape == (64, 64, 3)
-    assert found[1:-1, :, 0].max() == 0  # at the border the filter sees what lies beyond
-    assert abs(found[1:-1, :, 1].mean() - 127.5) < 2
+    celeba(tmp_path, [({"Smiling"}, 0)])
+    Image.fromarray(pixels).save(
+        tmp_path / "celeba/img_align_celeba/000001.jpg", quality=100, subsampling=0
+    )
+    found = datasets.load("celeba", DataLocation(data_dir=tmp_path)).x[0] * 255
+    assert found.shape == (3, 64, 64)
+    assert found[0, 2:-2].max() <= 12  # at the border the filter sees what lies beyond
+    assert abs(found[1, 2:-2].mean() - 127.5) < 3
     # Without averaging, every other column would be black or green.
-    assert (abs(found[1:-1, 1:-1, 1].astype(int) - 127) < 50).all()
-    # Half of the square: what is blue lies outside of that.
-    pixels[...] = (0, 0, 255)
-    pixels[109 - 44 : 109 + 44, 89 - 44 : 89 + 44] = (0, 255, 0)
-    Image.fromarray(pixels).save(path)
-    middle = faces._photographs([path], share=0.5)[0]
-    assert middle[1:-1, 1:-1, 2].max() <= 10
+    assert ((found[1, 2:-2, 1:-1] - 127).abs() < 50).all()
+
+
+def test_of_lfw_half_of_the_square_is_the_face(tmp_path: Path) -> None:
+    lfw(tmp_path, [("A", 1, {"Male": 0.5})])
+    pixels = np.full((250, 250, 3), (0, 0, 255), dtype=np.uint8)
+    pixels[125 - 62 : 125 + 62, 125 - 62 : 125 + 62] = (0, 255, 0)
+    Image.fromarray(pixels).save(tmp_path / "lfw/A/A_0001.jpg", quality=100, subsampling=0)
+    middle = datasets.load("lfw", DataLocation(data_dir=tmp_path)).x[0] * 255
+    assert middle[2, 2:-2, 2:-2].max() <= 12
+    assert middle[1, 2:-2, 2:-2].min() >= 240
 
 
 def test_grey_photographs_become_three_equal_channels(tmp_path: Path) -> None:
-    Image.new("L", (200, 200), 77).save(tmp_path / "grey.jpg")
-    found = faces._photographs([tmp_path / "grey.jpg"])
-    assert np.unique(found).tolist() == [77]
+    utkface(tmp_path, NAMES[:1])
+    Image.new("L", (200, 200), 77).save(tmp_path / "utkface" / NAMES[0])
+    found = datasets.load("utkface", DataLocation(data_dir=tmp_path)).x[0] * 255
+    assert found.round().unique().tolist() == [77]
 
 
 def _edited(file: Path, change: Callable[[str], str]) -> None:
@@ -299,13 +316,18 @@ def test_missing_lists_and_photographs_are_named(tmp_path: Path) -> None:
     image = tmp_path / "celeba/img_align_celeba/000003.jpg"
     whole = image.read_bytes()
     image.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ZooError, match=r"000003.jpg is no image that can be read \(.*truncated"):
+    with pytest.raises(
+        ZooError,
+        match=r"1 of 5 images of .*celeba cannot be read \(000003.jpg: .*truncated.*--unreadable skip",
+    ):
         datasets.load("celeba", source)
     image.write_text("<html>Quota exceeded</html>")
-    with pytest.raises(ZooError, match=r"000003.jpg is no image that can be read"):
+    with pytest.raises(ZooError, match=r"000003.jpg: cannot identify image file"):
         datasets.load("celeba", source)
     image.unlink()
-    with pytest.raises(ZooError, match=r"No photograph .*000003.jpg, which the list names"):
+    with pytest.raises(
+        ZooError, match=r"There is no .*000003.jpg, which is listed .*1 of 5 images are missing"
+    ):
         datasets.load("celeba", source)
     (tmp_path / "celeba/list_eval_partition.txt").unlink()
     with pytest.raises(ZooError, match=r"No file .*list_eval_partition.txt"):
@@ -319,7 +341,7 @@ def test_a_folder_without_a_usable_photograph_is_refused(tmp_path: Path) -> None
     (tmp_path / "utkface").mkdir()
     celeba(tmp_path, [({"Smiling"}, 1)])
     for name in ("utkface", "celeba"):
-        with pytest.raises(ZooError, match="There is no photograph to read"):
+        with pytest.raises(ZooError, match="has no image that is listed"):
             datasets.load(name, DataLocation(data_dir=tmp_path))
 
 
@@ -328,7 +350,7 @@ def _archive(root: Path, name: str) -> Dataset:
     draw = random.Random(0)
     n = 240
     if name.startswith("celeba"):
-        label = "Smiling" if name == "celeba" else "Blond_Hair"
+        label = "Blond_Hair" if name == "celeba-blond" else "Smiling"
         people = []
         for k in range(n):
             has = {word for word in (label, "Male", "Young") if draw.random() < 0.5}

@@ -36,6 +36,7 @@ EVERYTHING = Options(
     tuning="5",
     mirror=Path("/mirror"),
     data_dir=Path("/data"),
+    unreadable="skip",
     device="cuda:1",
     workers=2,
     executor="ray",

@@ -128,10 +128,11 @@ def test_the_catalog_and_the_readers_agree_about_what_is_at_hand(tmp_path: Path)
 
 def _all_of(name: str, path: Path) -> list[Path]:
     """A path and what else belongs to the same dataset."""
-    from harness.data.public import MIRROR
+    from harness.data import public
 
-    if name in MIRROR and path.parent.name == "mirror":
-        return [path, *(path.parent / file for file in MIRROR[name])]
+    mirrored = public.SETS[name].mirror if name in public.SETS else ()
+    if mirrored and path.parent.name == "mirror":
+        return [path, *(path.parent / file for file in mirrored)]
     if path.name == "adult.test":
         return [path, path.with_name("adult.data")]
     return [path]

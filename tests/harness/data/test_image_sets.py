@@ -13,9 +13,10 @@ from PIL import Image
 from scipy.io import savemat
 from torch import nn
 
-from harness.data import datasets, image_folders, label_spaces
+from harness.data import datasets, label_spaces
 from harness.data.dataset import DataLocation, Dataset
 from harness.data.file_hashes import ChangedError
+from harness.data.image_sets.imagenet import imagenet_classes
 from harness.data.quarters import quarters
 from harness.experiment.plan import plan
 from harness.experiment.request import Request
@@ -24,7 +25,7 @@ from zoo.entry import Artifact, ModelEntry, Preparation
 from zoo.errors import ZooError
 from zoo.nets import Chosen
 
-CLASSES = image_folders.imagenet_classes()
+CLASSES = imagenet_classes()
 LABELS = [3, 999, 0, 3, 500]
 """Of five validation images."""
 
