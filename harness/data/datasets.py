@@ -10,7 +10,8 @@ from pathlib import Path
 from harness.data import encoding, public
 from harness.data.builtin import digits, digits_noisy, digits_tinted, photo_patches
 from harness.data.dataset import DataLocation, Dataset
-from harness.data.image_sets import faces, sets
+from harness.data.image_sets import celeba_task, faces, sets
+from harness.data.image_sets import own as own_images
 from harness.data.tables import cells as table_cells
 from harness.data.tables import description as table_description
 from harness.data.tables import openml
@@ -25,10 +26,15 @@ OOD_DEFAULT = "photo-patches"
 
 
 def _described(path: Path) -> Callable[[DataLocation], Dataset]:
-    def load_table(source: DataLocation) -> Dataset:
-        return _table(table_description.read(path), source)
+    def load_described(source: DataLocation) -> Dataset:
+        if celeba_task.is_one(path):
+            return celeba_task.read(path, source)
+        description = table_description.read(path)
+        if description.images is not None:
+            return own_images.read(description, source)
+        return _table(description, source)
 
-    return load_table
+    return load_described
 
 
 def _table(description: Description, source: DataLocation) -> Dataset:
@@ -96,7 +102,12 @@ def where(name: str, source: DataLocation) -> Whereabouts:
     if path is None and name not in DATASETS:
         path = own_tables(source).get(name)
     if path is not None:
+        if celeba_task.is_one(path):
+            return where("celeba", source)
         description = table_description.read(path)
+        if description.images is not None:
+            folder = path.parent / description.images
+            return Whereabouts(folder if folder.is_dir() else None, str(folder))
         folders = (one for one in _folders(source) if table_cells.has(one, description))
         online = " (or from OpenML)" if description.openml else ""
         return Whereabouts(next(folders, None), ", ".join(description.files) + online)
@@ -130,7 +141,7 @@ def is_here(name: str, source: DataLocation) -> bool:
 def would_download(name: str, source: DataLocation) -> bool:
     """Whether `load` would ask OpenML for a table, whose files are in no folder of ``source``."""
     path = table_description.builtin().get(name) or own_tables(source).get(name)
-    if path is None:
+    if path is None or celeba_task.is_one(path):
         return False
     description = table_description.read(path)
     here = any(table_cells.has(folder, description) for folder in _folders(source))
@@ -154,7 +165,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {"digits-tinted": ("tint",), **faces.AT
 
 
 def own_tables(source: DataLocation) -> dict[str, Path]:
-    """The descriptions of the user's own tables, by name."""
+    """The descriptions of the user's own tables and images, by name."""
     if source.data_dir is None:
         return {}
     paths = sorted(source.data_dir.glob("*.toml"))
@@ -197,7 +208,7 @@ def load(name: str, source: DataLocation) -> Dataset:
     if name in DATASETS:
         return DATASETS[name](source)
     if own is not None:
-        return _table(table_description.read(own), source)
+        return _described(own)(source)
     if name not in _plugins().found:
         raise unknown("dataset", name, names(source))
     return _of_package(name, source)

@@ -79,10 +79,7 @@ def encode(cells: Cells, description: Description) -> Encoded:
         ZooError: A cell is not what the description says, or an attribute says nothing of anybody.
     """
     cells, n_fitted = _arranged(cells)
-    y = _labels(cells, description)
-    z = {one.name: _attribute(cells, one, description) for one in description.sensitive}
-    for name, attribute in z.items():
-        _check_groups(name, attribute, cells)
+    y, z = labels_and_groups(cells, description)
     parts: list[np.ndarray] = []
     columns: list[Column] = []
     for values, column in _features(cells, description, z, n_fitted):
@@ -101,13 +98,28 @@ def encode(cells: Cells, description: Description) -> Encoded:
         )
     return Encoded(
         x=torch.from_numpy(np.concatenate(parts, axis=1)),
-        y=torch.from_numpy(y),
+        y=y,
         z=z,
         columns=tuple(columns),
         n_train=cells.n_train,
         n_fitted=n_fitted,
         places=cells.places,
     )
+
+
+def labels_and_groups(
+    cells: Cells, description: Description
+) -> tuple[Tensor, dict[str, Attribute]]:
+    """The label of every row, (n,) int64, and the sensitive attributes by name.
+
+    Raises:
+        ZooError: A cell is not what the description says, or an attribute says nothing of anybody.
+    """
+    y = torch.from_numpy(_labels(cells, description))
+    z = {one.name: _attribute(cells, one, description) for one in description.sensitive}
+    for name, attribute in z.items():
+        _check_groups(name, attribute, cells)
+    return y, z
 
 
 def _arranged(cells: Cells) -> tuple[Cells, int]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.tables import delimited, parquet, row_numbers
-from harness.data.tables.description import Description, canonical, shown
+from harness.data.tables.description import Description, shown
+from harness.data.tables.fields import canonical
 from zoo.errors import ZooError
 
 ROW, LINE = "row", "line"

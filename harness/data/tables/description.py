@@ -55,6 +55,9 @@ the same, and so are ``true`` and ``"True"``.
 Columns of row numbers that programs write beside the data are left out, with a warning (see
 `harness.data.tables.row_numbers`).
 
+With ``images``, ``image`` and ``resize`` it is a table about images, or about none but those of a
+folder: see `harness.data.image_sets.own`.
+
 A column that says a sensitive attribute is never among the features as it stands. If
 ``sensitive_in_features`` is true, the attribute's groups are there in its place, under the
 attribute's name.
@@ -66,13 +69,14 @@ import codecs
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
+from harness.data.tables.fields import Fields, cell, text_of
 from zoo.errors import ZooError, unknown
 
 FOLDER = Path(__file__).parent
@@ -131,6 +135,7 @@ class Description:
         classes: For every class the labels that mean it.
         categorical: None if ``numbers`` says what is what.
         numbers: None if ``categorical`` does.
+        epsilon: Of a table by every norm; of images by those that the file says.
     """
 
     path: Path
@@ -152,6 +157,9 @@ class Description:
     sensitive_in_features: bool
     epsilon: Mapping[str, float]
     openml: OpenML | None
+    images: str | None
+    image: str | None
+    resize: int | None
 
     @property
     def name(self) -> str:
@@ -165,6 +173,7 @@ class Description:
         wanted |= {name: "ignored" for name in self.ignored}
         wanted |= {name: "categorical" for name in self.categorical or ()}
         wanted |= {name: "numbers" for name in self.numbers or ()}
+        wanted |= {self.image: "image"} if self.image is not None else {}
         return wanted | {one.column: f"sensitive.{one.name}" for one in self.sensitive}
 
     def is_number(self, column: str) -> bool:
@@ -186,7 +195,7 @@ def builtin() -> dict[str, Path]:
     return {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
 
 
-_TELLING = ("label", "classes", "like", "file", "train", "test", "sensitive", "openml")
+_TELLING = ("label", "classes", "like", "file", "train", "test", "sensitive", "openml", "images")
 
 
 def is_meant(path: Path) -> bool:
@@ -195,7 +204,7 @@ def is_meant(path: Path) -> bool:
     It is if it has a field that says what a table is, or one that is almost called so.
     """
     try:
-        text = "\n" + _text(path)
+        text = "\n" + text_of(path)
     except (OSError, ValueError):
         return True  # whoever reads it is told why it cannot be
     found = re.findall(r"^\s*([\w-]+)\s*=", text.partition("\n[")[0], re.MULTILINE)
@@ -213,18 +222,10 @@ def read(path: Path) -> Description:
     return _described(path, _merged(path))
 
 
-def _text(path: Path) -> str:
-    """A description's text; a byte-order mark says nothing."""
-    content = path.read_bytes()
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ValueError("it is text in UTF-16; save it in UTF-8")
-    return content.decode("utf-8-sig").replace("\r\n", "\n")
-
-
 def _merged(path: Path) -> dict[str, Any]:
     """The fields of a file, behind them those of the table that it is like."""
     try:
-        said = tomllib.loads(_text(path))
+        said = tomllib.loads(text_of(path))
     except (OSError, ValueError) as error:
         raise ZooError(f"{path} cannot be read: {error}.".replace("\n", " ")) from error
     like = said.pop("like", None)
@@ -246,95 +247,6 @@ _KINDS = {"categorical", "numbers"}
 _INSTEAD = ((_ROWS, _ROWS | {"openml"}), (_KINDS, _KINDS))
 
 
-class _Fields:
-    """The fields of one table of a TOML file, each taken out once.
-
-    Raises:
-        ZooError: A field is of another type, or is none of those that are taken.
-    """
-
-    def __init__(self, path: Path, said: Any, where: str = "") -> None:
-        self.path, self.where = path, where
-        if not isinstance(said, dict):
-            raise ZooError(f"{path}: {where} has to be a table of fields, found {said!r}.")
-        self.left, self.known = dict(said), set[str]()
-
-    def fail(self, name: str, wanted: str, found: object) -> ZooError:
-        full = ".".join(filter(None, (self.where, name)))
-        return ZooError(f"{self.path}: {full} has to be {wanted}, found {found!r}.")
-
-    def take(self, name: str, kind: type, wanted: str, default: Any = None) -> Any:
-        self.known.add(name)
-        if name not in self.left:
-            return default
-        value = self.left.pop(name)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise self.fail(name, wanted, value)
-        return value
-
-    def text(self, name: str, default: str | None = None) -> Any:
-        return self.take(name, str, "text", default)
-
-    def flag(self, name: str, default: bool) -> bool:
-        return self.take(name, bool, "true or false", default)
-
-    def words(self, name: str) -> tuple[str, ...] | None:
-        """A list of names without repetition, as text."""
-        values = self.take(name, list, "a list")
-        return None if values is None else self.different(name, map(cell, values), values)
-
-    def cells(self, name: str, values: Iterable[Any]) -> tuple[str, ...]:
-        """Values of cells without repetition, as `canonical` writes them."""
-        values = list(values)
-        texts = [None if text is None else canonical(text) for text in map(cell, values)]
-        return self.different(name, texts, values)
-
-    def different(
-        self, name: str, texts: Iterable[str | None], values: Iterable[Any]
-    ) -> tuple[str, ...]:
-        found = tuple(texts)
-        if None in found or len(set(found)) < len(found):
-            raise self.fail(name, "a list of different words or numbers", list(values))
-        return found  # type: ignore[return-value]
-
-    def character(self, name: str, default: str, known: str = "", optional: bool = False) -> str:
-        """One character, perhaps one of those that are known, or none if that may be."""
-        value = self.text(name, default)
-        if not (optional and not value) and (len(value) != 1 or (known and value not in known)):
-            wanted = " or ".join(map(repr, known)) if known else "one character"
-            raise self.fail(name, wanted, value)
-        return value
-
-    def mapping(self, name: str, wanted: str) -> dict[str, Any]:
-        return self.take(name, dict, wanted, {})
-
-    def done(self) -> None:
-        for name in self.left:
-            kind = f"field [{self.where}]" if self.where else "field"
-            raise unknown(f"{kind} in {self.path}:", name, self.known)
-
-
-def cell(value: object) -> str | None:
-    """A value of a description as a file has it; None if no cell can be like this."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value) if isinstance(value, str | int | float) else None
-
-
-def canonical(text: str) -> str:
-    """A cell of any file as it is compared with others.
-
-    Whole numbers have no decimals and truth values are small, whichever program wrote them; blanks
-    around a text say nothing.
-    """
-    text = text.strip()
-    if _WHOLE.fullmatch(text):
-        return text.partition(".")[0]
-    return text.lower() if text.lower() in ("true", "false") else text
-
-
 LONGEST = 40
 """Characters of a cell that a message shows whole."""
 
@@ -346,11 +258,8 @@ def shown(cell: str) -> str:
     return f"{cell[: LONGEST - 10] + '…'!r} ({len(cell)} characters)"
 
 
-_WHOLE = re.compile(r"[+-]?\d+\.0+", re.ASCII)
-
-
 def _described(path: Path, said: dict[str, Any]) -> Description:
-    fields = _Fields(path, said)
+    fields = Fields(path, said)
     header = fields.flag("header", True)
     columns = fields.words("columns") or ()
     if header == bool(columns):
@@ -359,6 +268,7 @@ def _described(path: Path, said: dict[str, Any]) -> Description:
         )
     sensitive = _sensitive(path, fields.take("sensitive", dict, "a table of attributes", {}))
     openml = fields.take("openml", dict, "a table with an id")
+    images = fields.text("images")
     found = Description(
         path=path,
         about=fields.text("about", ""),
@@ -377,22 +287,25 @@ def _described(path: Path, said: dict[str, Any]) -> Description:
         ignored=fields.words("ignored") or (),
         sensitive=sensitive,
         sensitive_in_features=fields.flag("sensitive_in_features", False),
-        epsilon=_epsilon(fields),
+        epsilon=_epsilon(fields) if images is not None else {**EPSILON, **_epsilon(fields)},
         openml=None if openml is None else _openml(path, openml),
+        images=images,
+        image=fields.text("image"),
+        resize=fields.take("resize", int, "a number of pixels"),
     )
     fields.done()
     _check(found)
     return found
 
 
-def _files(fields: _Fields) -> tuple[str, ...]:
+def _files(fields: Fields) -> tuple[str, ...]:
     file, train, test = (fields.text(name) for name in ("file", "train", "test"))
     if (train is None) != (test is None) or (file is not None and train is not None):
         raise ZooError(f"{fields.path}: give either file, or both train and test.")
     return tuple(name for name in (file, train, test) if name is not None)
 
 
-def _classes(fields: _Fields) -> tuple[tuple[str, ...], ...]:
+def _classes(fields: Fields) -> tuple[tuple[str, ...], ...]:
     given = fields.take("classes", list, "a list of the labels of class 0, 1, ...", [])
     classes = tuple(
         fields.cells("classes", labels if isinstance(labels, list) else [labels])
@@ -402,7 +315,7 @@ def _classes(fields: _Fields) -> tuple[tuple[str, ...], ...]:
     return classes
 
 
-def _encoding(fields: _Fields) -> str:
+def _encoding(fields: Fields) -> str:
     """The name by which Python knows an encoding."""
     name = fields.text("encoding", UTF_8)
     try:
@@ -413,14 +326,14 @@ def _encoding(fields: _Fields) -> str:
         raise fields.fail("encoding", f"one that Python knows, such as {known}", name) from None
 
 
-def _epsilon(fields: _Fields) -> dict[str, float]:
-    given = fields.take("epsilon", dict, "a table of norms", EPSILON)
+def _epsilon(fields: Fields) -> dict[str, float]:
+    given = fields.take("epsilon", dict, "a table of norms", {})
     for norm, radius in given.items():
         if norm not in EPSILON:
             raise unknown(f"norm of epsilon in {fields.path}:", norm, EPSILON)
         if not isinstance(radius, int | float) or isinstance(radius, bool) or not 0 < radius < inf:
             raise fields.fail(f"epsilon.{norm}", "a number above 0", radius)
-    return {norm: float(radius) for norm, radius in {**EPSILON, **given}.items()}
+    return {norm: float(radius) for norm, radius in given.items()}
 
 
 def _sensitive(path: Path, said: Mapping[str, Any]) -> tuple[Sensitive, ...]:
@@ -431,7 +344,7 @@ def _sensitive(path: Path, said: Mapping[str, Any]) -> tuple[Sensitive, ...]:
                 f"{path}: sensitive attribute {name!r} needs a name without '+', which joins "
                 f"several. Rename it."
             )
-        fields = _Fields(path, given, f"sensitive.{name}")
+        fields = Fields(path, given, f"sensitive.{name}")
         column = fields.text("column", name)
         bins = fields.take("bins", list, "a list of numbers", [])
         names = fields.take("names", list, "a list of words", None)
@@ -470,7 +383,7 @@ def _between(bins: Sequence[float]) -> list[str]:
 
 
 def _openml(path: Path, said: Mapping[str, Any]) -> OpenML:
-    fields = _Fields(path, said, "openml")
+    fields = Fields(path, said, "openml")
     number = fields.take("id", int, "the number of the data on openml.org")
     if number is None:
         raise fields.fail("id", "the number of the data on openml.org", None)
@@ -493,7 +406,7 @@ def _openml(path: Path, said: Mapping[str, Any]) -> OpenML:
     return found
 
 
-def _texts(fields: _Fields, name: str, given: Any) -> dict[str, str]:
+def _texts(fields: Fields, name: str, given: Any) -> dict[str, str]:
     if not isinstance(given, dict) or not all(cell(value) for value in given.values()):
         raise fields.fail(name, "a table from OpenML's words to those of the description", given)
     return {key: str(cell(value)) for key, value in given.items()}
@@ -502,6 +415,12 @@ def _texts(fields: _Fields, name: str, given: Any) -> dict[str, str]:
 def _check(found: Description) -> None:
     """Refuse a description that lacks something or says two things of one column."""
     path = found.path
+    if found.images is not None:
+        _check_images(found)
+        if not found.files:
+            return
+    elif found.image is not None or found.resize is not None:
+        raise ZooError(f"{path} has image or resize, but no images. Give the folder of the images.")
     if not found.files and found.openml is None:
         raise ZooError(f"{path} does not say where the rows are. Give file, or train and test.")
     if found.label is None:
@@ -516,10 +435,34 @@ def _check(found: Description) -> None:
             f"{path} has categorical and numbers. Give one; what it does not list is of the other."
         )
     roles = [("label", {found.label}), ("ignored", set(found.ignored)),
-             ("sensitive", {one.column for one in found.sensitive})]  # fmt: skip
+             ("sensitive", {one.column for one in found.sensitive}),
+             ("image", {found.image} - {None})]  # fmt: skip
     for i, (one, mine) in enumerate(roles):
         for other, its in roles[i + 1 :]:
             for column in sorted(mine & its):
                 raise ZooError(
                     f"{path}: column {column!r} is both {one} and {other}. Leave it out of one."
                 )
+
+
+def _check_images(found: Description) -> None:
+    """Refuse a description of images that says what only tables have, or too little."""
+    path = found.path
+    if found.openml is not None or found.categorical is not None or found.numbers is not None:
+        raise ZooError(
+            f"{path} is about images, whose features are pixels. Leave out openml, categorical and "
+            f"numbers."
+        )
+    if found.resize is not None and not 1 <= found.resize <= 4096:
+        raise ZooError(f"{path}: resize has to be 1 to 4096 pixels, found {found.resize}.")
+    if found.files and found.image is None:
+        raise ZooError(
+            f"{path} does not say which column has the images' paths in {found.images}. Give image."
+        )
+    alone = {"label": found.label, "image": found.image, "sensitive": found.sensitive}
+    for name, value in alone.items():
+        if not found.files and value:
+            raise ZooError(
+                f"{path} has {name}, but no table that says it of each image. Give file, or train "
+                f"and test."
+            )

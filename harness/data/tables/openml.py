@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.data.tables.cells import ROW, Cells, part
-from harness.data.tables.description import Description, OpenML, cell
+from harness.data.tables.description import Description, OpenML
+from harness.data.tables.fields import cell
 from zoo.errors import ZooError
 from zoo.files import share
 from zoo.home import Home
