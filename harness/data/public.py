@@ -1,10 +1,10 @@
 """Public sets of small images in torchvision's on-disk formats, or as numpy arrays.
 
-    cifar10, cifar100, mnist, fashion-mnist, gtsrb, svhn   as torchvision reads them
+    cifar10, cifar100, mnist, fashion-mnist, kmnist, gtsrb, svhn   as torchvision reads them
     cifar100-coarse      CIFAR-100's 20 superclasses
     svhn-extra           SVHN's training part with its 531,131 easier images
     emnist-SPLIT         as torchvision reads them, which is with rows and columns exchanged
-    stl10                its labelled images
+    stl-10               its labelled images
     medmnist             twelve sets, and six of volumes, whose slices become channels
 
 References:
@@ -185,6 +185,9 @@ SETS: dict[str, PublicSet] = {
         ),
         epsilon={"linf": 0.1, "l2": 1.5},
     ),
+    "kmnist": PublicSet(
+        num_classes=10, on_disk="KMNIST", read=partial(_torchvision, "KMNIST"), epsilon=_DIGITS
+    ),
     "gtsrb": PublicSet(
         num_classes=43,
         on_disk="gtsrb",
@@ -197,7 +200,7 @@ SETS: dict[str, PublicSet] = {
     "svhn-extra": PublicSet(
         num_classes=10, on_disk="extra_32x32.mat", read=partial(_house_numbers, True)
     ),
-    "stl10": PublicSet(num_classes=10, on_disk="stl10_binary", read=_stl10),
+    "stl-10": PublicSet(num_classes=10, on_disk="stl10_binary", read=_stl10),
     **{
         f"emnist-{split}": PublicSet(
             num_classes=classes,

@@ -33,8 +33,8 @@ LAYOUTS = {
     "cub-200-2011": "CUB_200_2011/images.txt, image_class_labels.txt, train_test_split.txt and "
     "images/",
     "food-101": "food-101/meta/classes.txt, train.txt, test.txt and food-101/images/waffles/*.jpg",
-    "flowers-102": "flowers-102/imagelabels.mat, setid.mat and jpg/image_00001.jpg",
-    "pets": "oxford-iiit-pet/annotations/trainval.txt, test.txt and oxford-iiit-pet/images/*.jpg",
+    "oxford-flowers-102": "flowers-102/imagelabels.mat, setid.mat and jpg/image_00001.jpg",
+    "oxford-iiit-pet": "oxford-iiit-pet/annotations/trainval.txt, test.txt and oxford-iiit-pet/images/*.jpg",
     "dtd": "dtd/labels/train1.txt, test1.txt and dtd/images/banded/*.jpg",
     "eurosat": "eurosat/2750/AnnualCrop/*.jpg",
     "places365": "places365_standard/train/airfield/*.jpg and val/ likewise; or "
@@ -129,7 +129,7 @@ def _matlab(file: Path, key: str) -> list[int]:
     from scipy.io import loadmat
 
     if not file.is_file():
-        raise ZooError(f"No file {file}. Wanted: {LAYOUTS['flowers-102']}.")
+        raise ZooError(f"No file {file}. Wanted: {LAYOUTS['oxford-flowers-102']}.")
     try:
         values: Any = loadmat(str(file))[key]
         return [int(one) for one in values.ravel()]
@@ -143,7 +143,7 @@ def pets(root: Path) -> Listing:
     def part(name: str) -> Listed:
         file = root / "annotations" / name
         found: Listed = []
-        for number, line in enumerate(lines(file, LAYOUTS["pets"]), start=1):
+        for number, line in enumerate(lines(file, LAYOUTS["oxford-iiit-pet"]), start=1):
             if line.startswith("#"):
                 continue
             match line.split():

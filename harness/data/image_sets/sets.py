@@ -55,8 +55,10 @@ SETS: dict[str, ImageSet] = {
         "cub-200-2011", ("CUB_200_2011", "cub-200-2011", "cub-200-2011/CUB_200_2011"), published.cub
     ),
     "food-101": _published("food-101", ("food-101",), published.food),
-    "flowers-102": _published("flowers-102", ("flowers-102",), published.flowers),
-    "pets": _published("pets", ("oxford-iiit-pet", "pets"), published.pets),
+    "oxford-flowers-102": _published(
+        "oxford-flowers-102", ("flowers-102", "oxford-flowers-102"), published.flowers
+    ),
+    "oxford-iiit-pet": _published("oxford-iiit-pet", ("oxford-iiit-pet",), published.pets),
     "dtd": _published("dtd", ("dtd",), published.textures),
     "eurosat": _published("eurosat", ("eurosat", "EuroSAT"), published.eurosat),
     "places365": _published("places365", ("places365_standard", "places365"), published.places365),

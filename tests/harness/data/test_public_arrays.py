@@ -73,7 +73,7 @@ def test_stl10_turns_its_columns_into_rows(tmp_path: Path) -> None:
     for part, labels in (("train", [1, 10, 3]), ("test", [2, 9])):
         DRAW.integers(0, 256, 27648 * len(labels), dtype=np.uint8).tofile(folder / f"{part}_X.bin")
         np.array(labels, dtype=np.uint8).tofile(folder / f"{part}_y.bin")
-    data = read("stl10", tmp_path)
+    data = read("stl-10", tmp_path)
     assert (data.y.tolist(), data.n_train, data.input_shape) == ([0, 9, 2, 1, 8], 3, (3, 96, 96))
     reader = STL10.__new__(STL10)  # its own reading, without the checksums
     reader.root = str(tmp_path)
@@ -84,7 +84,7 @@ def test_stl10_turns_its_columns_into_rows(tmp_path: Path) -> None:
     assert np.array_equal(stored(data).transpose(0, 3, 1, 2), images)
     (folder / "test_y.bin").write_bytes(b"\x01")
     with pytest.raises(ZooError, match=r"found 55,296 bytes for 1 labels"):
-        read("stl10", tmp_path)
+        read("stl-10", tmp_path)
 
 
 @pytest.mark.parametrize(("split", "classes"), [("balanced", 47), ("letters", 26)])

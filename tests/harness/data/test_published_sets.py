@@ -95,14 +95,16 @@ def places(root: Path) -> None:
 
 def _torchvisions(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[object]]:
     """For the training part and the test part what torchvision's own class gives."""
-    if name == "flowers-102":
+    if name == "oxford-flowers-102":
         monkeypatch.setattr(theirs.Flowers102, "_check_integrity", lambda self: True)
     if name == "places365":
         monkeypatch.setattr("torchvision.datasets.places365.check_integrity", lambda *a, **k: True)
     kinds: dict[str, Callable[[str], object]] = {
         "food-101": lambda part: theirs.Food101(root, part),
-        "flowers-102": lambda part: theirs.Flowers102(root, part),
-        "pets": lambda part: theirs.OxfordIIITPet(root, {"train": "trainval"}.get(part, part)),
+        "oxford-flowers-102": lambda part: theirs.Flowers102(root, part),
+        "oxford-iiit-pet": lambda part: theirs.OxfordIIITPet(
+            root, {"train": "trainval"}.get(part, part)
+        ),
         "dtd": lambda part: theirs.DTD(root, part, partition=1),
         "places365": lambda part: theirs.Places365(
             root / "places365", {"train": "train-standard", "test": "val"}[part], small=True
@@ -114,7 +116,7 @@ def _torchvisions(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> lis
 
 
 WRITERS = {
-    "food-101": food, "flowers-102": flowers, "pets": pets, "dtd": textures, "eurosat": land,
+    "food-101": food, "oxford-flowers-102": flowers, "oxford-iiit-pet": pets, "dtd": textures, "eurosat": land,
     "places365": lambda root: places(root / "places365"),
 }  # fmt: skip
 
