@@ -1,7 +1,6 @@
 """The commands of ``zoo`` about weights: getting, checking and adding them."""
 
 import shlex
-import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -220,7 +219,11 @@ def add(
     ] = False,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="field=value of the recipe to train by: epochs=20, lr=0.001."),
+        typer.Option(
+            "--set",
+            help="With --train, field=value of the recipe: epochs=20; else argument=value of your "
+            "own code.",
+        ),
     ] = None,
     data_dir: DataDir = None,
     mirror: Mirror = None,
@@ -229,10 +232,16 @@ def add(
         typer.Option(help="Channels, height, width that it takes; by default the dataset's."),
     ] = None,
     mean: Annotated[
-        str | None, typer.Option(help="Subtracted from the pixels, per channel; by default 0.")
+        str | None,
+        typer.Option(help="Subtracted from pixels in [0, 1], per channel; else told by the data."),
     ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="Divides the pixels, per channel; by default 1.")
+    std: Annotated[str | None, typer.Option(help="Divides them, per channel; likewise.")] = None,
+    answers: Annotated[
+        str | None,
+        typer.Option(
+            help="What it answers: logits, probabilities, one-logit or one-probability (of the "
+            "second class). Found, and told, if not given."
+        ),
     ] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the weights.")] = None,
     purpose: Annotated[str, typer.Option(help="benchmark, security or other.")] = "other",
@@ -252,18 +261,25 @@ def add(
     A checkpoint is copied into the store. It is read without running anything in it, and has to
     fit its architecture exactly. Its config.json and preprocessor_config.json, if they lie beside
     it, are held against what is said of it here, and its answers against the dataset's labels where
-    the dataset is in DATA_DIR or MIRROR or built in: a model whose classes seem to be in another
-    order is a warning.
+    the dataset is in DATA_DIR or MIRROR or built in: its accuracy is shown, and a model whose
+    classes seem to be in another order is a warning. How its input is scaled is not assumed: say
+    it, or let these files or the accuracy tell.
 
-    With --train the dataset may be a table of your own, which DATA_DIR/NAME.toml describes, or one
-    of those that `harness list datasets` shows. Its input shape and number of classes are the
-    dataset's, and so are the columns' widths of tabular-transformer. For a table, the epochs are
-    as many as make 2,500 steps, but at least 30, unless --set epochs=N says how many.
+    The architecture may be your own code, which is run: net.py:MyNet or my_package.models:MyNet,
+    called with what --set says. The dataset may be a table or images of your own, which
+    DATA_DIR/NAME.toml describes, or one of those that `harness list datasets` shows.
+
+    With --train the input shape and the number of classes are the dataset's, and so are the
+    columns' widths of tabular-transformer. For a table, the epochs are as many as make 2,500 steps,
+    but at least 30, unless --set epochs=N says how many.
 
     For example:
 
       zoo add mine.pt --name me/resnet20-cifar10 --dataset cifar10 --architecture cifar-resnet20
       --mean 0.49,0.48,0.45 --std 0.25,0.24,0.26
+
+      zoo add best.pt --name me/xray-net --dataset xrays --data-dir data
+      --architecture net.py:XrayNet --set width=64
 
       zoo add --train --name me/credit-mlp --dataset credit --data-dir tables --architecture mlp-32
       --set epochs=20
@@ -275,6 +291,7 @@ def add(
             "--licence": licence,
             "--state-dict": state_dict,
             "--strip-prefix": strip_prefix,
+            "--answers": answers,
         }
         if given := [option for option, value in of_a_file.items() if value]:
             raise ZooError(
@@ -302,13 +319,9 @@ def add(
         return
     if path is None:
         raise ZooError("Name the checkpoint to add, or give --train for a model without weights.")
-    if settings:
-        raise ZooError(
-            f"--set {settings[0]} is of a recipe, and {path} has been trained. Give --train and no "
-            "file, or leave it out."
-        )
     from harness.data.dataset import DataLocation
-    from harness.zoo_models.verify import order_doubt
+    from harness.zoo_models import user_recipe
+    from harness.zoo_models.first_look import FirstLook
     from zoo.add import add as add_model
 
     home, source = open_home(), DataLocation.resolve(data_dir, mirror)
@@ -325,9 +338,11 @@ def add(
         purpose=purpose,
         state_dict=state_dict,
         strip_prefix=strip_prefix,
+        answers=answers,
+        arguments=user_recipe.arguments(settings or []),
+        data=user_recipe.own_facts(dataset, source),
+        look=FirstLook(source, lambda told: typer.echo(told, err=True)),
     )
-    if renumbered := order_doubt(entry, home, source):
-        warnings.warn(f"{entry.name}: {renumbered}.", stacklevel=2)
     print(f"Added {entry.name}. Check it with: zoo verify {entry.name}")
 
 

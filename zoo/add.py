@@ -3,16 +3,20 @@
 import math
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
+
+import torch
+from torch import nn
 
 from annotations.cells import read_cell
 from annotations.load import load_codebook
 from zoo.added import checked, entry_file
-from zoo.beside import contradictions
+from zoo.beside import contradictions, scaling_beside
 from zoo.build import refresh
 from zoo.catalog import PURPOSES, Catalog, Purpose, open_catalog
 from zoo.counting import count
@@ -22,9 +26,14 @@ from zoo.files import sha256_file, write_json
 from zoo.home import Home
 from zoo.layout import found_in, options
 from zoo.loading import load_weights, read_state_dict
-from zoo.nets import SHAPED
+from zoo.nets import SHAPED, Scaled, kind_of, logits_of, own_code
+from zoo.nets.answers import KINDS, LOGITS, ONE_LOGIT, ONE_PROBABILITY, PROBABILITIES
+from zoo.own_data import Data, of_dataset
 from zoo.shards import whole
 from zoo.sources.blobs import convert, keep, locked, new_blob
+
+Look = Callable[[ModelEntry, nn.Module], ModelEntry]
+"""Whatever is to be seen of a model before it is recorded."""
 
 
 def add(
@@ -41,6 +50,10 @@ def add(
     purpose: str = "other",
     state_dict: str = "",
     strip_prefix: str = "",
+    answers: str | None = None,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+    data: Data | None = None,
+    look: Look = lambda entry, net: entry,
 ) -> ModelEntry:
     """Copy a checkpoint into the store and enter it into the catalog.
 
@@ -54,15 +67,21 @@ def add(
         path: A torch checkpoint or safetensors, or the index of several, or one of its shards.
         name: What the catalog is to call it.
         dataset: What it was trained to classify; gives the number of classes.
-        architecture: As of `zoo.nets.build`.
+        architecture: As of `zoo.nets.build`; of a user's own code also by a path of any kind.
         input_shape: (channels, height, width) that it takes; by default the dataset's.
-        mean: Per channel, subtracted from the pixels; by default 0.
-        std: Per channel, what the pixels are then divided by; by default 1.
+        mean: Per channel, subtracted from the pixels; by default what a file beside the checkpoint
+            says, else what ``look`` finds; of a table 0.
+        std: Per channel, what the pixels are then divided by; likewise, of a table 1.
         licence: Of the weights.
         purpose: One of `zoo.catalog.PURPOSES`.
         state_dict: Path inside the checkpoint to the tensors: ``"state_dict"``; if empty, and only
             one reading of the file fits, it is found, with a warning that says so.
         strip_prefix: Dropped from every key: ``"module."``; found likewise.
+        answers: One of `zoo.nets.answers.KINDS`; found, with a warning, if it is not logits.
+        arguments: What a user's own code is called with.
+        data: What it was trained to classify, if the catalog does not know that.
+        look: Called with the entry, whose scaling may not be known, and the network with its
+            weights, before anything is recorded; returns the entry as it is to be.
 
     Raises:
         ZooError: The name is taken, something named is unknown, or the file holds something else
@@ -70,16 +89,24 @@ def add(
     """
     catalog = open_catalog(home)
     check_words(catalog, name, purpose)
-    facts = catalog.dataset(dataset)
+    if own_code.is_one(architecture):
+        architecture = own_code.key(architecture, arguments)
+    elif arguments:
+        raise ZooError(
+            f"--set {next(iter(arguments))} is of your own code, or of a recipe with --train, and "
+            f"{architecture} is none. Leave it out, or name the code: net.py:MyNet."
+        )
+    known = data is None or dataset in catalog.datasets()
+    facts = catalog.dataset(dataset) if data is None or known else asdict(data)
     shape = input_shape or facts["input_shape"]
     if shape is None:
         raise ZooError(
             f"Images of {dataset} differ in size: say what the network takes with --input-shape "
             "3,224,224."
         )
-    means, stds = scaling(dataset, tuple(shape), mean, std)
     if not path.is_file():
         raise ZooError(f"There is no file {path}.")
+    means, stds = _scaling(dataset, tuple(shape), mean, std, path)
 
     with whole(path) as file:
         sha256 = sha256_file(file)
@@ -113,7 +140,15 @@ def add(
                 f"{path} is read with {options(read)}: nothing else in it fits.", stacklevel=2
             )
             entry, artifact = replace(entry, artifact=read), read
-        load_weights(entry, read_state_dict(file, artifact))
+        net = load_weights(entry, read_state_dict(file, artifact)).eval()
+        entry = look(replace(entry, artifact=_with_answers(artifact, answers, entry, net)), net)
+        artifact = cast(Artifact, entry.artifact)
+        if entry.mean is None or entry.std is None:
+            raise ZooError(
+                f"Nothing says how the images of {dataset} are scaled for {name}. Give --mean and "
+                "--std per channel, of pixels in [0, 1]; --mean 0 --std 1 if it takes these as "
+                "they are."
+            )
         for sentence in contradictions(entry, path):
             warnings.warn(sentence, stacklevel=2)
         values = facts_of(entry) | asdict(artifact) | asdict(counts)
@@ -124,9 +159,70 @@ def add(
                     raise ZooError(f"{path} changed while it was read. Add it when it is finished.")
                 keep(home, part, sha256)
             convert(entry, artifact, home)
-            brings = of_network(architecture, catalog)
-            write_json(record, {"values": values, "brings": brings, "provenance": PROVENANCE})
+            brings: dict[str, Any] = of_network(architecture, catalog)
+            if data is not None and not known:
+                brings["datasets"] = of_dataset(data)
+            found = {**PROVENANCE, **({} if means == entry.mean else SCALING_FOUND)}
+            write_json(record, {"values": values, "brings": brings, "provenance": found})
     return entry
+
+
+_INPUTS = 64
+"""Random inputs that tell what a network answers."""
+
+
+def _with_answers(
+    artifact: Artifact, said: str | None, entry: ModelEntry, net: nn.Module
+) -> Artifact:
+    """The artifact with what its network answers: as the user says, else as it seems."""
+    if said is not None and said not in KINDS:
+        raise unknown("kind of answers", said, KINDS)
+    x = torch.rand(_INPUTS, *entry.input_shape, generator=torch.Generator().manual_seed(0))
+    if entry.mean is not None and entry.std is not None:
+        x = Scaled(nn.Identity(), entry.mean, entry.std, entry.input_shape)(x)
+    with torch.no_grad():
+        answer = torch.cat([logits_of(net(part)) for part in x.split(8)])
+    found = kind_of(answer, entry.num_classes)
+    one = (ONE_LOGIT, ONE_PROBABILITY)
+    if said is not None and (said in one) != (found in one):
+        numbers = 1 if found in one else entry.num_classes
+        raise ZooError(f"--answers {said}: but the network gives {numbers} for each input.")
+    if said is None and found != LOGITS:
+        warnings.warn(
+            f"{entry.name} is taken to answer with {_TOLD[found]}. If it does not, say what: "
+            f"--answers {' or '.join(kind for kind in KINDS if (kind in one) == (found in one))}.",
+            stacklevel=3,
+        )
+    found = said or found
+    return replace(artifact, answers=None if found == LOGITS else found)
+
+
+_TOLD = {
+    PROBABILITIES: "probabilities, which are none below 0 and sum to 1",
+    ONE_LOGIT: "one logit, that of class 1",
+    ONE_PROBABILITY: "one probability, that of class 1",
+}
+
+
+def _scaling(
+    dataset: str,
+    shape: tuple[int, ...],
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    path: Path,
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Mean and deviation as the user says them, or the files beside the checkpoint, or nobody."""
+    if len(shape) != 3:
+        return scaling(dataset, shape, mean, std)
+    if (mean is None) != (std is None):
+        raise ZooError("Give both --mean and --std, or neither.")
+    if mean is None:
+        told = scaling_beside(path)
+        if told is None:
+            return None, None
+        warnings.warn(f"The scaling is that of {told.file}: {told}.", stacklevel=3)
+        mean, std = told.mean, told.std
+    return scaling(dataset, shape, mean, std)
 
 
 def of_network(architecture: str, catalog: Catalog) -> dict[str, dict[str, str]]:
@@ -140,6 +236,8 @@ def of_network(architecture: str, catalog: Catalog) -> dict[str, dict[str, str]]
     if architecture in families:
         return {}
     kind, slash, _ = architecture.partition("/")
+    if own_code.is_one(architecture):
+        slash = ""
     if kind in SHAPED:
         alike = (family for key, family in rows if key.partition("/")[0] == kind)
         return {"architectures": {"key": architecture, "family": next(alike)}}
@@ -151,6 +249,9 @@ def of_network(architecture: str, catalog: Catalog) -> dict[str, dict[str, str]]
     }
 
 
+LARGEST_MEAN, LARGEST_STD = 5.0, 20.0
+"""Of pixels in [0, 1]; what is larger is of another unit."""
+
 PROVENANCE = {
     "coder": "user",
     "method": "manual",
@@ -158,6 +259,8 @@ PROVENANCE = {
     "evidence": "added with zoo add",
 }
 """Of everything that a user says of a model."""
+
+SCALING_FOUND = {"evidence": "added with zoo add; mean and std are those with the best accuracy"}
 
 
 def check_words(catalog: Catalog, name: str, purpose: str) -> None:
@@ -193,8 +296,8 @@ def scaling(
         ZooError: They are of another number of channels, or no scaling.
     """
     channels = shape[0] if len(shape) == 3 else 1
-    means = (0.0,) * channels if mean is None else tuple(mean)
-    stds = (1.0,) * channels if std is None else tuple(std)
+    means = _each(mean, 0.0, channels)
+    stds = _each(std, 1.0, channels)
     finite = all(map(math.isfinite, (*means, *stds)))
     if not (len(means) == len(stds) == channels and finite and min(stds) > 0):
         raise ZooError(
@@ -202,7 +305,20 @@ def scaling(
             f"need {channels} comma-separated finite number{'s' * (channels > 1)}, those of --std "
             "above 0."
         )
+    if max(map(abs, means)) > LARGEST_MEAN or max(stds) > LARGEST_STD:
+        told = ",".join(f"{one / 255:.3g}" for one in (*means, *stds))
+        raise ZooError(
+            f"--mean and --std are of pixels in [0, 1], and {max(*map(abs, means), *stds):g} is of "
+            f"0 to 255. Divide them by 255 ({told}), or write 0 and {1 / 255:.3g} for a network "
+            "that takes 0 to 255 as they are."
+        )
     return means, stds
+
+
+def _each(values: Sequence[float] | None, default: float, channels: int) -> tuple[float, ...]:
+    """A number for each channel; one alone is that of all."""
+    given = (default,) if values is None else tuple(values)
+    return given * channels if len(given) == 1 else given
 
 
 def facts_of(entry: ModelEntry) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """Enter a model of the user's own that is to be trained: a recipe instead of a checkpoint."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import cast
 
-from annotations.load import load_codebook
 from zoo.add import PROVENANCE, check_words, entering, facts_of, of_network, scaling
 from zoo.catalog import Purpose, open_catalog
 from zoo.counting import count
@@ -13,30 +12,8 @@ from zoo.errors import ZooError
 from zoo.files import write_json
 from zoo.home import Home
 from zoo.nets import SHAPED
+from zoo.own_data import Data, of_dataset
 from zoo.recipe import Recipe
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """What the catalog has to know of a dataset, as it was read.
-
-    Attributes:
-        name: As whoever reads it calls it.
-        input_shape: (channels, height, width), or (features,).
-        num_classes: Number of labels.
-        train_size: Examples of the official training part, or all if there is none.
-        test_size: Examples of the official test part; None if there is none.
-        attributes: Names of the sensitive attributes.
-        widths: Of a table, how many features each column is.
-    """
-
-    name: str
-    input_shape: tuple[int, ...]
-    num_classes: int
-    train_size: int
-    test_size: int | None
-    attributes: tuple[str, ...]
-    widths: tuple[int, ...]
 
 
 def add_trained(
@@ -95,23 +72,8 @@ def add_trained(
     )
     told = {"pretraining": ["none"], "extra_data": "none", "recipe": name}
     values = facts_of(entry) | told | asdict(counts)
-    brings = {"datasets": _dataset(data), **of_network(architecture, catalog)}
+    brings = {"datasets": of_dataset(data), **of_network(architecture, catalog)}
     with entering(home, entry, values) as record:
         document = {"values": values, "recipe": asdict(recipe), "brings": brings}
         write_json(record, document | {"provenance": PROVENANCE})
     return entry
-
-
-def _dataset(data: Data) -> dict[str, object]:
-    """What the catalog's columns say of a dataset; nobody has coded its topic."""
-    known = load_codebook().tables["datasets"].fields["sensitive_attributes"].values
-    attributes = {one if one in known else "other attributes" for one in data.attributes}
-    return {
-        "key": data.name,
-        "name": data.name,
-        "train_size": data.train_size,
-        "test_size": data.test_size,
-        "num_classes": data.num_classes,
-        "input_shape": data.input_shape,
-        "sensitive_attributes": sorted(attributes) or ["none"],
-    }

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,40 @@ def contradictions(entry: ModelEntry, path: Path) -> list[str]:
         for said in _parts(file):
             found += [f"{file} {sentence}" for sentence in _against(entry, said)]
     return list(dict.fromkeys(found))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How a file says that an input is scaled.
+
+    Attributes:
+        file: The file.
+        mean: Per channel, of pixels in [0, 1].
+        std: Likewise.
+    """
+
+    file: Path
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return f"mean {_told(self.mean)}, std {_told(self.std)}"
+
+
+def scaling_beside(path: Path) -> Scaling | None:
+    """What the files beside a checkpoint say of the scaling of its input; None if nothing.
+
+    Args:
+        path: The checkpoint.
+    """
+    for name in _FILES:
+        file = path.with_name(name)
+        for said in _parts(file):
+            mean = _numbers(said.get("mean", said.get("image_mean")))
+            std = _numbers(said.get("std", said.get("image_std")))
+            if mean and std:
+                return Scaling(file, tuple(mean), tuple(std))
+    return None
 
 
 def _parts(file: Path) -> Iterator[Mapping[str, Any]]:

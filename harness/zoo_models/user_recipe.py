@@ -1,18 +1,19 @@
-"""What `zoo add --train` has to know of a dataset and of a recipe, as plain values."""
+"""What `zoo add` has to know of a dataset and of a recipe, as plain values."""
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from harness import registry
 from harness.data import datasets
 from harness.data.dataset import DataLocation
 from harness.registry import settings
-from zoo.add_trained import Data
 from zoo.errors import unknown
+from zoo.own_data import Data
 from zoo.recipe import Recipe
 
 STEPS = 2_500
@@ -40,6 +41,30 @@ def facts(name: str, source: DataLocation) -> Data:
         attributes=tuple(found.z),
         widths=tuple(column.stop - column.start for column in found.columns),
     )
+
+
+def own_facts(name: str, source: DataLocation) -> Data | None:
+    """`facts` of a dataset that ``<data-dir>/<name>.toml`` describes; None of any other.
+
+    Raises:
+        ZooError: The dataset is not as it is described.
+    """
+    return facts(name, source) if name in datasets.own_tables(source) else None
+
+
+def arguments(texts: Sequence[str]) -> dict[str, Any]:
+    """``["width=64", "kind=a"]`` as what a user's own code is called with.
+
+    Args:
+        texts: Of settings; a value is a number, True, False, None, a list of these, or else text.
+    """
+    found: dict[str, Any] = {}
+    for name, text in settings(texts).items():
+        try:
+            found[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[name] = text
+    return found
 
 
 def recipe(texts: Sequence[str], data: Data) -> Recipe:

@@ -18,21 +18,16 @@ from harness.data import datasets
 from harness.data.dataset import DataLocation, Dataset
 from harness.data.examples import Split
 from harness.data.quarters import quarters
-from harness.finite import NotFiniteError
 from harness.metrics.label_order import doubt
 from harness.metrics.proportions import CONFIDENCE, interval
 from harness.target import BlackBox
 from harness.types import Access, Regime
 from harness.zoo_models.selftrained import SEED
 from zoo.entry import ModelEntry
-from zoo.errors import ZooError
 from zoo.fetch import fetch
 from zoo.home import Home
 from zoo.loading import load_model
 from zoo.sources.blobs import stored_intact
-
-LOOKED_AT = 1_000
-"""Examples at most that a model's label order is judged on when it is added."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +111,7 @@ def verify(
     dataset = datasets.load(entry.dataset, DataLocation.resolve(data_dir, mirror)).prepared(
         entry.preparation
     )
-    split, test = _test_part(entry, dataset)
+    split, test = measured_part(entry, dataset)
     if limit is not None:
         test = Split(test.x[:limit], test.y[:limit])
     test = test.to(device)
@@ -162,38 +157,11 @@ def verify(
     )
 
 
-def order_doubt(entry: ModelEntry, home: Home, source: DataLocation) -> str | None:
-    """Whether a checkpoint seems to number its classes otherwise than its dataset, in words.
-
-    Args:
-        entry: The model, whose weights are in the store.
-        home: The store.
-        source: Where dataset files are.
-
-    Returns:
-        None if it does not, or if nothing can be said: the dataset is not here in the shape that
-        the model takes, or the model gives no answers, of which `verify` says why.
-    """
-    if len(entry.input_shape) < 3 and entry.dataset not in datasets.own_tables(source):
-        return None  # nothing is downloaded for this
-    try:
-        dataset = datasets.load(entry.dataset, source).prepared(entry.preparation)
-        if tuple(dataset.input_shape) != tuple(entry.input_shape):
-            return None
-        _, test = _test_part(entry, dataset)
-        some = test.take(torch.arange(0, len(test), -(-len(test) // LOOKED_AT)))
-        box = BlackBox(load_model(entry, fetch(entry, home).path), Access.LABELS)
-        predicted = box.labels(some.x)
-    except (ZooError, NotFiniteError):
-        return None
-    return _order(predicted, some, dataset)
-
-
 def _order(predicted: Tensor, test: Split, dataset: Dataset) -> str | None:
     return doubt(predicted.cpu().numpy(), test.y.cpu().numpy(), dataset.num_classes)
 
 
-def _test_part(entry: ModelEntry, dataset: Dataset) -> tuple[str, Split]:
+def measured_part(entry: ModelEntry, dataset: Dataset) -> tuple[str, Split]:
     """What the model was not trained on: the official test data, or the quarter held back.
 
     Without an official split nobody knows, and all the data is measured.

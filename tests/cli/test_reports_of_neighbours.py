@@ -277,7 +277,7 @@ def taught() -> Mapping[str, Tensor]:
     return {name: value.detach() for name, value in net.state_dict().items()}
 
 
-DIGITS = ["--dataset", "digits", "--architecture", "mlp-128"]
+DIGITS = ["--dataset", "digits", "--architecture", "mlp-128", "--mean", "0", "--std", "1"]
 
 
 def _stored(state: Mapping[str, Tensor], folder: Path) -> str:
@@ -303,7 +303,9 @@ def test_reversed_classes_are_a_warning_when_added_verified_and_measured(
         "zoo", "add", _stored(_reversed(taught), tmp_path), "--name", "me/r", *DIGITS
     )
     assert code == 0
-    assert re.fullmatch(rf"warning: me/r: accuracy 0.0\d\d, {RENUMBERED}\.\n", said)
+    measured, warned = said.splitlines()
+    assert re.fullmatch(r"accuracy 0.0\d\d on 4\d\d examples of digits", measured)
+    assert re.fullmatch(rf"warning: me/r: accuracy 0.0\d\d, {RENUMBERED}\.", warned)
     code, _, said = call("zoo", "verify", "me/r")
     assert code == 0
     assert re.search(rf"warning: me/r: accuracy 0.0\d\d, {RENUMBERED}\.\n", said)
@@ -315,7 +317,7 @@ def test_reversed_classes_are_a_warning_when_added_verified_and_measured(
     assert [bool(re.search(RENUMBERED, flag)) for flag in flags].count(True) == 1
 
 
-def test_a_good_model_and_one_that_knows_nothing_are_added_without_a_word(
+def test_a_good_model_and_one_that_knows_nothing_are_added_without_a_warning(
     taught, call, tmp_path
 ) -> None:
     """libreyolo 348."""
@@ -324,7 +326,8 @@ def test_a_good_model_and_one_that_knows_nothing_are_added_without_a_word(
     for name, state in (("me/good", taught), ("me/blank", blank)):
         torch.save(dict(state), tmp_path / "mine.pt")
         found = call("zoo", "add", str(tmp_path / "mine.pt"), "--name", name, *DIGITS)
-        assert found == (0, f"Added {name}. Check it with: zoo verify {name}\n", "")
+        assert found[:2] == (0, f"Added {name}. Check it with: zoo verify {name}\n")
+        assert re.fullmatch(r"accuracy [01]\.\d{3} on 4\d\d examples of digits\n", found[2])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

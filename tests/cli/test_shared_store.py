@@ -18,7 +18,7 @@ BIN = Path(sys.executable).parent
 SHARED, SOMEBODY = 54_321, 54_322
 """A group, and a user who is in it."""
 
-MINE = ["--dataset", "digits", "--architecture", "mlp-128"]
+MINE = ["--dataset", "digits", "--architecture", "mlp-128", "--mean", "0", "--std", "1"]
 FEW = [
     "harness", "eval", "--model", "digits-mlp", "--risk", "evasion", "--attack", "fgsm", "--tuning",
     "none", "--set", "recipe.epochs=1", "--workers", "1",

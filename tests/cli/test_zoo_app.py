@@ -3,6 +3,7 @@
 import csv
 import ctypes
 import io
+import itertools
 import json
 import os
 import re
@@ -161,7 +162,9 @@ def test_a_models_own_checkpoint_is_added_listed_and_fetched(
 ) -> None:
     home = tmp_path / "home"
     mine = ["--name", "me/mlp", "--dataset", "digits", "--architecture", "mlp-128"]
-    assert "Added me/mlp" in ok(zoo("add", str(checkpoint), *mine, "--std", "0.5", home=home))
+    assert "Added me/mlp" in ok(
+        zoo("add", str(checkpoint), *mine, "--mean", "0", "--std", "0.5", home=home)
+    )
     (row,) = json.loads(
         ok(zoo("list", "--where", "source = 'local'", "--format", "json", home=home))
     )
@@ -177,7 +180,7 @@ def test_fetch_goes_on_past_a_failure_and_names_it_at_the_end(
 ) -> None:
     home, mirror = tmp_path / "home", tmp_path / "mirror"
     mine = ["--name", "me/mlp", "--dataset", "digits", "--architecture", "mlp-128"]
-    ok(zoo("add", str(checkpoint), *mine, home=home))
+    ok(zoo("add", str(checkpoint), *mine, "--mean", "0", "--std", "1", home=home))
     bad = mirror / "weights/akamaster__pytorch_resnet_cifar10/resnet20-12fca82f.th"
     bad.parent.mkdir(parents=True)
     bad.write_bytes(b"<html>Quota exceeded</html>")
@@ -229,7 +232,7 @@ def test_fetch_goes_on_past_a_failure_and_names_it_at_the_end(
                 "--architecture",
                 "mlp-128",
             ],
-            "--set epochs=3 is of a recipe",
+            "--set epochs is of your own code, or of a recipe with --train",
         ),
         (["fetch", "digits-mlp", "--where", "true"], "but not both"),
         (["fetch", "--where", "false"], "No model matches --where 'false'"),
@@ -266,7 +269,7 @@ def test_a_checkpoint_that_holds_code_is_one_line(zoo: Zoo, tmp_path: Path) -> N
 
 def test_wrong_numbers_are_named(zoo: Zoo, checkpoint: Path) -> None:
     mine = ["--name", "me/mlp", "--dataset", "digits", "--architecture", "mlp-128"]
-    said = problem(zoo("add", str(checkpoint), *mine, "--mean", "half"))
+    said = problem(zoo("add", str(checkpoint), *mine, "--mean", "half", "--std", "1"))
     assert "--mean 'half' is not numbers" in said
 
 
@@ -275,7 +278,16 @@ def test_numbers_that_are_not_finite_leave_the_catalog_as_it_was(
 ) -> None:
     mine = ["--name", "me/mlp", "--dataset", "digits", "--architecture", "mlp-128"]
     for option in ("--mean", "--std"):
-        said = problem(zoo("add", str(checkpoint), *mine, option, "nan", home=tmp_path / "home"))
+        given = {"--mean": "0", "--std": "1", option: "nan"}
+        said = problem(
+            zoo(
+                "add",
+                str(checkpoint),
+                *mine,
+                *itertools.chain(*given.items()),
+                home=tmp_path / "home",
+            )
+        )
         assert "need 1 comma-separated finite number" in said
     assert "me/mlp" not in ok(zoo("list", home=tmp_path / "home"))
 
@@ -298,7 +310,8 @@ def give_up_the_right_to_write_anywhere() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="root cannot be kept from writing")
 def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path, checkpoint: Path) -> None:
-    home, mine = tmp_path / "home", ["--dataset", "digits", "--architecture", "mlp-128"]
+    home = tmp_path / "home"
+    mine = ["--dataset", "digits", "--architecture", "mlp-128", "--mean", "0", "--std", "1"]
 
     def zoo(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -17,7 +17,9 @@ from zoo.fetch import fetch
 from zoo.home import Home
 from zoo.loading import load_model
 
-MINE: dict[str, Any] = {"name": "me/mlp", "dataset": "digits", "architecture": "mlp-128"}
+MINE: dict[str, Any] = {
+    "name": "me/mlp", "dataset": "digits", "architecture": "mlp-128", "mean": [0.0], "std": [1.0],
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def checkpoint(tmp_path: Path, state: dict[str, Tensor]) -> Path:
 def test_an_added_model_is_listed_fetched_and_loaded(
     home: Home, checkpoint: Path, state: dict[str, Tensor]
 ) -> None:
-    added = add(home, checkpoint, **MINE, mean=[0.5], std=[0.25], licence="MIT")
+    added = add(home, checkpoint, **{**MINE, "mean": [0.5], "std": [0.25]}, licence="MIT")
     checkpoint.unlink()  # the store has its own copy
 
     entry = open_catalog(home).entry("me/mlp")

@@ -101,7 +101,7 @@ def test_it_is_a_warning_of_adding(home: Home, tmp_path: Path, state: dict[str, 
     mine: dict[str, Any] = {"name": "me/mlp", "dataset": "digits", "architecture": "mlp-128"}
     path.with_name("config.json").write_text(json.dumps({"num_labels": 10, "mean": [0.5]}))
     with pytest.warns(UserWarning, match=r"config\.json says 0\.5, where --mean is 0\."):
-        add(home, path, **mine)
+        add(home, path, **mine, mean=[0.0], std=[1.0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        add(home, path, **{**mine, "name": "me/scaled", "mean": [0.5]})
+        add(home, path, **{**mine, "name": "me/scaled", "mean": [0.5], "std": [1.0]})

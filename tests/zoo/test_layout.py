@@ -17,7 +17,9 @@ from zoo.home import Home
 from zoo.layout import found_in
 from zoo.loading import load_model, read_state_dict, sniff
 
-MINE: dict[str, Any] = {"name": "me/mlp", "dataset": "digits", "architecture": "mlp-128"}
+MINE: dict[str, Any] = {
+    "name": "me/mlp", "dataset": "digits", "architecture": "mlp-128", "mean": [0.0], "std": [1.0],
+}  # fmt: skip
 State = dict[str, Tensor]
 
 

@@ -18,7 +18,9 @@ from zoo.home import Home
 from zoo.remove import check_known, remove
 from zoo.sources.blobs import keep, locked, new_blob, note, partial
 
-MINE: dict[str, Any] = {"dataset": "digits", "architecture": "mlp-128"}
+MINE: dict[str, Any] = {
+    "dataset": "digits", "architecture": "mlp-128", "mean": [0.0], "std": [1.0],
+}  # fmt: skip
 
 
 @pytest.fixture

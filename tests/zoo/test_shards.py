@@ -13,7 +13,9 @@ from zoo.fetch import fetch
 from zoo.home import Home
 from zoo.loading import load_model, to_safetensors
 
-MINE: dict[str, Any] = {"name": "me/mlp", "dataset": "digits", "architecture": "mlp-128"}
+MINE: dict[str, Any] = {
+    "name": "me/mlp", "dataset": "digits", "architecture": "mlp-128", "mean": [0.0], "std": [1.0],
+}  # fmt: skip
 OTHER = {**MINE, "name": "me/other"}
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 

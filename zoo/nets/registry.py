@@ -12,6 +12,7 @@ from torch import nn
 
 from zoo import plugins
 from zoo.errors import UnknownNameError, ZooError, unknown
+from zoo.nets import own_code
 from zoo.nets.lenet import LeNet5Wide, SpatialTransformerCNN
 from zoo.nets.libraries import LIBRARIES, library_names
 from zoo.nets.residual import CifarResNet, PlainResNet, WideResNet
@@ -96,8 +97,8 @@ def build(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> 
 
     Args:
         architecture: One of `names`; ``tabular-transformer/1,8,1`` with the number of features of
-            each column; or ``library/name`` of an installed library: ``timm``, ``torchvision`` or
-            ``pytorchcv``.
+            each column; ``library/name`` of an installed library: ``timm``, ``torchvision`` or
+            ``pytorchcv``; or a user's own code, see `zoo.nets.own_code`.
         input_shape: (channels, height, width) of the scaled input, or (features,).
         num_classes: Number of logits.
 
@@ -105,6 +106,8 @@ def build(architecture: str, input_shape: tuple[int, ...], num_classes: int) -> 
         UnknownNameError: There is no such architecture.
         ZooError: It cannot take such an input, or its library is not installed.
     """
+    if own_code.is_one(architecture):
+        return own_code.build(architecture)
     library, _, name = architecture.partition("/")
     if architecture in ARCHITECTURES:
         make = ARCHITECTURES[architecture]
@@ -147,6 +150,8 @@ def skeleton(architecture: str, input_shape: tuple[int, ...], num_classes: int) 
 
 def known(architecture: str) -> bool:
     """Whether `build` has code for an architecture, or a library of its that is installed."""
+    if own_code.is_one(architecture):
+        return True
     library, _, name = architecture.partition("/")
     if library not in LIBRARIES:
         return architecture in names() or library in SHAPED

@@ -59,7 +59,8 @@ def read(description: Description, source: DataLocation) -> Dataset:
 def _by_class(folder: Path, description: Description) -> Listing:
     split = all((folder / part).is_dir() for part in PARTS)
     roots = [folder / part for part in PARTS] if split else [folder]
-    classes = tuple(one for labels in description.classes for one in labels) or folders_of(roots[0])
+    said = [one for labels in description.classes for one in labels]
+    classes = said or list(folders_of(roots[0]))
     if len(classes) < 2:
         raise ZooError(
             f"{roots[0]} has the folder {classes[0]!r} only; a folder is wanted for each of two "

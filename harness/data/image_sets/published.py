@@ -34,7 +34,8 @@ LAYOUTS = {
     "images/",
     "food-101": "food-101/meta/classes.txt, train.txt, test.txt and food-101/images/waffles/*.jpg",
     "oxford-flowers-102": "flowers-102/imagelabels.mat, setid.mat and jpg/image_00001.jpg",
-    "oxford-iiit-pet": "oxford-iiit-pet/annotations/trainval.txt, test.txt and oxford-iiit-pet/images/*.jpg",
+    "oxford-iiit-pet": "oxford-iiit-pet/annotations/trainval.txt, test.txt and "
+    "oxford-iiit-pet/images/*.jpg",
     "dtd": "dtd/labels/train1.txt, test1.txt and dtd/images/banded/*.jpg",
     "eurosat": "eurosat/2750/AnnualCrop/*.jpg",
     "places365": "places365_standard/train/airfield/*.jpg and val/ likewise; or "

@@ -103,7 +103,7 @@ def test_a_users_own_checkpoint_is_verified_and_evaluated(tmp_path: Path) -> Non
         return done
 
     added = call("zoo", "add", str(own), "--name", "me/net", "--dataset", "digits",
-                 "--architecture", "cnn-small")  # fmt: skip
+                 "--architecture", "cnn-small", "--mean", "0", "--std", "1")  # fmt: skip
     assert added.returncode == 0, added.stderr
     (verified,) = json.loads(call("zoo", "verify", "me/net", "--format", "json").stdout)
     assert (verified["split"], verified["n"], verified["verdict"]) == ("all", 1797, "not annotated")
