@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cli import doctor_command, eval_commands, results_commands
+from cli import audit_commands, doctor_command, eval_commands, results_commands
 from cli.options import DataDir, FormatOption
 from cli.printing import Format, new_app, run, show
 
@@ -21,6 +21,7 @@ app = new_app(
 app.add_typer(eval_commands.app)
 app.add_typer(results_commands.app)
 app.add_typer(doctor_command.app)
+app.add_typer(audit_commands.app, name="audit")
 
 
 class Kind(StrEnum):

@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.api import compare, list_methods, measure, plan
+    from harness.api import audit_scores, compare, list_methods, measure, plan
 
-__all__ = ["compare", "list_methods", "measure", "plan"]
+__all__ = ["audit_scores", "compare", "list_methods", "measure", "plan"]
 
 
 def __getattr__(name: str) -> Any:

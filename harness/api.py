@@ -205,6 +205,39 @@ def compare(
     return pd.DataFrame([asdict(row) for row in rows])
 
 
+def audit_scores(
+    members: str | Path, others: str | Path, *, label: str = "label", groups: Names = ()
+) -> pd.DataFrame:
+    """What two files of a model's answers say of it: see ``harness audit scores``.
+
+    Args:
+        members: A CSV or Parquet with the answers about the training data: a probability for each
+            class, and, if they are there, the true label and groups.
+        others: The same about data of the same kind that the model was not trained on.
+        label: The column with the true labels.
+        groups: Columns that say who is in which group.
+
+    Returns:
+        A row for each `harness.score_audit.audit.Finding`, its fields the columns; ``attrs`` has
+        ``flags``, reasons to doubt some of them.
+
+    Raises:
+        ZooError: A file is not there, or holds something else.
+    """
+    import pandas as pd
+
+    from harness.score_audit.audit import audit, rows
+    from harness.score_audit.read import check_alike, read
+
+    columns = words([groups] if isinstance(groups, str) else groups)
+    first, second = (read(Path(one), label=label, groups=columns) for one in (members, others))
+    found = audit(first, check_alike(first, second))
+    header, table = rows(found)
+    frame = pd.DataFrame(table, columns=header)
+    frame.attrs["flags"] = list(found.flags)
+    return frame
+
+
 def list_methods(kind: str = "attacks", *, data: str | Path | None = None) -> pd.DataFrame:
     """What there is, one in a row.
 

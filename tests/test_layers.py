@@ -19,7 +19,7 @@ ROOMS = [
     "target", "learning", "metrics", "analysis",
     "attacks.protocol", "attacks.shared", "attacks",
     "defenses.shared", "defenses.protocol", "defenses",
-    "games", "training", "zoo_models", "experiment.executors", "experiment", "listing", "doctor",
+    "score_audit", "games", "training", "zoo_models", "experiment.executors", "experiment", "listing", "doctor",
     "api",
 ]  # fmt: skip
 """Files and folders of harness from the ground up: each imports only what stands before it."""
