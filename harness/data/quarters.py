@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+CHECKED = 0.1
+"""Share of the test data that an owner has checked by hand whose training data are not at hand."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Quarters:
     """Who holds which examples: four disjoint index tensors (n,) int64 into one dataset.
@@ -27,12 +31,15 @@ class Quarters:
         target_test: The non-members, on which the target is judged.
         shadow_train: The attacker's own data, to train on.
         shadow_test: The attacker's own data, to test on.
+        checked: Test data that the owner has checked by hand and that nobody is judged on, where
+            there are no members whom the owner could have checked; else empty.
     """
 
     target_train: Tensor
     target_test: Tensor
     shadow_train: Tensor
     shadow_test: Tensor
+    checked: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def __post_init__(self) -> None:
         parts = torch.cat(list(vars(self).values()))
@@ -68,7 +75,8 @@ def quarters(dataset: Dataset, seed: int, regime: Regime, *, shadow: bool = Fals
     official test data, the same for every seed: halves of it under the same weights would be no
     independent measurements. Only an attacker with data of the same distribution (``shadow``) gets
     half of it, always the same half, as its two shadow parts. Without an official split nobody
-    knows the members, and there are none.
+    knows the members, and there are none; where only the test data are at hand, a tenth of them is
+    the owner's, to compare with.
 
     Args:
         dataset: What is split.
@@ -94,6 +102,8 @@ def quarters(dataset: Dataset, seed: int, regime: Regime, *, shadow: bool = Fals
     order = start + rng.permutation(len(dataset) - start)
     if regime is Regime.PUBLISHED:
         members = rng.permutation(dataset.n_train)
+        size = round(CHECKED * len(order)) if dataset.only_test else 0
+        checked, order = order[:size], order[size:]
         judged = len(order) // 2 if shadow else int((order >= dataset.n_fitted).sum())
         order = _unseen(order, 0, judged, dataset.n_fitted, rng)
         three = judged + (len(order) - judged) // 2
@@ -101,14 +111,18 @@ def quarters(dataset: Dataset, seed: int, regime: Regime, *, shadow: bool = Fals
         if not shadow:
             parts[2:] = [order[:0], order[:0]]
     else:
-        size = len(order) // 4
+        checked, size = order[:0], len(order) // 4
         order = _unseen(order, size, 2 * size, dataset.n_fitted, rng)
         parts = [order[i * size : (i + 1) * size] for i in range(4)]
-    train, test, shadow_train, shadow_test = (
-        torch.from_numpy(part[: dataset.most]) for part in parts
+    train, test, shadow_train, shadow_test, own = (
+        torch.from_numpy(part[: dataset.most]) for part in (*parts, checked)
     )
     return Quarters(
-        target_train=train, target_test=test, shadow_train=shadow_train, shadow_test=shadow_test
+        target_train=train,
+        target_test=test,
+        shadow_train=shadow_train,
+        shadow_test=shadow_test,
+        checked=own,
     )
 
 

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.batches import at_once
 from harness.data.dataset import Dataset
 from harness.defenses.shared.defender import DefenderData
 from harness.seeds import generator
@@ -109,7 +110,7 @@ class NEO:
         clean_labels = box.labels(clean)
         found = [
             self._judge(box, part, side, clean, clean_labels, defender.seed)
-            for part in x.split(max(1, AT_ONCE // self.regions))
+            for part in x.split(max(1, at_once(x, AT_ONCE) // self.regions))
         ]
         return torch.cat(found)
 
@@ -139,7 +140,7 @@ class NEO:
         covered = torch.where(regions, colour, x[:, None])
         changed = box.labels(covered.flatten(0, 1)).view(regions.shape[:2]) != labels[:, None]
         rejected = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        for pairs in changed.nonzero().split(max(1, AT_ONCE // len(clean))):
+        for pairs in changed.nonzero().split(max(1, at_once(x, AT_ONCE) // len(clean))):
             which, place = pairs[:, 0], pairs[:, 1]
             pasted = torch.where(regions[which, place][:, None], x[which][:, None], clean)
             turned = box.labels(pasted.flatten(0, 1)).view(-1, len(clean)) != clean_labels

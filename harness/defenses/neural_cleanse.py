@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from harness.batches import at_once
 from harness.data.images import side_by_side
 from harness.defenses.shared.defender import DefenderData
 from harness.defenses.shared.inspection import Inspection
@@ -55,6 +56,8 @@ class NeuralCleanse:
         patience: Epochs of success, or of failure, in a row before the weight is changed.
         threshold: Anomaly index, in deviations below the median norm, above which a model is
             flagged.
+        most_classes: With more than this it is refused, since a trigger is sought for each, for as
+            many steps as all of them together are images.
     """
 
     name: ClassVar[str] = "neural-cleanse"
@@ -72,9 +75,10 @@ class NeuralCleanse:
     multiplier: float = 2.0
     patience: int = 5
     threshold: float = 2.0
+    most_classes: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "samples", "batch_size", "patience"):
+        for name in ("epochs", "samples", "batch_size", "patience", "most_classes"):
             if getattr(self, name) < 1:
                 raise ZooError(
                     f"neural-cleanse wants {name} of at least 1, found {getattr(self, name)}."
@@ -94,8 +98,8 @@ class NeuralCleanse:
         verdict comes with its `chance_of_false_alarm`.
 
         Raises:
-            NotApplicableError: With fewer than three classes no norm can stand out; or the inputs
-                are no images.
+            NotApplicableError: With fewer than three classes no norm can stand out; there are more
+                than ``most_classes``; or the inputs are no images.
         """
         if defender.trusted.x.ndim != 4:
             raise UnfitError("neural-cleanse wants images, found other inputs.")
@@ -103,6 +107,12 @@ class NeuralCleanse:
             raise UnfitError(
                 f"neural-cleanse compares classes with each other and wants at least 3, found "
                 f"{defender.num_classes}."
+            )
+        if defender.num_classes > self.most_classes:
+            raise UnfitError(
+                f"neural-cleanse seeks a trigger for each of {defender.num_classes:,} classes, on "
+                f"{self.epochs * self.samples:,} images each. If there is time for that, give --set "
+                f"neural-cleanse.most_classes={defender.num_classes}."
             )
         masks, patterns, worked = self.triggers(model, defender)
         norms = masks.flatten(1).sum(1)
@@ -140,7 +150,7 @@ class NeuralCleanse:
         classes = torch.arange(defender.num_classes, device=x.device)
         found = [
             self._search(model, defender, start[part], part)
-            for part in classes.split(max(1, AT_ONCE // self.batch_size))
+            for part in classes.split(max(1, at_once(x, AT_ONCE) // self.batch_size))
         ]
         best, worked = (torch.cat(parts) for parts in zip(*found, strict=True))
         return best[:, :1], best[:, 1:], worked

@@ -18,6 +18,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from harness.batches import at_once
 from harness.defenses.shared.defender import DefenderData
 from harness.seeds import generator
 from harness.target import BlackBox
@@ -79,7 +80,7 @@ def entropies(model: nn.Module, x: Tensor, overlays: Tensor) -> Tensor:
     """Mean entropy in bits (n,) of the predictions for each of ``x`` under every overlay."""
     box = BlackBox(model, Access.SCORES)
     found = []
-    for part in x.split(max(1, AT_ONCE // len(overlays))):
+    for part in x.split(max(1, at_once(x, AT_ONCE) // len(overlays))):
         # Halves: a sum that is cut off at white, as in the authors' code, spoils dark triggers.
         blended = (part[:, None] + overlays.to(x.device)) / 2
         scores = box.scores(blended.flatten(0, 1))

@@ -132,7 +132,11 @@ def scenario_of(
     split = quarters(dataset, cell.seed, cell.regime, shadow=shadow)
     trained = loaded.target
     held = dataset.collected.take(split.target_train)
-    trusted = held.take(trusted_index(len(held), cell.seed))
+    trusted = (
+        dataset.collected.take(split.checked)
+        if len(split.checked)
+        else held.take(trusted_index(len(held), cell.seed))
+    )
     # Whoever is poisoned does not know it, and makes the guards from the same data as the weights.
     poisoned = collected(loaded.job, held)
     held = poisoned.data if poisoned is not None else held
@@ -281,7 +285,10 @@ def _at_chance(utility: float, truth: np.ndarray) -> list[str]:
 
 def _split(quarters: Quarters) -> str:
     """Digest of who holds which examples."""
-    return digest({name: index.tolist() for name, index in vars(quarters).items()})
+    parts = {name: index.tolist() for name, index in vars(quarters).items()}
+    if not parts["checked"]:
+        del parts["checked"]
+    return digest(parts)
 
 
 def environment(device: str) -> Provenance:

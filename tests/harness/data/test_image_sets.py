@@ -125,7 +125,7 @@ def test_training_images_are_the_members(tmp_path: Path) -> None:
     assert (data.n_train, len(data)) == (1000, 1005)
     split = quarters(data.limited(3), 0, Regime.PUBLISHED)
     assert {k: len(v) for k, v in vars(split).items()} == {
-        "target_train": 3, "target_test": 3, "shadow_train": 0, "shadow_test": 0,
+        "target_train": 3, "target_test": 3, "shadow_train": 0, "shadow_test": 0, "checked": 0,
     }  # fmt: skip
     assert max(split.target_train) < 1000 <= min(split.target_test)
 
@@ -133,10 +133,14 @@ def test_training_images_are_the_members(tmp_path: Path) -> None:
 def test_without_training_images_nobody_is_known_to_be_a_member(folders: Path) -> None:
     data = read("imagenet-1k", folders)
     split = quarters(data, 0, Regime.PUBLISHED)
-    assert (len(split.target_train), len(split.target_test)) == (0, 1000)
+    assert (len(split.target_train), len(split.target_test)) == (0, 900)
+    # A tenth is what the owner compares with, and nobody is judged on.
+    assert len(split.checked) == 100
+    assert not set(split.checked.tolist()) & set(split.target_test.tolist())
+    assert quarters(data, 5, Regime.PUBLISHED).checked.tolist() == split.checked.tolist()
     # All of them are test images, so that a model can be fine-tuned on some.
     split = quarters(data, 0, Regime.FINE_TUNED)
-    assert {len(part) for part in vars(split).values()} == {250}
+    assert [len(part) for part in vars(split).values()] == [250, 250, 250, 250, 0]
 
 
 def test_models_of_any_input_share_one_split(folders: Path) -> None:

@@ -173,6 +173,15 @@ def test_with_one_or_two_classes_there_is_nothing_to_compare(classes) -> None:
         CLEANSE.inspect(Bars(planted=True), replace(SHOP, num_classes=classes))
 
 
+def test_a_search_for_every_one_of_many_classes_has_to_be_asked_for() -> None:
+    many = replace(SHOP, num_classes=1000)
+    with pytest.raises(NotApplicableError, match=r"1,000 classes.*most_classes=1000"):
+        NeuralCleanse().inspect(Bars(planted=True), many)
+    few = replace(CLEANSE, most_classes=SHOP.num_classes - 1)
+    with pytest.raises(NotApplicableError, match="most_classes"):
+        few.inspect(Bars(planted=True), SHOP)
+
+
 def test_strip_rejects_triggers_and_little_else(bars) -> None:
     rejected = STRIP().suspicious(bars, _triggered(TEST.x), SHOP).float().mean()
     assert rejected > 0.95 if bars.planted else rejected < 0.1
