@@ -22,6 +22,10 @@ CHECKED = 0.1
 """Share of the test data that an owner has checked by hand whose training data are not at hand."""
 
 
+FEWEST_CHECKED = 100
+"""Of those, however few examples a model is judged on: detectors compare with them."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Quarters:
     """Who holds which examples: four disjoint index tensors (n,) int64 into one dataset.
@@ -85,7 +89,8 @@ def quarters(dataset: Dataset, seed: int, regime: Regime, *, shadow: bool = Fals
         shadow: Whether the attacker needs examples of its own of the same distribution. Makes no
             difference where the model is trained: everybody has a quarter.
 
-    Of each of these parts no more than `Dataset.most` are taken.
+    Of each of these parts no more than `Dataset.most` are taken, and of what the owner has checked
+    at least `FEWEST_CHECKED` if there are so many.
 
     Raises:
         NotApplicableError: A model is to be fine-tuned on a dataset without an official split.
@@ -114,15 +119,15 @@ def quarters(dataset: Dataset, seed: int, regime: Regime, *, shadow: bool = Fals
         checked, size = order[:0], len(order) // 4
         order = _unseen(order, size, 2 * size, dataset.n_fitted, rng)
         parts = [order[i * size : (i + 1) * size] for i in range(4)]
-    train, test, shadow_train, shadow_test, own = (
-        torch.from_numpy(part[: dataset.most]) for part in (*parts, checked)
+    train, test, shadow_train, shadow_test = (
+        torch.from_numpy(part[: dataset.most]) for part in parts
     )
     return Quarters(
         target_train=train,
         target_test=test,
         shadow_train=shadow_train,
         shadow_test=shadow_test,
-        checked=own,
+        checked=torch.from_numpy(checked[: max(FEWEST_CHECKED, dataset.most or len(checked))]),
     )
 
 

@@ -137,6 +137,8 @@ def test_without_training_images_nobody_is_known_to_be_a_member(folders: Path) -
     # A tenth is what the owner compares with, and nobody is judged on.
     assert len(split.checked) == 100
     assert not set(split.checked.tolist()) & set(split.target_test.tolist())
+    few = quarters(data.limited(3), 0, Regime.PUBLISHED)
+    assert (len(few.target_test), len(few.checked)) == (3, 100)
     assert quarters(data, 5, Regime.PUBLISHED).checked.tolist() == split.checked.tolist()
     # All of them are test images, so that a model can be fine-tuned on some.
     split = quarters(data, 0, Regime.FINE_TUNED)
