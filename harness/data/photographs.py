@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from timm.data.transforms_factory import transforms_imagenet_eval
 from torch import Tensor
 
@@ -143,6 +143,8 @@ def _decoded(content: bytes, name: str, *, small: bool = False) -> Image.Image:
         if small:
             image.draft(None, (1, 1))
         image.load()
+    except UnidentifiedImageError as error:  # whose text is about an object in memory
+        raise UnreadableError(name, "of no format that is known" if content else "empty") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise UnreadableError(name, str(error)) from error
     if image.mode in PLAIN_MODES:

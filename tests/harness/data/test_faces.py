@@ -322,7 +322,7 @@ def test_missing_lists_and_photographs_are_named(tmp_path: Path) -> None:
     ):
         datasets.load("celeba", source)
     image.write_text("<html>Quota exceeded</html>")
-    with pytest.raises(ZooError, match=r"000003.jpg: cannot identify image file"):
+    with pytest.raises(ZooError, match=r"000003.jpg: of no format that is known"):
         datasets.load("celeba", source)
     image.unlink()
     with pytest.raises(
