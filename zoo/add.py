@@ -26,8 +26,9 @@ from zoo.files import sha256_file, write_json
 from zoo.home import Home
 from zoo.layout import found_in, options
 from zoo.loading import load_weights, read_state_dict
-from zoo.nets import SHAPED, Scaled, kind_of, logits_of, own_code
+from zoo.nets import LIBRARIES, SHAPED, Scaled, kind_of, logits_of, own_code
 from zoo.nets.answers import KINDS, LOGITS, ONE_LOGIT, ONE_PROBABILITY, PROBABILITIES
+from zoo.nets.registry import ARCHITECTURES
 from zoo.own_data import Data, of_dataset
 from zoo.shards import whole
 from zoo.sources.blobs import convert, keep, locked, new_blob
@@ -96,8 +97,7 @@ def add(
             f"--set {next(iter(arguments))} is of your own code, or of a recipe with --train, and "
             f"{architecture} is none. Leave it out, or name the code: net.py:MyNet."
         )
-    known = data is None or dataset in catalog.datasets()
-    facts = catalog.dataset(dataset) if data is None or known else asdict(data)
+    facts = catalog.dataset(dataset) if data is None else asdict(data)
     shape = input_shape or facts["input_shape"]
     if shape is None:
         raise ZooError(
@@ -160,7 +160,7 @@ def add(
                 keep(home, part, sha256)
             convert(entry, artifact, home)
             brings: dict[str, Any] = of_network(architecture, catalog)
-            if data is not None and not known:
+            if data is not None:
                 brings["datasets"] = of_dataset(data)
             found = {**PROVENANCE, **({} if means == entry.mean else SCALING_FOUND)}
             write_json(record, {"values": values, "brings": brings, "provenance": found})
@@ -229,20 +229,16 @@ def of_network(architecture: str, catalog: Catalog) -> dict[str, dict[str, str]]
     """What an entry has to say of a network that nobody has coded, as `zoo.added.BROUGHT`.
 
     All whose name is told its input and who are called alike are of one family; a network of
-    another package is a family of its own.
+    another package, or of the user's own code, is a family of its own. Each entry says it, so that
+    another one of the same network can be removed.
     """
-    _, rows = catalog.sql("SELECT key, family FROM architectures")
-    families = dict(rows)
-    if architecture in families:
-        return {}
-    kind, slash, _ = architecture.partition("/")
-    if own_code.is_one(architecture):
-        slash = ""
+    kind = architecture.partition("/")[0]
+    if architecture in ARCHITECTURES or (kind in LIBRARIES and not own_code.is_one(architecture)):
+        return {}  # all of these are coded
     if kind in SHAPED:
+        _, rows = catalog.sql("SELECT key, family FROM architectures")
         alike = (family for key, family in rows if key.partition("/")[0] == kind)
         return {"architectures": {"key": architecture, "family": next(alike)}}
-    if slash:  # of a library, all of whose networks are coded
-        return {}
     return {
         "families": {"key": architecture, "name": architecture},
         "architectures": {"key": architecture, "family": architecture},

@@ -63,10 +63,6 @@ class Catalog:
         """Every model, sorted."""
         return self._column("SELECT name FROM models ORDER BY name")
 
-    def datasets(self) -> list[str]:
-        """Every dataset that a model of the catalog may be of, sorted."""
-        return self._column("SELECT key FROM datasets ORDER BY key")
-
     def entry(self, name: str) -> ModelEntry:
         """The model of that name.
 

@@ -139,6 +139,22 @@ def test_it_is_added_and_loaded_wherever_one_is(
     assert "me/own" not in open_catalog(home).names()
 
 
+def test_two_models_of_one_network_and_one_dataset_stand_alone(
+    home: Home, code: Path, tmp_path: Path
+) -> None:
+    from zoo.own_data import Data
+
+    path, _ = stored(tmp_path)
+    data = Data(name="mine", input_shape=(1, 8, 8), num_classes=10, train_size=50, test_size=None,
+                attributes=(), widths=())  # fmt: skip
+    for name in ("me/second", "me/first", "me/third"):  # read in another order than added
+        add(home, path, **mine(name=name, dataset="mine"), data=data)
+    remove(home, "me/first")
+    names = open_catalog(home).names()
+    assert {"me/second", "me/third"} <= set(names)
+    assert open_catalog(home).entry("me/third").dataset == "mine"
+
+
 @pytest.mark.parametrize(
     ("end", "kind"), [("tuple", None), ("dict", None), ("softmax", "probabilities")]
 )
