@@ -183,8 +183,6 @@ class DPSGD:
         Raises:
             NotApplicableError: A layer has no private counterpart, or batch norm is refused.
         """
-        from opacus.validators import ModuleValidator
-
         layers = [
             n for n, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
         ]
@@ -195,12 +193,10 @@ class DPSGD:
                 f"one example depends on the others (batch_norm=replace replaces such layers by "
                 f"group normalisation)."
             )
-        if layers and fine_tuned:
-            for name in layers:
-                parent = model.get_submodule(name.rpartition(".")[0])
-                setattr(parent, name.rpartition(".")[2], _frozen(model.get_submodule(name)))
-        elif layers:
-            model = ModuleValidator.fix(model)
+        instead = _frozen if fine_tuned else _by_groups
+        for name in layers:
+            parent = model.get_submodule(name.rpartition(".")[0])
+            setattr(parent, name.rpartition(".")[2], instead(model.get_submodule(name)))
         if layers:
             notes["batch_norm"] = {name: _named(model.get_submodule(name)) for name in layers}
             notes["flags"] = [
@@ -455,19 +451,41 @@ def _refuse_unfit(model: nn.Module) -> None:
 
 def _named(layer: nn.Module) -> str:
     """What stands in the place of a batch norm."""
-    if isinstance(layer, nn.GroupNorm):
-        return f"group normalisation, {layer.num_groups} groups"
+    first = layer[0] if isinstance(layer, nn.Sequential) else layer
+    if isinstance(first, nn.GroupNorm):
+        return f"group normalisation, {first.num_groups} groups"
     return "frozen at its published statistics"
 
 
 def _frozen(layer: nn.Module) -> nn.Module:
-    """Batch normalisation as the fixed affine map that it is in eval mode."""
-    from torchvision.ops import FrozenBatchNorm2d
+    """Batch normalisation as the fixed affine map that it is in eval mode, with what is in it."""
+    from timm.layers.norm_act import BatchNormAct2d, freeze_batch_norm_2d
 
-    if not isinstance(layer, nn.BatchNorm2d):
+    if type(layer) not in (nn.BatchNorm2d, BatchNormAct2d):
         raise UnfitError(
-            f"dpsgd: {type(layer).__name__} has no frozen counterpart (only BatchNorm2d has)."
+            f"dpsgd: {type(layer).__name__} has no frozen counterpart (only BatchNorm2d has, also "
+            f"with an activation as timm's)."
         )
-    frozen = FrozenBatchNorm2d(layer.num_features, eps=layer.eps)
-    frozen.load_state_dict(layer.state_dict())
-    return frozen
+    return freeze_batch_norm_2d(layer)
+
+
+def _by_groups(layer: nn.Module) -> nn.Module:
+    """Group normalisation in the place of batch normalisation, with what is in it.
+
+    Opacus knows a layer by its type alone: of timm's batch norms, which have an activation in them,
+    it sees neither that they mix the examples nor what would have to follow.
+    """
+    from opacus.validators import ModuleValidator
+    from timm.layers.norm_act import BatchNormAct2d
+
+    if type(layer) is BatchNormAct2d:
+        told: Any = layer  # of a class that states no types
+        plain = nn.BatchNorm2d(told.num_features, affine=told.affine)
+        follows: list[nn.Module] = [told.drop, told.act]
+        return nn.Sequential(ModuleValidator.fix(plain), *follows)
+    if type(layer) not in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm):
+        raise UnfitError(
+            f"dpsgd: {type(layer).__name__} normalises by the batch, and nothing is known that "
+            f"could stand in its place."
+        )
+    return ModuleValidator.fix(layer)

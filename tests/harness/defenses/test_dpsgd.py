@@ -1,5 +1,6 @@
 """DP-SGD does what the accounting assumes, and leaves a plain model behind."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from harness.target import BlackBox
 from harness.training.job import network
 from harness.training.single import train_alone
 from harness.types import Access, NotApplicableError
+from zoo import nets
 from zoo.errors import ZooError
 from zoo.recipe import Recipe
 
@@ -220,6 +222,56 @@ def test_batch_norm_is_frozen_in_fine_tuning(job_for, digits) -> None:
         tuned.model.net.bn1.running_mean, trained.net.bn1.running_mean, rtol=0, atol=0
     )
     assert not torch.equal(tuned.model.net.conv1.weight, trained.net.conv1.weight)
+
+
+# Of timm's networks, some have an activation in their batch norms.
+NETWORKS = ["timm/tf_efficientnet_lite0", "timm/mobilenetv3_small_050", "timm/regnetx_002",
+            "timm/resnet10t", "torchvision/resnet18"]  # fmt: skip
+
+
+def _normed(name: str) -> nn.Module:
+    """A network of a library with statistics as after training."""
+    torch.manual_seed(0)
+    model = nets.build(name, (3, 32, 32), 10).train()
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.rand(32, 3, 32, 32) * 2)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_frozen_network_answers_what_it_did(name: str) -> None:
+    model, x = _normed(name), torch.rand(8, 3, 32, 32)
+    with torch.no_grad():
+        wanted = model(x)
+        frozen, notes = DPSGD().adapt(deepcopy(model).train(), fine_tuned=True)
+        torch.testing.assert_close(frozen.eval()(x), wanted, rtol=1e-3, atol=1e-4)
+    assert set(notes["batch_norm"].values()) == {"frozen at its published statistics"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_from_scratch_no_example_sees_another(name: str) -> None:
+    """What private training takes for granted, and Opacus does not find in timm's layers."""
+    model, notes = DPSGD().adapt(_normed(name).train(), fine_tuned=False)
+    for layer in model.modules():  # draws that differ from call to call
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    x, other = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32)
+    model.train()
+    with torch.no_grad():
+        alone, together = model(x)[:1], model(torch.cat([x[:1], other]))[:1]
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
+    assert all(one.startswith("group normalisation") for one in notes["batch_norm"].values())
+
+
+def test_a_batch_norm_of_somebody_elses_is_refused() -> None:
+    class Mine(nn.BatchNorm2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).relu()
+
+    for fine_tuned in (True, False):
+        with pytest.raises(NotApplicableError, match="Mine"):
+            DPSGD().adapt(nn.Sequential(nn.Conv2d(3, 4, 3), Mine(4)), fine_tuned=fine_tuned)
 
 
 def test_batch_norm_is_refused_by_name_if_so_wished(job_for) -> None:
