@@ -7,7 +7,8 @@ BIN := $(abspath $(VENV))/bin
 # Fewer seeds than the default of 12 make a quicker, less certain demo: make demo SEEDS=3
 SEEDS_FLAG := $(if $(SEEDS), --seeds $(SEEDS))
 
-CORES ?= $(shell nproc 2>/dev/null || echo 2)
+# nproc itself minds OMP_NUM_THREADS, which is about the threads of one process.
+CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || echo 2)
 
 # Small models on few cores: two threads on one core lose to one, so processes are used instead.
 export OMP_NUM_THREADS ?= 1

@@ -341,7 +341,7 @@ def add(
         answers=answers,
         arguments=user_recipe.arguments(settings or []),
         data=user_recipe.own_facts(dataset, source),
-        look=FirstLook(source, lambda told: typer.echo(told, err=True)),
+        look=FirstLook(source, print),
     )
     print(f"Added {entry.name}. Check it with: zoo verify {entry.name}")
 

@@ -31,7 +31,7 @@ GAP = "\0"
 FILES = re.compile(r"\.(jpg|txt|npz|json|csv)$")
 OTHERS = {
     "fine-tune", "fine-tuned", "data-dir", "gtsrb-pytorch", "ml-doctor", "imagenet-sample",
-    "cifar-10-batches-py", "cifar-100-python",
+    "cifar-10-batches-py", "cifar-100-python", "tiny-imagenet-200",
 }  # fmt: skip
 """Words that only look like names: a repository, a preset and folders among them."""
 
@@ -87,7 +87,7 @@ def told_commands(text: str) -> Iterator[tuple[str, list[str]]]:
         words = line.split()
         if not re.fullmatch("[a-z]+", words[1]):
             continue
-        name = " ".join(words[:3] if words[1] == "annotate" else words[:2])
+        name = " ".join(words[:3] if words[1] in ("annotate", "audit") else words[:2])
         yield name, re.findall(r"(?<![\w-])--[a-z][a-z-]*", line)
 
 

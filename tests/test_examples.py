@@ -7,6 +7,7 @@ mirror is left out where there is none.
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import safetensors.torch
+import torch
+from PIL import Image
 
 from zoo.nets import build
 
@@ -221,6 +224,32 @@ def _write_what_the_reader_has(folder: Path) -> None:
     (folder / "tables/loans.csv").write_text(
         "id,income,job,age,sex,repaid\n" + "".join(rows), encoding="utf-8"
     )
+    for k in range(40):
+        image = folder / "scans/xrays" / ("none", "pneumonia")[k % 2] / f"{k}.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (40, 36), 40 + 120 * (k % 2) + k).save(image)
+    (folder / "net.py").write_text(XRAY_NET, encoding="utf-8")
+    net = build(f"{folder / 'net.py'}:XrayNet(width=4)", (3, 32, 32), 2)
+    torch.save(net.state_dict(), folder / "best.pt")
+    draw = random.Random(0)
+    for name in ("members", "nonmembers"):
+        lines = [f"{(p := draw.random()):.6f},{1 - p:.6f},{('cat', 'dog')[k % 2]},{'fm'[k // 2 % 2]}\n"
+                 for k in range(200)]  # fmt: skip
+        text = "cat,dog,label,sex\n" + "".join(lines)
+        (folder / f"{name}.csv").write_text(text, encoding="utf-8")
+
+
+XRAY_NET = """
+from torch import nn
+
+
+class XrayNet(nn.Sequential):
+    def __init__(self, width):
+        super().__init__(
+            nn.Conv2d(3, width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+            nn.Linear(4 * width, 2),
+        )
+"""
 
 
 PROBES = {

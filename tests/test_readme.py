@@ -20,7 +20,9 @@ LONGEST_README = 150
 def _commands() -> list[tuple[str, str, tuple[str, ...]]]:
     found = set()
     for line in "\n".join(path.read_text() for path in DOCUMENTS).splitlines():
-        match = re.match(r"(?:    |\$ )(zoo|harness|leaderboard) (annotate \w+|\w+)(.*)", line)
+        match = re.match(
+            r"(?:    |\$ )(zoo|harness|leaderboard) ((?:annotate|audit) \w+|\w+)(.*)", line
+        )
         if match:
             options = tuple(re.findall(r"(--[a-z-]+)", match[3].split("#")[0]))
             found.add((match[1], match[2], options))

@@ -112,7 +112,7 @@ class NeuralCleanse:
             raise UnfitError(
                 f"neural-cleanse seeks a trigger for each of {defender.num_classes:,} classes, on "
                 f"{self.epochs * self.samples:,} images each. If there is time for that, give "
-                f"--set neural-cleanse.most_classes={defender.num_classes}."
+                f"--set most_classes={defender.num_classes}."
             )
         masks, patterns, worked = self.triggers(model, defender)
         norms = masks.flatten(1).sum(1)

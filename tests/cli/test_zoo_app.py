@@ -423,6 +423,8 @@ def test_verifying_weights_that_became_nan_is_a_failure(
         name="me/mlp",
         dataset="digits",
         architecture="mlp-128",
+        mean=[0.0],
+        std=[1.0],
     )
     path = fetch(entry, home).path
     to_safetensors(

@@ -113,7 +113,7 @@ def test_a_script_without_a_guard_measures_in_processes(tmp_path, way) -> None:
 
 
 def test_a_notebook_completes_what_there_is() -> None:
-    assert dir(harness) == ["compare", "list_methods", "measure", "plan"]
+    assert dir(harness) == ["audit_scores", "compare", "list_methods", "measure", "plan"]
 
 
 def test_methods_are_listed() -> None:
