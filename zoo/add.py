@@ -26,8 +26,8 @@ from zoo.files import sha256_file, write_json
 from zoo.home import Home
 from zoo.layout import found_in, options
 from zoo.loading import load_weights, read_state_dict
-from zoo.nets import LIBRARIES, SHAPED, Scaled, kind_of, logits_of, own_code
-from zoo.nets.answers import KINDS, LOGITS, ONE_LOGIT, ONE_PROBABILITY, PROBABILITIES
+from zoo.nets import LIBRARIES, SHAPED, Scaled, own_code
+from zoo.nets.answers import KINDS, LOGITS, ONE_LOGIT, ONE_PROBABILITY, PROBABILITIES, kind_of
 from zoo.nets.registry import ARCHITECTURES
 from zoo.own_data import Data, of_dataset
 from zoo.shards import whole
@@ -90,12 +90,14 @@ def add(
     """
     catalog = open_catalog(home)
     check_words(catalog, name, purpose)
-    if own_code.is_one(architecture):
+    own = own_code.is_one(architecture)
+    if own:
         architecture = own_code.key(architecture, arguments)
-    elif arguments:
+    elif arguments or answers:
+        told = f"--set {next(iter(arguments))}" if arguments else "--answers"
         raise ZooError(
-            f"--set {next(iter(arguments))} is of your own code, or of a recipe with --train, and "
-            f"{architecture} is none. Leave it out, or name the code: net.py:MyNet."
+            f"{told} is of your own code, or of a recipe with --train, and {architecture} is none. "
+            "Leave it out, or name the code: net.py:MyNet."
         )
     facts = catalog.dataset(dataset) if data is None else asdict(data)
     shape = input_shape or facts["input_shape"]
@@ -140,9 +142,13 @@ def add(
                 f"{path} is read with {options(read)}: nothing else in it fits.", stacklevel=2
             )
             entry, artifact = replace(entry, artifact=read), read
-        net = load_weights(entry, read_state_dict(file, artifact)).eval()
-        entry = look(replace(entry, artifact=_with_answers(artifact, answers, entry, net)), net)
-        artifact = cast(Artifact, entry.artifact)
+        state = read_state_dict(file, artifact)
+        net = load_weights(entry, state).eval()
+        if own:
+            kind = _answers(answers, entry, net)
+            entry = replace(entry, architecture=own_code.key(architecture, answers=kind))
+            net = load_weights(entry, state).eval()
+        entry = look(entry, net)
         if entry.mean is None or entry.std is None:
             raise ZooError(
                 f"Nothing says how the images of {dataset} are scaled for {name}. Give --mean and "
@@ -159,7 +165,7 @@ def add(
                     raise ZooError(f"{path} changed while it was read. Add it when it is finished.")
                 keep(home, part, sha256)
             convert(entry, artifact, home)
-            brings: dict[str, Any] = of_network(architecture, catalog)
+            brings: dict[str, Any] = of_network(entry.architecture, catalog)
             if data is not None:
                 brings["datasets"] = of_dataset(data)
             found = {**PROVENANCE, **({} if means == entry.mean else SCALING_FOUND)}
@@ -171,36 +177,45 @@ _INPUTS = 64
 """Random inputs that tell what a network answers."""
 
 
-def _with_answers(
-    artifact: Artifact, said: str | None, entry: ModelEntry, net: nn.Module
-) -> Artifact:
-    """The artifact with what its network answers: as the user says, else as it seems."""
+def _answers(said: str | None, entry: ModelEntry, net: nn.Module) -> str:
+    """What a network of the user's own answers: as the user says, else as it seems."""
     if said is not None and said not in KINDS:
         raise unknown("kind of answers", said, KINDS)
     x = torch.rand(_INPUTS, *entry.input_shape, generator=torch.Generator().manual_seed(0))
     if entry.mean is not None and entry.std is not None:
         x = Scaled(nn.Identity(), entry.mean, entry.std, entry.input_shape)(x)
     with torch.no_grad():
-        answer = torch.cat([logits_of(net(part)) for part in x.split(8)])
-    found = kind_of(answer, entry.num_classes)
-    one = (ONE_LOGIT, ONE_PROBABILITY)
-    if said is not None and (said in one) != (found in one):
-        numbers = 1 if found in one else entry.num_classes
+        answer = torch.cat([net(part) for part in x.split(8)])
+    found, one = kind_of(answer, entry.num_classes), (ONE_LOGIT, ONE_PROBABILITY)
+    single = found in (None, *one)
+    if said is None and found is None:
+        raise ZooError(
+            f"{entry.name} answers with one number in [0, 1], which may be a logit or a "
+            f"probability. Say which: --answers {' or '.join(one)}."
+        )
+    if said is not None and (said in one) != single:
+        numbers = 1 if single else entry.num_classes
         raise ZooError(f"--answers {said}: but the network gives {numbers} for each input.")
+    wrong = (said == PROBABILITIES and found == LOGITS) or (
+        said == ONE_PROBABILITY and found == ONE_LOGIT
+    )
+    if wrong:
+        raise ZooError(
+            f"--answers {said}: but the network gives {answer.min():.3g} to {answer.max():.3g}, "
+            "which are none."
+        )
     if said is None and found != LOGITS:
         warnings.warn(
-            f"{entry.name} is taken to answer with {_TOLD[found]}. If it does not, say what: "
-            f"--answers {' or '.join(kind for kind in KINDS if (kind in one) == (found in one))}.",
+            f"{entry.name} is taken to answer with {_TOLD[str(found)]}. If it does not, say what: "
+            f"--answers {' or '.join(kind for kind in KINDS if (kind in one) == single)}.",
             stacklevel=3,
         )
-    found = said or found
-    return replace(artifact, answers=None if found == LOGITS else found)
+    return said or str(found)
 
 
 _TOLD = {
     PROBABILITIES: "probabilities, which are none below 0 and sum to 1",
     ONE_LOGIT: "one logit, that of class 1",
-    ONE_PROBABILITY: "one probability, that of class 1",
 }
 
 

@@ -11,7 +11,7 @@ from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.files import write_json
 from zoo.home import Home
-from zoo.nets import SHAPED
+from zoo.nets import SHAPED, own_code
 from zoo.own_data import Data, of_dataset
 from zoo.recipe import Recipe
 
@@ -46,6 +46,8 @@ def add_trained(
     """
     catalog = open_catalog(home)
     check_words(catalog, name, purpose)
+    if own_code.is_one(architecture):
+        architecture = own_code.key(architecture)
     if architecture in SHAPED:
         if not data.widths:
             raise ZooError(

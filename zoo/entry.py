@@ -30,7 +30,6 @@ class Artifact:
             checkpoint is the state dict itself.
         strip_prefix: Dropped from every key, as ``module.`` of ``nn.DataParallel``.
         in_order: Whether its tensors are those of the network in their order, under other names.
-        answers: One of `zoo.nets.answers.KINDS`; None for logits.
     """
 
     sha256: str | None = None
@@ -46,7 +45,6 @@ class Artifact:
     state_dict: str = ""
     strip_prefix: str = ""
     in_order: bool = False
-    answers: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,6 @@ from zoo.errors import UnknownNameError, ZooError
 from zoo.files import write_atomic
 from zoo.finite import tensor_not_finite
 from zoo.nets import Scaled, build
-from zoo.nets.answers import LOGITS
 from zoo.nets.checkpoints import translate
 
 WeightFormat = Literal["torch-zip", "torch-legacy", "safetensors"]
@@ -258,9 +257,7 @@ def load_model(entry: ModelEntry, path: Path) -> Scaled:
             f"{entry.name} cannot be used: its source does not say how to scale its input (mean "
             "and std are unknown). `zoo.loading.load_network` gives the network without scaling."
         )
-    answers = entry.artifact.answers if entry.artifact is not None else None
-    net = load_network(entry, path)
-    return Scaled(net, entry.mean, entry.std, entry.input_shape, answers or LOGITS).eval()
+    return Scaled(load_network(entry, path), entry.mean, entry.std, entry.input_shape).eval()
 
 
 class _Versioned(OrderedDict[str, Tensor]):

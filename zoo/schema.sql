@@ -139,8 +139,7 @@ CREATE TABLE artifacts (
     hub_file VARCHAR,
     state_dict VARCHAR NOT NULL,
     strip_prefix VARCHAR NOT NULL,
-    in_order BOOLEAN NOT NULL,
-    answers VARCHAR
+    in_order BOOLEAN NOT NULL
 );
 COMMENT ON TABLE artifacts IS 'Weight files as they are published; hashes are of the file itself';
 COMMENT ON COLUMN artifacts.size IS 'Bytes';
@@ -148,7 +147,6 @@ COMMENT ON COLUMN artifacts.member IS 'The weight file inside the zip archive at
 COMMENT ON COLUMN artifacts.hub_repo IS 'Repository on the Hugging Face Hub';
 COMMENT ON COLUMN artifacts.state_dict IS 'Path inside the checkpoint to the tensors; empty for none';
 COMMENT ON COLUMN artifacts.in_order IS 'Its tensors are the network''s in their order, under other names';
-COMMENT ON COLUMN artifacts.answers IS 'What the network answers: probabilities, one-logit or one-probability; NULL for logits';
 
 CREATE TABLE metrics (
     model VARCHAR NOT NULL REFERENCES models (name),
@@ -380,7 +378,6 @@ SELECT
     artifacts.state_dict,
     artifacts.strip_prefix,
     artifacts.in_order,
-    artifacts.answers,
     models.recipe,
     models.notes
 FROM models
@@ -465,7 +462,6 @@ COMMENT ON COLUMN v_models.hub_revision IS 'Commit of that repository';
 COMMENT ON COLUMN v_models.hub_file IS 'File in that repository';
 COMMENT ON COLUMN v_models.state_dict IS 'Path inside the checkpoint to the tensors';
 COMMENT ON COLUMN v_models.in_order IS 'Its tensors are the network''s in their order, under other names';
-COMMENT ON COLUMN v_models.answers IS 'What the network answers: probabilities, one-logit or one-probability; NULL for logits';
 COMMENT ON COLUMN v_models.strip_prefix IS 'Dropped from every key';
 COMMENT ON COLUMN v_models.recipe IS 'How it is trained; NULL unless this project trains it';
 COMMENT ON COLUMN v_models.notes IS 'What a reader must know to use it';

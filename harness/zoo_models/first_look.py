@@ -21,7 +21,6 @@ from harness.zoo_models.verify import measured_part
 from zoo.entry import ModelEntry
 from zoo.errors import ZooError
 from zoo.nets import Scaled
-from zoo.nets.answers import LOGITS
 
 LOOKED_AT = 500
 """Examples at most; all of a dataset can be measured afterwards with `zoo verify`."""
@@ -95,8 +94,7 @@ class FirstLook:
     def _predicted(self, entry: ModelEntry, net: nn.Module, some: Split) -> Tensor:
         assert entry.mean is not None
         assert entry.std is not None
-        answers = entry.artifact.answers if entry.artifact is not None else None
-        model = Scaled(net, entry.mean, entry.std, entry.input_shape, answers or LOGITS).eval()
+        model = Scaled(net, entry.mean, entry.std, entry.input_shape).eval()
         return BlackBox(model, Access.LABELS).labels(some.x)
 
     def _scaled(self, entry: ModelEntry, net: nn.Module, some: Split) -> ModelEntry:

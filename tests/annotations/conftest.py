@@ -51,9 +51,9 @@ digits-mlp,,benchmark,image classification,digits,mlp-128,1;8;8,10,0,1,,,,,,none
 {WHO}
 """,
     "sources/published.csv": f"""\
-{MODEL},sha256,size,mirror_path,url,member,state_dict,strip_prefix,in_order,answers,{BY}
+{MODEL},sha256,size,mirror_path,url,member,state_dict,strip_prefix,in_order,{BY}
 me/resnet8-signs,,security,image classification,signs,resnet8,3;32;32,43,0.1;0.2;0.3,1;1;1,,,,MIT,\
-he2016,none,none,true,,{"a" * 64},9,weights/a.pt,https://example.org/a.pt,,state_dict,module.,,,\
+he2016,none,none,true,,{"a" * 64},9,weights/a.pt,https://example.org/a.pt,,state_dict,module.,,\
 {WHO}
 """,
     "sources/timm.csv": f"""\

@@ -1,6 +1,6 @@
 """Networks by name: what an architecture's key in the catalog stands for."""
 
-from zoo.nets.answers import as_logits, kind_of, logits_of
+from zoo.nets.answers import logits_of
 from zoo.nets.libraries import LIBRARIES
 from zoo.nets.registry import SHAPED, build, known, left_out, names, skeleton
 from zoo.nets.scaled import Chosen, Scaled
@@ -10,9 +10,7 @@ __all__ = [
     "SHAPED",
     "Chosen",
     "Scaled",
-    "as_logits",
     "build",
-    "kind_of",
     "known",
     "left_out",
     "logits_of",

@@ -66,7 +66,7 @@ def _log(probabilities: Tensor) -> Tensor:
     return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
-def kind_of(answer: Any, num_classes: int) -> str:
+def kind_of(answer: Any, num_classes: int) -> str | None:
     """What the numbers in an answer seem to be.
 
     Args:
@@ -74,7 +74,8 @@ def kind_of(answer: Any, num_classes: int) -> str:
         num_classes: How many classes there are.
 
     Returns:
-        One of `KINDS`.
+        One of `KINDS`; None for one number that is always in [0, 1], which both a logit and a
+        probability may be.
 
     Raises:
         ZooError: They are another number than the classes, or not finite.
@@ -98,6 +99,6 @@ def kind_of(answer: Any, num_classes: int) -> str:
         )
     shares = bool((found >= 0).all()) and bool((found <= 1).all())
     if width == 1:
-        return ONE_PROBABILITY if shares else ONE_LOGIT
+        return None if shares else ONE_LOGIT
     summed = bool(((found.sum(1) - 1).abs() < 1e-3).all())
     return PROBABILITIES if shares and summed else LOGITS

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from zoo.nets.answers import LOGITS, as_logits
+from zoo.nets.answers import logits_of
 
 
 class Chosen(nn.Module):
@@ -35,11 +35,10 @@ class Scaled(nn.Module):
     The scaling is fixed, so it is not part of the state dict.
 
     Args:
-        net: Takes scaled inputs (n, *input_shape), gives what `as_logits` knows.
+        net: Takes scaled inputs (n, *input_shape), gives what `logits_of` knows.
         mean: Per channel; one for all features of a table.
         std: Likewise.
         input_shape: (channels, height, width) or (features,) that ``net`` takes.
-        answers: What ``net`` answers: one of `zoo.nets.answers.KINDS`.
     """
 
     mean: Tensor
@@ -51,12 +50,10 @@ class Scaled(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         input_shape: tuple[int, ...],
-        answers: str = LOGITS,
     ) -> None:
         super().__init__()
         self.net = net
         self.input_shape = input_shape
-        self.answers = answers
         self.size = input_shape[1:]
         shape = (-1, *(1 for _ in self.size))
         self.register_buffer("mean", torch.tensor(mean).view(shape), persistent=False)
@@ -67,4 +64,4 @@ class Scaled(nn.Module):
         if self.size and x.shape[-2:] != self.size:
             # Antialiased, as the image libraries resize that published models were trained with.
             x = F.interpolate(x, self.size, mode="bilinear", antialias=True)
-        return as_logits(self.net((x - self.mean) / self.std), self.answers)
+        return logits_of(self.net((x - self.mean) / self.std))

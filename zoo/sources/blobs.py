@@ -319,9 +319,7 @@ def _determines(entry: ModelEntry, artifact: Artifact) -> str:
     return digest(
         {
             # What came later is part of it only where it says something.
-            "artifact": {
-                k: v for k, v in asdict(artifact).items() if k not in ("in_order", "answers") or v
-            },
+            "artifact": {k: v for k, v in asdict(artifact).items() if k != "in_order" or v},
             "architecture": entry.architecture,
             "input_shape": entry.input_shape,
             "num_classes": entry.num_classes,
