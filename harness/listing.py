@@ -12,6 +12,7 @@ from annotations.load import load_taxonomy
 from harness import registry
 from harness.data import datasets
 from harness.data.dataset import DataLocation
+from harness.data.image_sets import celeba_task
 from harness.data.tables import description as table_description
 from harness.metrics.susceptibility import DIRECTIONS, FORMULAS, PRIMARY
 from harness.registry import AttackOrDefense, Kind
@@ -158,6 +159,8 @@ def _said(name: str, path: Path | None) -> tuple[str | None, str | None, str | N
     if path is None:
         return ", ".join(datasets.ATTRIBUTES.get(name, ())) or None, None, None
     try:
+        if celeba_task.is_one(path):
+            return ", ".join(celeba_task.sensitive(path)) or None, None, "a task on CelebA"
         said = table_description.read(path)
     except ZooError as error:
         return None, None, str(error)

@@ -125,8 +125,13 @@ def verify(source: DataLocation) -> list[Path]:
         ChangedError: Some are not; they are named.
     """
     checked: dict[Path, str] = {}
-    for name in sets.SETS:  # the whole ImageNet before the parts of it that other names have
+    for name in sets.SETS:  # of those that share a folder, the one with all of it comes first
         if (root := sets.find(name, source)) is not None:
+            checked.setdefault(root, name)
+    for name, path in own_tables(source).items():
+        if celeba_task.is_one(path) or table_description.read(path).images is None:
+            continue
+        if (root := where(name, source).found) is not None:
             checked.setdefault(root, name)
     for name in checked.values():
         load(name, replace(source, verify=True))

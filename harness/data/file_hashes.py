@@ -21,7 +21,7 @@ from harness.data.photographs import Place, UnreadableError, check
 from zoo.errors import ZooError
 from zoo.files import write_atomic
 
-NAME = ".zoo-sha256.tsv"
+NAME = ".zoo-images.tsv"
 """Beside the files: a line for each, its name, size, time in nanoseconds and sha256."""
 
 Record = tuple[int, int, str]
@@ -102,7 +102,7 @@ def _stats(root: Path, places: Sequence[Place]) -> dict[Path, os.stat_result]:
     for file in dict.fromkeys(place.file for place in places):
         try:
             found[file] = file.stat()
-        except FileNotFoundError:
+        except OSError:  # also a name that is too long, or below what is no folder
             lost.append(file)
     if lost:
         raise ZooError(

@@ -17,7 +17,6 @@ References:
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -246,6 +245,12 @@ def public(name: str) -> Callable[[DataLocation], Dataset]:
         in_mirror = root == source.mirror and root != source.data_dir
         parts = _from_mirror(wanted, root) if in_mirror else _from_disk(name, root)
         (x_train, y_train), (x_test, y_test) = parts
+        for images, labels in parts:
+            if len(images) != len(labels) or not len(labels):
+                raise ZooError(
+                    f"{root / wanted.on_disk} has {len(images):,} images and {len(labels):,} "
+                    f"labels. Get all of it again."
+                )
         y = np.concatenate([y_train, y_test]).astype(np.int64)
         if y.min() < 0 or y.max() >= wanted.num_classes:
             raise ZooError(
@@ -281,7 +286,9 @@ def _from_disk(name: str, root: Path) -> Parts:
     wanted = SETS[name]
     try:
         return wanted.read(root)
-    except (RuntimeError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except ZooError:
+        raise
+    except Exception as error:  # readers of other packages fail in any way
         reason = " ".join(str(error).split())
         if "corrupted" in reason:  # torchvision goes on about its own options
             reason = "a file is missing, or is not the published one"

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.metrics.proportions import interval
+
+FEW = 5
+"""Examples of the rarer kind on the wrong side, as the AUC counts them, below which it is near."""
+
 
 def auc_interval(
     scores: np.ndarray, member: np.ndarray, *, alpha: float = 0.05
 ) -> tuple[float, float, float]:
     """The AUC and the ends of its interval, by DeLong's variance on the logit scale.
 
-    Where the variance is 0, as of scores that are apart or all the same, the ends are those of one
-    pair of examples that is the other way round.
+    Near 0 and 1 it is too narrow, and of scores that are apart it is a point. So an end is never
+    nearer to 0 or 1 than that of Clopper and Pearson for as many tries as there are examples of the
+    rarer kind, all of which would have gone one way.
 
     Args:
         scores: (n,), larger means more likely a member.
@@ -38,7 +44,11 @@ def auc_interval(
     variance = above.var(ddof=1) / m + below.var(ddof=1) / n
     least = 0.5 / (m * n)
     inner = min(max(auc, least), 1 - least)
-    width = norm.ppf(1 - alpha / 2) * np.sqrt(max(variance, least**2)) / (inner * (1 - inner))
+    width = norm.ppf(1 - alpha / 2) * np.sqrt(variance) / (inner * (1 - inner))
     middle = np.log(inner / (1 - inner))
     low, high = (1 / (1 + np.exp(-(middle + side * width))) for side in (-1, 1))
+    tries = min(m, n)
+    exact = interval(auc * tries, tries, confidence=1 - alpha)
+    if min(above.var(), below.var()) == 0 or tries * min(auc, 1 - auc) < FEW:
+        low, high = min(low, exact[0]), max(high, exact[1])
     return auc, float(min(low, auc)), float(max(high, auc))

@@ -137,7 +137,7 @@ def _membership(members: Answers, others: Answers) -> Iterator[Finding]:
     both = [_attacks(one) for one in (members, others)]
     for name in both[0]:
         scores = np.concatenate([one[name] for one in both])
-        _, *strict = auc_interval(scores, member, alpha=LEVEL / len(both[0]))
+        _, *strict = auc_interval(scores, member, alpha=LEVEL / 2 / len(both[0]))
         auc, low, high = auc_interval(scores, member, alpha=LEVEL)
         yield Finding(
             about="membership", what=name, measure="auc", value=auc, low=low, high=high,
@@ -155,7 +155,7 @@ def _membership(members: Answers, others: Answers) -> Iterator[Finding]:
                 about="membership", what=name, measure=key, value=measured[key],
                 low=measured[f"{key}_low"], high=measured[f"{key}_high"],
                 reference=level if defined else None,
-                shown=_p_of_luck(scores, member, level) < LEVEL / 2 / len(both[0])
+                shown=_p_of_luck(scores, member, level) < LEVEL / 4 / len(both[0])
                 if defined else None,
             )  # fmt: skip
 

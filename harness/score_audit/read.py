@@ -18,6 +18,12 @@ LABEL = "label"
 SUM = 1e-3
 """How far the probabilities of a row may be from 1 in sum, besides what rounding makes of it."""
 
+MOST_OFF = 0.05
+"""What rounding may make of it at most: more is of no distribution."""
+
+FEWEST = 2
+"""Rows of which something can be said."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Answers:
@@ -74,7 +80,7 @@ def read(path: Path, *, label: str = LABEL, groups: Sequence[str] = ()) -> Answe
             np.column_stack([1 - scores[:, 0], scores[:, 0]]),
             [f"not {names[0]}", *names],
         )
-    _check(path, scores, SUM + len(names) * 0.5 * 10.0**-digits)
+    _check(path, scores, min(SUM + len(names) * 0.5 * 10.0**-digits, MOST_OFF))
     y = _labels(path, table[label], names) if label in table.columns else None
     return Answers(
         source=str(path),
@@ -113,8 +119,9 @@ def _table(path: Path) -> pd.DataFrame:
     except Exception as error:  # of readers of files of any content
         reason = " ".join(str(error).split())
         raise ZooError(f"{path} cannot be read as a table ({reason}). Give a CSV.") from error
-    if table.empty:
-        raise ZooError(f"{path} has no rows. Give the model's answers, one in a row.")
+    if len(table) < FEWEST:
+        few = "no rows" if table.empty else f"{len(table)} row, and at least {FEWEST} are wanted"
+        raise ZooError(f"{path} has {few}. Give the model's answers, one in a row.")
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
         raise ZooError(f"{path} has two columns {twice!r}. Rename one.")

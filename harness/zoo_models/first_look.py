@@ -86,8 +86,15 @@ class FirstLook:
         data = data.prepared(entry.preparation)
         if len(data.input_shape) != len(entry.input_shape):
             return None
-        if len(entry.input_shape) < 3 and data.input_shape != entry.input_shape:
+        # Images of another size are resized; of other channels nothing is known.
+        small = len(entry.input_shape) < 3
+        if small and data.input_shape != entry.input_shape:
             return None
+        if data.input_shape[0] != entry.input_shape[0]:
+            raise ZooError(
+                f"Images of {entry.dataset} have {data.input_shape[0]} channels, and {entry.name} "
+                f"takes {entry.input_shape[0]}. Convert them, or give another --input-shape."
+            )
         _, test = measured_part(entry, data)
         return test.take(torch.arange(0, len(test), -(-len(test) // LOOKED_AT)))
 

@@ -23,6 +23,15 @@ def is_one(path: Path) -> bool:
         return False
 
 
+def sensitive(path: Path) -> tuple[str, ...]:
+    """The sensitive attributes of such a task.
+
+    Raises:
+        ZooError: They are none of CelebA's.
+    """
+    return _attributes(Fields(path, tomllib.loads(text_of(path))), "sensitive")
+
+
 def read(path: Path, source: DataLocation) -> Dataset:
     """The photographs for the task that a TOML file describes.
 

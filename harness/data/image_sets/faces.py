@@ -161,8 +161,8 @@ READERS: dict[str, tuple[str, Callable[[Path], Listing]]] = {
         "celeba", partial(celeba.read, labels=("Blond_Hair",), sensitive=celeba.SEX_AND_AGE[:1])
     ),
     "lfw": ("lfw", read_lfw),
-    "utkface": ("utkface", partial(read_utkface, label="race")),
     "utkface-sex": ("utkface", partial(read_utkface, label="sex")),
+    "utkface": ("utkface", partial(read_utkface, label="race")),
 }  # fmt: skip
 """By the name of the dataset: its folder, and from there to what it holds."""
 

@@ -111,6 +111,8 @@ def by_class(
     Raises:
         ZooError: A class has no folder or no image, or a folder is of no class.
     """
+    if not folder.is_dir():
+        raise ZooError(f"There is no folder {folder}. Unpack all of it.")
     there = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if strange := sorted(set(there) - set(classes)):
         raise ZooError(

@@ -59,6 +59,11 @@ def read(description: Description, source: DataLocation) -> Dataset:
 def _by_class(folder: Path, description: Description) -> Listing:
     split = all((folder / part).is_dir() for part in PARTS)
     roots = [folder / part for part in PARTS] if split else [folder]
+    if grouped := next((labels for labels in description.classes if len(labels) > 1), None):
+        raise ZooError(
+            f"{description.path}: the folders {' and '.join(grouped)} cannot make one class. Put "
+            f"their images into one folder, or list them in a table."
+        )
     said = [one for labels in description.classes for one in labels]
     classes = said or list(folders_of(roots[0]))
     if len(classes) < 2:
@@ -94,6 +99,7 @@ def _listed(folder: Path, description: Description) -> Listing:
         inside = PurePosixPath(path)
         if inside.is_absolute() or ".." in inside.parts:
             raise ZooError(f"{where}: {shown(path)} leads out of {folder}. Write a path within it.")
+        path = str(inside)  # a/./b is a/b
         if path in seen:
             raise ZooError(
                 f"{where}: {shown(path)} is also in {cells.place(seen[path], column)}. Leave out "

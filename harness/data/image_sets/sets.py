@@ -52,7 +52,7 @@ SETS: dict[str, ImageSet] = {
         ("tiny-imagenet-200", "tiny-imagenet"), imagenet.TINY_LAYOUT, imagenet.tiny_imagenet
     ),
     "cub-200-2011": _published(
-        "cub-200-2011", ("CUB_200_2011", "cub-200-2011", "cub-200-2011/CUB_200_2011"), published.cub
+        "cub-200-2011", ("CUB_200_2011", "cub-200-2011/CUB_200_2011", "cub-200-2011"), published.cub
     ),
     "food-101": _published("food-101", ("food-101",), published.food),
     "oxford-flowers-102": _published(

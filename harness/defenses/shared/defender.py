@@ -37,7 +37,7 @@ class Second:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DefenderData:
-    """The owner's means. Test data are not among them.
+    """The owner's means. What a model is judged on is not among them.
 
     Attributes:
         data: The training data as they were collected, before any defense cleaned them.

@@ -291,8 +291,9 @@ def birds(root: Path, test: int = 2) -> None:
     (root / "train_test_split.txt").write_text("".join(f"{n} {t}\n" for n, _, _, t in lines))
 
 
-def test_birds_with_their_official_split(tmp_path: Path) -> None:
-    birds(tmp_path / "CUB_200_2011")
+@pytest.mark.parametrize("folder", ["CUB_200_2011", "cub-200-2011", "cub-200-2011/CUB_200_2011"])
+def test_birds_with_their_official_split(tmp_path: Path, folder: str) -> None:
+    birds(tmp_path / folder)
     data = read("cub-200-2011", tmp_path)
     assert (data.y.tolist(), data.n_train, data.num_classes) == ([0, 199, 1], 2, 200)
     assert [str(file) for file in data.places["file"]] == [

@@ -99,6 +99,7 @@ def test_a_table_for_each_part(tmp_path: Path) -> None:
 
 
 WRONG_ROWS = {
+    "twice, spelled otherwise": (ROWS + "./b.png,none,m,x\n", "'b.png' is also in .*line 3"),
     "not there": (ROWS + "c.png,none,m,x\n", r"no .*c.png, which is listed .*1 of 4 images"),
     "twice": (ROWS + "b.png,none,m,x\n", r"line 5, column 'path': 'b.png' is also in .*line 3"),
     "elsewhere": (ROWS + "../b.png,none,m,x\n", "leads out of"),
@@ -118,6 +119,9 @@ def test_tables_of_other_images_are_refused(tmp_path: Path, rows: str, said: str
 
 
 WRONG = {
+    "classes of several folders": (
+        'images = "pics"\nclasses = [["cat", "dog"], "cow"]\n', "cat and dog cannot make one class"
+    ),
     "no folder": ('images = "pixels"\n', r"No folder .*pixels \(wanted by images in .*mine.toml"),
     "a column without a table": ('images = "pics"\nimage = "path"\n', "has image, but no table"),
     "a label without a table": ('images = "pics"\nlabel = "y"\n', "has label, but no table"),
@@ -188,6 +192,22 @@ def test_any_attributes_of_celeba_are_a_task(tmp_path: Path) -> None:
     assert datasets.where("mine", DataLocation(data_dir=tmp_path)).is_here
     one = read(tmp_path, 'like = "celeba"\nlabel = "Bald"\n', "bald")
     assert (one.num_classes, one.y.tolist(), dict(one.z)) == (2, [0, 1, 1, 0], {})
+
+
+def test_a_task_is_listed_with_its_sensitive_attributes(tmp_path: Path) -> None:
+    from harness.listing import long_rows
+
+    faces(tmp_path)
+    (tmp_path / "mine.toml").write_text(TASK)
+    _, rows = long_rows("datasets", DataLocation(data_dir=tmp_path))
+    (row,) = [row for row in rows if row[0] == "mine"]
+    assert (row[1], row[3]) == ("Male", "a task on CelebA")
+
+
+def test_ones_own_images_are_verified_too(tmp_path: Path) -> None:
+    classes(tmp_path / "pics", ("cat", "dog"))
+    read(tmp_path, 'images = "pics"\n')
+    assert datasets.verify(DataLocation(data_dir=tmp_path)) == [tmp_path / "pics"]
 
 
 WRONG_TASKS = {

@@ -60,6 +60,13 @@ def test_a_medmnist_without_an_array_or_with_other_labels_is_refused(tmp_path: P
     np.savez(tmp_path / "bloodmnist.npz", **arrays)
     with pytest.raises(ZooError, match="has no array 'test_images', only train_images, train_l"):
         read("bloodmnist", tmp_path)
+    arrays = medmnist(tmp_path / "bloodmnist.npz", (28, 28, 3), 8)
+    np.savez(tmp_path / "bloodmnist.npz", **{**arrays, "test_labels": arrays["test_labels"][:-1]})
+    with pytest.raises(ZooError, match="has 8 images and 7 labels"):
+        read("bloodmnist", tmp_path)
+    (tmp_path / "bloodmnist.npz").write_bytes(b"")
+    with pytest.raises(ZooError, match="cannot be read as bloodmnist"):
+        read("bloodmnist", tmp_path)
     (tmp_path / "bloodmnist.npz").write_bytes(b"<html>")
     with pytest.raises(ZooError, match="cannot be read as bloodmnist"):
         read("bloodmnist", tmp_path)

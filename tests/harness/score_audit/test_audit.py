@@ -93,6 +93,17 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     assert 0.92 < held / 400 < 0.98
 
 
+@pytest.mark.parametrize(("m", "n", "truth"), [(20, 1000, 0.95), (4, 200, 0.75), (40, 40, 0.98)])
+def test_it_does_so_of_few_members_and_near_1(m: int, n: int, truth: float) -> None:
+    draw, member = np.random.default_rng(3), np.arange(m + n) < m
+    held = 0
+    for _ in range(400):
+        scores = draw.normal(np.sqrt(2) * norm.ppf(truth) * member, 1)
+        _, low, high = auc_interval(scores, member)
+        held += low <= truth <= high
+    assert held / 400 > 0.91
+
+
 @pytest.mark.parametrize("apart", [True, False])
 def test_scores_that_are_apart_or_all_alike_have_an_interval(apart: bool) -> None:
     member = np.arange(60) < 30
@@ -208,18 +219,27 @@ def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
 
 
 BAD = {
+    "one row": ("cat,dog\n0.5,0.5\n", "has 1 row, and at least 2 are wanted"),
+    "all 0": ("cat,dog\n1,0\n0,0\n", "row 2: the probabilities sum to 0"),
+    "several labels": (
+        "a,b,c,d,e,f,g,h,i,j,k\n" + 2 * (",".join(["0.1"] * 11) + "\n"),
+        "sum to 1.1",
+    ),
     "no rows": ("cat,dog,label\n", "has no rows"),
     "empty": ("", "cannot be read as a table"),
     "no number": ("cat,dog\n0.5,0.5\n0.5,half\n", r"row 2, column 'dog': wanted a probability"),
     "nan": ("cat,dog\n0.5,0.5\n0.5,\n", "row 2, column 'dog': wanted a probability, found nan"),
-    "inf": ("cat,dog\n0.5,inf\n", "row 1, column 'dog': wanted a probability, found inf"),
-    "logits": ("cat,dog\n3.1,-2\n", "row 1: 3.1 is no probability .*softmax"),
-    "percent": ("cat,dog\n40,60\n", "row 1: 40 is no probability"),
+    "inf": ("cat,dog\n0.5,inf\n0.5,0.5\n", "row 1, column 'dog': wanted a probability, found inf"),
+    "logits": ("cat,dog\n3.1,-2\n0.5,0.5\n", "row 1: 3.1 is no probability .*softmax"),
+    "percent": ("cat,dog\n40,60\n40,60\n", "row 1: 40 is no probability"),
     "sum": ("cat,dog\n0.5,0.5\n0.5,0.2\n", r"row 2: the probabilities sum to 0.7 \(1 such"),
-    "label": ("cat,dog,label\n0.5,0.5,cow\n", "the label 'cow' is none of the columns cat, dog"),
+    "label": (
+        "cat,dog,label\n0.5,0.5,cow\n0.5,0.5,cat\n",
+        "the label 'cow' is none of the columns cat, dog",
+    ),
     "from 1": ("cat,dog,label\n0.5,0.5,1\n0.5,0.5,2\n", "They seem to start at 1"),
     "no label": ("cat,dog,label\n0.5,0.5,cat\n0.5,0.5,\n", "row 2: there is no label"),
-    "only labels": ("label\ncat\n", "no column of probabilities"),
+    "only labels": ("label\ncat\ncat\n", "no column of probabilities"),
 }
 
 
@@ -263,7 +283,7 @@ def test_the_command_prints_a_table_and_notes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert {row["about"] for row in rows} == {"membership", "accuracy", "calibration", "fairness"}
-    (tmp_path / "o.csv").write_text("cat\nx\n")
+    (tmp_path / "o.csv").write_text("cat\nx\ny\n")
     done = subprocess.run([*command, tmp_path / "o.csv"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
